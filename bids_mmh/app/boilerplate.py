@@ -1,0 +1,40 @@
+"""What a run tells of itself: software versions and the text for a methods section."""
+
+import platform
+from importlib.metadata import version
+
+from bids_mmh import __version__
+from bids_mmh.app.models import ModelReference
+from bids_mmh.app.settings import Settings
+from bids_mmh.bids.citation import methods_text
+from bids_mmh.preprocess.template import TEMPLATEFLOW_SPACE, Template
+
+PACKAGES = (
+    "torch",
+    "monai",
+    "nipype",
+    "pybids",
+    "SimpleITK",
+    "nibabel",
+    "deepbet",
+    "templateflow",
+    "nilearn",
+)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    return {"bids-mmh": __version__, "python": platform.python_version()} | {p: version(p) for p in PACKAGES}
+
+
+def boilerplate(settings: Settings, model: ModelReference | None, template: Template) -> str:
+    """The methods text of a run, with its references."""
+    return methods_text(
+        template=template.space,
+        sequences=settings.sequences,
+        model=model.name if model else None,
+        device=settings.device,
+        versions=versions(),
+        from_templateflow=template.space == TEMPLATEFLOW_SPACE,
+        sloppy=settings.sloppy,
+    )

@@ -1,0 +1,45 @@
+"""Which model a run uses: the embedded one by name, or a folder."""
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from bids_mmh.app.settings import EMBEDDED_MODEL
+from bids_mmh.errors import NoInputError, UsageError
+from bids_mmh.method.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """A model on disk: its name, folder, configuration and the SHA-256 of its weights."""
+
+    name: str
+    folder: Path
+    config: ModelConfig
+    sha256: str
+
+
+def resolve_model(model: str) -> ModelReference:
+    """Find a model and read its configuration; the weights are hashed but not loaded.
+
+    Args:
+        model: ``embedded`` or the path of a model folder.
+
+    Raises:
+        UsageError: no such name.
+        NoInputError: the folder is not a model folder.
+    """
+    from bids_mmh.method.harmonizer import read_config, weights_sha256
+
+    if model == EMBEDDED_MODEL:
+        folder = Path(str(files("bids_mmh.resources"))) / EMBEDDED_MODEL
+    elif Path(model).is_absolute():
+        folder = Path(model)
+    else:
+        raise UsageError(
+            f"There is no model named '{model}': use '{EMBEDDED_MODEL}' or the path of a model folder."
+        )
+    if not folder.is_dir():
+        raise NoInputError(f"The model folder {folder} does not exist: check --model.")
+    config = read_config(folder)
+    return ModelReference(config.name, folder, config, weights_sha256(folder))

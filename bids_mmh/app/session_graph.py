@@ -1,0 +1,150 @@
+"""The Nipype graph of one session: preprocessing, harmonize node, derivatives, page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nipype import Node, Workflow
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    DynamicTraitedSpec,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
+from nipype.interfaces.base.traits_extension import isdefined
+
+from bids_mmh.app.harmonize import HarmonizeScan
+from bids_mmh.app.scan_outputs import ScanJob, write_scan
+from bids_mmh.app.session_page import write_session_page
+from bids_mmh.bids.session import Session
+from bids_mmh.preprocess.grid import model_grid
+from bids_mmh.preprocess.template import Template
+from bids_mmh.preprocess.workflow import OUTPUT_FIELDS, PreprocessOptions, ScanSpec, build_session_workflow
+
+
+@dataclass(frozen=True)
+class SessionJob:
+    """A session, the jobs of its scans (same order), and the template they go to."""
+
+    session: Session
+    scans: tuple[ScanJob, ...]
+    template: Template
+
+    @property
+    def node_name(self) -> str:
+        """The session's name in the graph and below the work folder."""
+        return self.session.label.replace("-", "_").replace("+", "_plus_")
+
+
+class _WriteInputs(DynamicTraitedSpec, BaseInterfaceInputSpec):
+    job = traits.Any(mandatory=True, desc="ScanJob")
+
+
+class _WriteOutputs(TraitedSpec):
+    done = traits.Str(desc="name of the scan, once everything is written")
+
+
+class WriteScan(SimpleInterface):
+    """Write the derivatives of one scan; runs every time, so that deleted outputs come back."""
+
+    input_spec = _WriteInputs
+    output_spec = _WriteOutputs
+    _always_run = True
+
+    def _run_interface(self, runtime: Any) -> Any:  # noqa: ANN401
+        work = {k: v for k, v in self.inputs.get().items() if k != "job" and isdefined(v)}
+        write_scan(self.inputs.job, work)
+        self._results["done"] = self.inputs.job.scan.path.name
+        return runtime
+
+
+class _PageInputs(BaseInterfaceInputSpec):
+    job = traits.Any(mandatory=True, desc="SessionJob")
+    done = traits.List(traits.Str(), mandatory=True, desc="scans that are written")
+
+
+class _PageOutputs(TraitedSpec):
+    page = traits.Str()
+
+
+class WritePage(SimpleInterface):
+    """Write the session's HTML page once all of its scans are there."""
+
+    input_spec = _PageInputs
+    output_spec = _PageOutputs
+    _always_run = True
+
+    def _run_interface(self, runtime: Any) -> Any:  # noqa: ANN401
+        self._results["page"] = str(write_session_page(self.inputs.job))
+        return runtime
+
+
+def session_graph(job: SessionJob, device: str) -> Workflow:
+    """Build the whole walk of one session.
+
+    Args:
+        job: the session.
+        device: where the model runs: ``cpu``, ``cuda`` or ``cuda:N``.
+    """
+    from nipype.interfaces.utility import Merge
+
+    settings = job.scans[0].settings
+    keys = {scan.scan.path: f"{scan.scan.sequence.lower()}{i + 1}" for i, scan in enumerate(job.scans)}
+    workflow = build_session_workflow(
+        job.node_name,
+        [ScanSpec(keys[s.scan.path], s.scan.sequence, s.scan.path) for s in _anchor_first(job.scans)],
+        template=job.template,
+        grid=model_grid(job.scans[0].spacing),
+        options=PreprocessOptions(omp_nthreads=settings.omp_nthreads, sloppy=settings.sloppy),
+    )
+    merge = Node(Merge(len(job.scans)), "written")
+    for i, scan in enumerate(job.scans):
+        write = _add_scan(workflow, scan, keys[scan.scan.path], device)
+        workflow.connect(write, "done", merge, f"in{i + 1}")
+    page = Node(WritePage(job=job), "page", mem_gb=1.5)
+    workflow.connect(merge, "out", page, "done")
+    return workflow
+
+
+def _add_scan(workflow: Workflow, job: ScanJob, key: str, device: str) -> Node:
+    out = workflow.get_node(f"out_{key}")
+    write = Node(WriteScan(job=job), f"write_{key}", mem_gb=1.5)
+    for field in OUTPUT_FIELDS:
+        if field != "to_anchor_xfm" or not job.is_anchor:
+            write.interface.inputs.add_trait(field, traits.Any())
+            workflow.connect(out, field, write, field)
+    if job.model is None:
+        return write
+    threads, on_gpu = job.settings.omp_nthreads, device.startswith("cuda")
+    harmonize = Node(
+        HarmonizeScan(
+            sequence=job.scan.sequence,
+            model=str(job.model.folder),
+            model_sha256=job.model.sha256,
+            device=device,
+            num_threads=threads,
+            use_gpu=on_gpu,
+        ),
+        f"harmonize_{key}",
+        n_procs=1 if on_gpu else threads,
+        mem_gb=HARMONIZE_GB,
+    )
+    workflow.connect([(out, harmonize, [("mni_preproc", "image"), ("mni_mask", "mask")])])
+    for field in ("harmonized", "device", "seconds"):
+        write.interface.inputs.add_trait(field, traits.Any())
+        workflow.connect(harmonize, field, write, field)
+    return write
+
+
+HARMONIZE_GB = 3.0  # peak of the embedded model at 1 mm, docs/performance.md
+
+
+def _anchor_first(scans: Sequence[ScanJob]) -> list[ScanJob]:
+    return sorted(scans, key=lambda scan: not scan.is_anchor)
+
+
+def page_path(output_dir: Path, session: Session) -> Path:
+    """Where a session's page lies."""
+    return output_dir / f"{session.label}.html"

@@ -1,0 +1,153 @@
+"""The page of one session, made from its derivatives alone."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_mmh.app.boilerplate import boilerplate, versions
+from bids_mmh.app.scan_outputs import ScanJob
+from bids_mmh.bids.atomic import write_text
+
+if TYPE_CHECKING:
+    from bids_mmh.app.session_graph import SessionJob
+    from bids_mmh.reports.subject import ScanReport
+
+
+def write_session_page(job: "SessionJob", warnings: tuple[str, ...] = ()) -> Path:
+    """Write ``sub-X[_ses-Y].html`` from what lies in the output folder.
+
+    Args:
+        job: the session; scans without derivatives are left out.
+        warnings: sentences about the session, such as why a scan is missing.
+    """
+    from bids_mmh.reports.subject import render_subject_report
+
+    settings = job.scans[0].settings
+    found = [scan for scan in job.scans if scan.path("preproc", mni=True, extension=".json").is_file()]
+    reports = [_scan_report(scan, job) for scan in found]
+    html = render_subject_report(
+        subject=job.session.subject,
+        session=job.session.session,
+        scans=reports,
+        log=_log(found),
+        boilerplate=boilerplate(settings, job.scans[0].model, job.template),
+        settings=settings.model_dump(mode="json", exclude_none=True),
+        versions=versions(),
+        warnings=warnings,
+    )
+    return write_text(settings.output_dir / f"{job.session.label}.html", html)
+
+
+def _scan_report(job: ScanJob, session: "SessionJob") -> "ScanReport":
+    from bids_mmh.reports.subject import ScanReport
+
+    desc = "harmonized" if job.path("harmonized", mni=True, extension=".json").is_file() else "preproc"
+    fields = _sidecar(job, desc)
+    mask = _load(job.mask_path(mni=True))[0] > 0
+    before, affine = _load_scaled(job, "preproc", mask)
+    anchor = next((scan for scan in session.scans if scan.is_anchor), job)
+    native, native_affine, native_mask = _native(job)
+    statistics = fields["ImageStatistics"]
+    return ScanReport(
+        sequence=job.scan.sequence,
+        name=job.scan.path.name,
+        site=job.scan.site,
+        before=before,
+        mask=mask,
+        affine=affine,
+        statistics_before=statistics["before"],
+        after=_load_scaled(job, "harmonized", mask)[0] if desc == "harmonized" else None,
+        statistics_after=statistics.get("after"),
+        space=job.space,
+        template=_template(session, job.spacing),
+        anchor=None if job.is_anchor else _anchor_volume(anchor),
+        native_image=native,
+        native_mask=native_mask,
+        native_affine=native_affine,
+        qc=_flat(fields),
+        warnings=fields["QualityWarnings"],
+        model=(fields.get("Model") or {}).get("Name"),
+        sidecars={
+            label: job.path(label, mni=True, extension=".json")
+            .relative_to(job.settings.output_dir)
+            .as_posix()
+            for label in dict.fromkeys(("preproc", desc))
+        },
+    )
+
+
+def _sidecar(job: ScanJob, desc: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(
+        job.path(desc, mni=True, extension=".json").read_text(encoding="utf-8")
+    )
+    return content
+
+
+def _load(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    import nibabel as nib
+
+    image = nib.as_closest_canonical(nib.Nifti1Image.from_filename(path))
+    return np.asarray(image.dataobj, dtype=np.float32), np.asarray(image.affine)
+
+
+def _load_scaled(job: ScanJob, desc: str, mask: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    volume, affine = _load(job.path(desc, mni=True))
+    scaling = _sidecar(job, desc)["IntensityScaling"]
+    return np.where(mask, volume * scaling["Slope"] + scaling["Intercept"], -1.0), affine
+
+
+def _anchor_volume(anchor: ScanJob) -> NDArray[Any] | None:
+    if not anchor.path("preproc", mni=True).is_file():
+        return None
+    return _load_scaled(anchor, "preproc", _load(anchor.mask_path(mni=True))[0] > 0)[0]
+
+
+def _native(job: ScanJob) -> tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None]:
+    if not job.path("preproc", mni=False).is_file():
+        return None, None, None
+    image, affine = _load(job.path("preproc", mni=False))
+    return image, affine, _load(job.mask_path(mni=False))[0]
+
+
+def _template(session: "SessionJob", spacing: float) -> NDArray[Any]:
+    import SimpleITK as sitk
+
+    from bids_mmh.preprocess.grid import model_grid
+    from bids_mmh.preprocess.images import read_nifti, to_array
+    from bids_mmh.preprocess.resample import apply_mask, resample_mask, resample_scan
+
+    reference, still = model_grid(spacing).reference(), sitk.Transform()
+    brain = resample_mask(read_nifti(session.template.brain_mask, np.uint8), reference, still)
+    return to_array(apply_mask(resample_scan(read_nifti(session.template.t1w), reference, still), brain))
+
+
+def _flat(fields: dict[str, Any]) -> dict[str, Any]:
+    """Quality figures in one level, for a table."""
+    shown = {"AnatomyChange": fields["AnatomyChange"]} if "AnatomyChange" in fields else {}
+    shown |= {key: fields[key] for key in ("Device", "ModelSeconds") if key in fields}
+    for key, value in fields["Preprocessing"].items():
+        if isinstance(value, dict):
+            shown |= {f"{key}: {name}": inner for name, inner in value.items()}
+        else:
+            shown[key] = value
+    return shown
+
+
+def _log(scans: list[ScanJob]) -> str:
+    """What was done to each scan, with seconds, from the sidecars."""
+    lines = []
+    for job in scans:
+        preprocessing = _sidecar(job, "preproc")["Preprocessing"]
+        lines.append(job.scan.path.name)
+        lines += [f"  {step}: {seconds} s CPU" for step, seconds in preprocessing.get("seconds", {}).items()]
+        if job.path("harmonized", mni=True, extension=".json").is_file():
+            fields = _sidecar(job, "harmonized")
+            model = fields["Model"]
+            lines.append(
+                f"  harmonize: {fields['ModelSeconds']} s on {fields['Device']}, {model['Name']} {model['SHA256'][:12]}"
+            )
+        lines += [f"  warning: {sentence}" for sentence in _sidecar(job, "preproc")["QualityWarnings"]]
+    return "\n".join(lines)

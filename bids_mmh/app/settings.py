@@ -1,0 +1,145 @@
+"""Everything that a run was asked to do, in one typed, frozen record."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+EMBEDDED_MODEL = "embedded"
+
+# The options that change what comes out, not where it goes, how fast, or which scans are taken.
+_ALTERS_RESULTS = ("sequences", "preproc_only", "template", "sloppy", "random_seed")
+
+
+def _label_without(prefix: str) -> BeforeValidator:
+    def clean(value: Any) -> tuple[str, ...]:  # noqa: ANN401
+        labels = tuple(str(label).removeprefix(prefix) for label in _as_list(value))
+        wrong = [label for label in labels if not label.replace("+", "").isalnum()]
+        if wrong:
+            raise ValueError(f"'{wrong[0]}' is not a BIDS label: letters and digits only")
+        return tuple(dict.fromkeys(labels))
+
+    return BeforeValidator(clean)
+
+
+def _as_list(value: Any) -> list[Any]:  # noqa: ANN401
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _memory(value: Any) -> Any:  # noqa: ANN401
+    """Turn ``8g``, ``8.5G``, ``8000M``, ``8GiB`` or a bare number of GB into GB (of 10^9 bytes)."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", str(value), re.IGNORECASE)
+    if not match:
+        raise ValueError(
+            f"'{value}' is not an amount of memory: use 8g, 8.5G, 8000M or 8GiB (8 alone is 8 GB)"
+        )
+    number, prefix, binary = match.groups()
+    power = "kmgt".index(prefix.lower() or "g") + 1
+    return float(number) * (1024 if binary else 1000) ** power / 1e9
+
+
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise ValueError(f"'{value}' is not a device: use auto, cpu, cuda or cuda:N")
+    return value
+
+
+def _model(value: str) -> str:
+    """Make a folder absolute; a name without a separator that is no folder stays a name."""
+    path = Path(value)
+    is_folder = value != EMBEDDED_MODEL and (path.is_dir() or len(path.parts) > 1)
+    return str(_absolute(path)) if is_folder else value
+
+
+def _absolute(path: Path) -> Path:
+    """Make a path absolute without following links, which datalad and cluster users keep on purpose."""
+    return Path(os.path.normpath(path.expanduser().absolute()))
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Several = BeforeValidator(lambda value: tuple(dict.fromkeys(_as_list(value))))
+
+
+class Settings(BaseModel):
+    """Options of one run; field names are the long options with underscores.
+
+    Paths are absolute, several values are tuples, labels come without ``sub-`` and ``ses-``. ``mem`` is in GB
+    (10^9 bytes), None when the machine's own memory is the limit. ``model`` is a name, or the absolute path
+    of a folder.
+
+    Raises:
+        pydantic.ValidationError: When a value is out of range or an option does not exist.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    bids_dir: AbsolutePath
+    output_dir: AbsolutePath
+    analysis_level: Literal["participant", "group"]
+
+    participant_label: Annotated[tuple[str, ...], _label_without("sub-")] = ()
+    session_label: Annotated[tuple[str, ...], _label_without("ses-")] = ()
+    bids_filter_file: AbsolutePath | None = None
+    skip_bids_validation: bool = False
+    bids_database_dir: AbsolutePath | None = None
+    all_runs: bool = False
+    sequences: Annotated[tuple[str, ...], Several, Field(min_length=1)] = ("T1w", "T2w")
+    site_from: str = "auto"
+
+    model: Annotated[str, AfterValidator(_model)] = EMBEDDED_MODEL
+    preproc_only: bool = False
+    output_spaces: Annotated[tuple[Literal["MNI", "native"], ...], Several, Field(min_length=1)] = (
+        "MNI",
+        "native",
+    )
+    template: str = "MNI152NLin2009cAsym"
+    random_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    sloppy: bool = False
+
+    device: Annotated[str, AfterValidator(_device)] = "auto"
+    nprocs: Annotated[int, Field(ge=1)] = Field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    omp_nthreads: Annotated[int, Field(ge=1)] = Field(default_factory=lambda given: min(given["nprocs"], 8))
+    mem: Annotated[float, BeforeValidator(_memory), Field(gt=0)] | None = None
+    nipype_plugin_file: AbsolutePath | None = None
+    work_dir: AbsolutePath = Path("work")
+    clean_workdir: bool = False
+    stop_on_first_crash: bool = False
+    resource_monitor: bool = False
+
+    reports_only: bool = False
+    boilerplate_only: bool = False
+    write_graph: bool = False
+    verbose: Annotated[int, Field(ge=0)] = 0
+    debug: bool = False
+
+    @model_validator(mode="after")
+    def _check_work_dir(self) -> Self:
+        derivatives = self.bids_dir / "derivatives"
+        inside = self.work_dir.is_relative_to(self.bids_dir)
+        if inside and not self.work_dir.is_relative_to(derivatives):
+            raise ValueError(f"{self.work_dir} lies inside the dataset: choose another folder")
+        return self
+
+    def processing_hash(self, model_sha256: str | None = None) -> str:
+        """Digest the options that alter results, so that outputs of different settings can be told apart.
+
+        Args:
+            model_sha256: Digest of the model's weights; without it the model's name stands for them.
+
+        Returns:
+            Eight hexadecimal digits. Paths, processes, verbosity and the choice of scans do not change them.
+        """
+        options = self.model_dump(mode="json", include=set(_ALTERS_RESULTS))
+        options["model"] = None if self.preproc_only else (model_sha256 or self.model)
+        return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
+
+    def to_toml(self) -> str:
+        """Write all settings as TOML that ``--config-file`` reads back; what is None is left out."""
+        values: Mapping[str, Any] = self.model_dump(mode="json", exclude_none=True)
+        # A JSON string, number, boolean or array of them is the same in TOML.
+        return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())

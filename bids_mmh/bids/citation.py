@@ -1,0 +1,93 @@
+"""The text for the methods section: what was really done, and the papers behind it."""
+
+from collections.abc import Mapping, Sequence
+
+from bids_mmh import __version__
+
+REFERENCES: Mapping[str, str] = {
+    "mmh": "Wu M, Sun Y, Wang Q, Yap PT, Liu M. Unified multi-site multi-sequence brain MRI harmonization "
+    "enriched by biomedical semantic style. 2026.",
+    "bids_apps": "Gorgolewski KJ, et al. BIDS apps: improving ease of use, accessibility, and "
+    "reproducibility of neuroimaging data analysis methods. PLoS Comput Biol 13(3):e1005209, 2017. "
+    "doi:10.1371/journal.pcbi.1005209",
+    "nipype": "Gorgolewski K, et al. Nipype: a flexible, lightweight and extensible neuroimaging data "
+    "processing framework in Python. Front Neuroinform 5:13, 2011. doi:10.3389/fninf.2011.00013",
+    "n4": "Tustison NJ, et al. N4ITK: improved N3 bias correction. IEEE Trans Med Imaging 29(6):1310-1320, "
+    "2010. doi:10.1109/TMI.2010.2046908",
+    "deepbet": "Fisch L, et al. deepbet: fast brain extraction of T1-weighted MRI using convolutional neural "
+    "networks. Comput Biol Med 179:108845, 2024. doi:10.1016/j.compbiomed.2024.108845",
+    "simpleitk": "Lowekamp BC, Chen DT, Ibáñez L, Blezek D. The design of SimpleITK. Front Neuroinform 7:45, "
+    "2013. doi:10.3389/fninf.2013.00045",
+    "templateflow": "Ciric R, et al. TemplateFlow: FAIR-sharing of multi-scale, multi-species brain models. "
+    "Nat Methods 19:1568-1571, 2022. doi:10.1038/s41592-022-01681-2",
+    "icbm": "Fonov V, Evans AC, Botteron K, Almli CR, McKinstry RC, Collins DL. Unbiased average "
+    "age-appropriate atlases for pediatric studies. NeuroImage 54(1):313-327, 2011. "
+    "doi:10.1016/j.neuroimage.2010.07.033",
+    "ddim": "Song J, Meng C, Ermon S. Denoising diffusion implicit models. arXiv:2010.02502, 2020.",
+    "monai": "Cardoso MJ, et al. MONAI: an open-source framework for deep learning in healthcare. "
+    "arXiv:2211.02701, 2022.",
+}
+
+_PREPROCESSING = (
+    "Anatomical scans ({sequences}) were preprocessed and harmonized with bids-mmh {version}, a BIDS App "
+    "[bids_apps] built on Nipype [nipype]. Each scan was brought to a common orientation, cropped below the "
+    "head, and corrected for intensity non-uniformity with N4 [n4] as implemented in SimpleITK [simpleitk]. "
+    "Brain masks of whole-head scans were made with deepbet [deepbet]; scans that were skull-stripped before "
+    "kept their own edge. In each session one scan (the T1w where there was one) was registered to the "
+    "template {template} [icbm]{source} with nine degrees of freedom, the others rigidly to that scan; the "
+    "composed transform was applied in a single interpolation."
+)
+_HARMONIZATION = (
+    "Intensities were scaled linearly to [-1, 1] and harmonized by MMH [mmh], a diffusion model conditioned "
+    "on normalized image gradients, with deterministic inversion and sampling [ddim]. The model was {model}, "
+    "built with MONAI [monai] and run on {device}."
+)
+
+
+def methods_text(
+    *,
+    template: str,
+    sequences: Sequence[str],
+    model: str | None,
+    device: str,
+    versions: Mapping[str, str],
+    from_templateflow: bool = True,
+    sloppy: bool = False,
+) -> str:
+    """Write the methods text of a run.
+
+    Args:
+        template: Standard space that was really used.
+        sequences: Suffixes that were processed.
+        model: Name of the model with its short digest; None when the run only preprocessed.
+        device: Where the model ran, such as ``cpu`` or ``NVIDIA H200``.
+        versions: Library -> version, of those that computed something.
+        from_templateflow: Whether TemplateFlow was the source of the template.
+        sloppy: Whether the run was in the low-quality mode, which the text then says.
+
+    Returns:
+        Markdown with numbered references, only to what was used.
+    """
+    source = ", from TemplateFlow [templateflow]," if from_templateflow else ""
+    paragraphs = [
+        _PREPROCESSING.format(
+            sequences=", ".join(sequences), version=__version__, template=template, source=source
+        )
+    ]
+    if model is None:
+        paragraphs[0] = paragraphs[0].replace("preprocessed and harmonized", "preprocessed", 1)
+    else:
+        paragraphs.append(_HARMONIZATION.format(model=model, device=device))
+    if sloppy:
+        paragraphs.append("This was a run in sloppy mode: its results are for trying out only.")
+    paragraphs.append(f"Software: {', '.join(f'{name} {version}' for name, version in versions.items())}.")
+    return _number_references("\n\n".join(paragraphs))
+
+
+def _number_references(text: str) -> str:
+    """Replace ``[key]`` by numbers in the order of their appearance, and add the list of references."""
+    cited = sorted((key for key in REFERENCES if f"[{key}]" in text), key=lambda key: text.index(f"[{key}]"))
+    for number, key in enumerate(cited, start=1):
+        text = text.replace(f"[{key}]", f"[{number}]")
+    references = "\n".join(f"{number}. {REFERENCES[key]}" for number, key in enumerate(cited, start=1))
+    return f"# Methods\n\n{text}\n\n# References\n\n{references}\n"

@@ -1,0 +1,99 @@
+"""The program: read the command line, check what can be checked, run one level, end with the right code."""
+
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from bids_mmh.cli.parser import parse_arguments
+from bids_mmh.errors import BidsMmhError, ExitCode, TryAgainError
+
+if TYPE_CHECKING:
+    from bids_mmh.app.settings import Settings
+
+LOGGER = logging.getLogger(__name__)
+
+UNEXPECTED = 1
+INTERRUPTED = 130
+
+
+def console() -> NoReturn:
+    """Run the program as a command."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the program.
+
+    Args:
+        argv: Arguments without the program's name.
+
+    Returns:
+        The exit code of the BIDS-Apps execution specification. Every error that a user can cause is one
+        sentence on the standard error stream; ``--debug`` adds the traceback.
+
+    Raises:
+        SystemExit: From the parser, after ``--help``, ``--version`` and wrong usage.
+    """
+    given = parse_arguments(argv)
+    debug = given.get("debug", False)
+    log_file = None
+    try:
+        from bids_mmh.cli.config_file import build_settings
+
+        settings = build_settings(given)
+        debug = settings.debug
+        log_file = _prepare(settings)
+        return int(_run_level(settings))
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            traceback.print_exc()
+        if log_file is not None:
+            LOGGER.error("The run ended early", exc_info=error)
+        return _report(error, log_file)
+
+
+def _prepare(settings: "Settings") -> Path:
+    """Check the dataset and the folders, then start the log and return its file."""
+    from bids_mmh.bids.validation import check_dataset
+    from bids_mmh.cli.checks import check_folders
+    from bids_mmh.cli.logs import start_logs
+
+    if settings.analysis_level == "participant":
+        check_dataset(settings.bids_dir, skip_validation=settings.skip_bids_validation)
+    check_folders(settings)
+    return start_logs(settings)
+
+
+def _run_level(settings: "Settings") -> ExitCode:
+    if settings.analysis_level == "group":
+        from bids_mmh.app.group import run_group
+
+        return run_group(settings)
+    from bids_mmh.app.participant import run_participant
+
+    return run_participant(settings)
+
+
+def _report(error: BaseException, log_file: Path | None) -> int:
+    """Say in one sentence what happened, and return the exit code."""
+    from bids_mmh.cli.checks import from_os_error
+
+    if isinstance(error, KeyboardInterrupt):
+        sys.stderr.write("bids-mmh: interrupted.\n")
+        return INTERRUPTED
+    if isinstance(error, OSError):
+        error = from_os_error(error)
+    elif isinstance(error, MemoryError):
+        error = TryAgainError("The memory was used up: run again with fewer --nprocs or on a bigger machine.")
+    if isinstance(error, BidsMmhError):
+        sys.stderr.write(f"bids-mmh: error: {error}\n")
+        return int(error.code)
+    where = f"; the log is {log_file}" if log_file else ""
+    sys.stderr.write(
+        f"bids-mmh: unexpected error ({type(error).__name__}: {error}): run again with --debug to see where "
+        f"it comes from, and please report it{where}.\n"
+    )
+    return UNEXPECTED

@@ -1,0 +1,167 @@
+"""The command line: options and their help. Values are checked by ``Settings``, wherever they come from."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bids_mmh import __version__
+from bids_mmh.errors import ExitCode
+
+LEVELS = ("participant", "group")
+
+_EPILOG = """\
+exit codes: 0 all done; 1 unexpected error; 16 not valid BIDS; 17 unknown analysis level; 18 the filters
+matched nothing; 64 wrong usage; 65 bad data; 66 no input; 73 cannot create output; 74 reading or writing
+failed; 75 try again; 130 interrupted. Never 0 when an image failed.
+
+Every option may be written with dashes or underscores, and given in a TOML file by --config-file: there,
+  participant-label = ["01", "02"]
+The command line wins over the file, the file over the defaults. Nothing is ever sent anywhere.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose usage errors end with the exit code of the BIDS-Apps execution specification."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the message, and leave."""
+        self.print_usage(sys.stderr)
+        self.exit(ExitCode.USAGE, f"{self.prog}: error: {message}; see --help.\n")
+
+
+def parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
+    """Read the command line.
+
+    Args:
+        argv: Arguments without the program's name.
+
+    Returns:
+        Only what was given, under the names of the fields of ``Settings``, and ``config_file`` if given.
+
+    Raises:
+        SystemExit: With code 64 on wrong usage, 17 on an unknown analysis level, 0 after ``--help`` and
+            ``--version``.
+    """
+    parser = build_parser()
+    given = parser.parse_args(_with_dashes(argv))
+    if given.analysis_level not in LEVELS:
+        message = f"'{given.analysis_level}' is not an analysis level: use participant or group"
+        parser.exit(ExitCode.UNKNOWN_LEVEL, f"{parser.prog}: error: {message}.\n")
+    return vars(given)
+
+
+def _with_dashes(argv: Sequence[str]) -> list[str]:
+    """Spell ``--participant_label`` as ``--participant-label``, and leave values alone."""
+    spelled = []
+    for argument in argv:
+        name, equals, value = argument.partition("=")
+        spelled.append(f"{name.replace('_', '-')}{equals}{value}" if name.startswith("--") else argument)
+    return spelled
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser. Options that are not given leave no trace, so that a configuration file can."""
+    parser = Parser(
+        prog="bids-mmh",
+        usage="bids-mmh bids_dir output_dir {participant,group} [options]",
+        description="Harmonize multi-site T1w and T2w brain MRI at the image level.",
+        epilog=_EPILOG,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("bids_dir", type=Path, help="raw BIDS dataset (for group: not read)")
+    parser.add_argument("output_dir", type=Path, help="folder of the results; group reads it")
+    # Checked after parsing: an unknown level has an exit code of its own.
+    parser.add_argument(
+        "analysis_level",
+        metavar="{participant,group}",
+        help="participant: preprocess and harmonize; group: study tables and report from the results",
+    )
+    for add_options in (_add_filters, _add_processing, _add_resources, _add_runs, _add_messages):
+        add_options(parser)
+    return parser
+
+
+def _adder(parser: argparse.ArgumentParser, title: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Give two functions that add an option with a value, and a switch, to a group of options."""
+    group = parser.add_argument_group(title)
+
+    def switch(name: str, text: str) -> None:
+        group.add_argument(name, action="store_true", help=text)
+
+    return group.add_argument, switch
+
+
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    option, switch = _adder(parser, "which scans")
+    option("--participant-label", nargs="+", metavar="LABEL", help="participants, with or without sub-")
+    option(
+        "--session-label",
+        "--session-id",
+        nargs="+",
+        metavar="LABEL",
+        dest="session_label",
+        help="sessions, with or without ses-",
+    )
+    option(
+        "--bids-filter-file",
+        type=Path,
+        metavar="FILE",
+        help='JSON that narrows the search, such as {"t1w": {"acquisition": "mprage"}}',
+    )
+    option("--sequences", nargs="+", metavar="SUFFIX", help="sequences to harmonize (default: T1w T2w)")
+    switch("--all-runs", "take every run and acquisition, not the first scan of a sequence only")
+    switch("--skip-bids-validation", "do not ask the BIDS validator")
+    option(
+        "--bids-database-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="keep the index of the dataset here for later runs; it is renewed when the dataset changes",
+    )
+    option(
+        "--site-from",
+        metavar="WHERE",
+        help="where the site of a scan is written: auto, participants:COLUMN, sessions:COLUMN, scans:COLUMN, "
+        "sidecar:FIELD or entity:ses (default: auto, which tries them in this order)",
+    )
+
+
+def _add_processing(parser: argparse.ArgumentParser) -> None:
+    option, switch = _adder(parser, "processing")
+    option("--model", metavar="MODEL", help="name or folder of a model (default: embedded)")
+    switch("--preproc-only", "preprocess, do not harmonize")
+    option("--output-spaces", nargs="+", metavar="{MNI,native}", help="spaces of the results (default: both)")
+    option("--template", metavar="NAME", help="standard space (default: MNI152NLin2009cAsym)")
+    option("--random-seed", type=int, metavar="N", help="seed of everything that is random (default: 0)")
+    switch("--sloppy", "low quality, for trying out only")
+
+
+def _add_resources(parser: argparse.ArgumentParser) -> None:
+    option, switch = _adder(parser, "resources")
+    option("--device", help="auto, cpu, cuda or cuda:N (default: auto)")
+    option("--nprocs", type=int, metavar="N", help="processes at a time (default: all available cores)")
+    option("--omp-nthreads", type=int, metavar="N", help="threads of one process (default: nprocs, up to 8)")
+    option("--mem", metavar="SIZE", help="memory to stay below: 8g, 8.5G, 8000M, 8GiB; a bare number is GB")
+    option("--nipype-plugin-file", type=Path, metavar="FILE", help="Nipype plugin configuration (YAML)")
+    option("-w", "--work-dir", type=Path, metavar="FOLDER", help="intermediate files (default: ./work)")
+    switch("--clean-workdir", "remove the work folder when all went well")
+    switch("--stop-on-first-crash", "stop at the first failure instead of finishing the other scans")
+    switch("--resource-monitor", "record memory and processor use of every step")
+
+
+def _add_runs(parser: argparse.ArgumentParser) -> None:
+    option, switch = _adder(parser, "kind of run")
+    option("--config-file", type=Path, metavar="FILE", help="TOML file with any of these options")
+    switch("--reports-only", "write the reports anew from existing results")
+    switch("--boilerplate-only", "write the methods text and stop")
+    switch("--write-graph", "draw the workflow")
+
+
+def _add_messages(parser: argparse.ArgumentParser) -> None:
+    option, switch = _adder(parser, "messages")
+    option("-v", "--verbose", action="count", help="say more; twice: everything")
+    switch("--debug", "show the traceback of an error")
+    option("--version", action="version", version=f"bids-mmh {__version__}")

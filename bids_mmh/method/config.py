@@ -1,0 +1,100 @@
+"""What a model is: architecture, sequences, grid, scaling, schedule and sampling, as saved in config.json."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Architecture of the conditional U-Net.
+
+    Attributes:
+        channels: feature channels per level, finest first.
+        attention: self-attention per level, same length (the middle block always has it).
+        res_blocks: residual blocks per encoder level (the decoder has one more, for the extra skip).
+        patch: edge in voxels of the space-to-depth stem; 1 works on voxels (the paper), 2 folds 2×2×2
+            voxels into channels and makes a call about eight times cheaper.
+        groups: groups of GroupNorm.
+        head_channels: channels per attention head.
+    """
+
+    channels: tuple[int, ...]
+    attention: tuple[bool, ...]
+    res_blocks: int
+    patch: int = 1
+    groups: int = 8
+    head_channels: int = 32
+
+    @property
+    def multiple(self) -> int:
+        """Every side of an input volume must be divisible by this."""
+        return self.patch * 2 ** (len(self.channels) - 1)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything needed to rebuild a model and to use it the way it was trained.
+
+    Attributes:
+        name: configuration or model name.
+        sequences: BIDS suffixes the model knows; their order is the sequence index m.
+        spacing: voxel size of the grid in mm; 1.0 is the product, 2.0 and 4.0 serve tests.
+        shape: grid shape (H, W, D) in voxels.
+        network: architecture.
+        bins: histogram bins K.
+        depth: timestep that inversion climbs to and sampling starts from.
+        inversion_steps: T_f.
+        sampling_steps: T_r.
+        threshold: gate τ of style updates.
+        decay: γ of the EMA records.
+    """
+
+    name: str
+    network: NetworkConfig
+    sequences: tuple[str, ...] = ("T1w", "T2w")
+    spacing: float = 1.0
+    shape: tuple[int, int, int] = (144, 184, 184)
+    bins: int = 100
+    depth: int = 100
+    inversion_steps: int = 35
+    sampling_steps: int = 25
+    threshold: int = 100
+    decay: float = 0.8
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready dictionary; the inverse of :meth:`from_dict`."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
+        """Rebuild from :meth:`to_dict` (lists become tuples); unknown keys raise TypeError."""
+        network = NetworkConfig(**_tuples(values["network"]))
+        return cls(**{**_tuples(values), "network": network})
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+
+
+PRESETS: dict[str, ModelConfig] = {
+    "paper": ModelConfig(
+        name="paper",
+        network=NetworkConfig(
+            channels=(32, 64, 256, 256), attention=(False, False, False, True), res_blocks=2
+        ),
+    ),
+    "lite": ModelConfig(
+        name="lite",
+        network=NetworkConfig(channels=(16, 32, 64), attention=(False, False, False), res_blocks=1, patch=2),
+        inversion_steps=10,
+        sampling_steps=8,
+    ),
+    "tiny": ModelConfig(
+        name="tiny",
+        network=NetworkConfig(channels=(8, 16), attention=(False, True), res_blocks=1, patch=2, groups=4),
+        spacing=4.0,
+        shape=(36, 46, 46),
+        inversion_steps=4,
+        sampling_steps=3,
+    ),
+}

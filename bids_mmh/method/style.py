@@ -1,0 +1,130 @@
+"""Style statistics of a volume and their running records per sequence (Eqs. 6, 7, 9)."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+V_MIN, V_MAX = -1.0, 1.0
+OVERSAMPLING = 4  # fine cells per bin of the linear-cost histogram; its error is bounded by a test
+TAIL = 4.0  # a Gaussian is cut at this many bandwidths
+
+
+@dataclass(frozen=True)
+class StyleStatistics:
+    """Histogram (B, K), mean (B,) and standard deviation (B,) of volumes inside their brain masks."""
+
+    histogram: Tensor
+    mean: Tensor
+    std: Tensor
+
+    @property
+    def moments(self) -> Tensor:
+        """(B, 2): mean and standard deviation, what AdaIN is told (Eq. 8)."""
+        return torch.stack([self.mean, self.std], dim=1)
+
+
+def soft_histogram(values: Tensor, bins: int = 100, bandwidth: float | None = None) -> Tensor:
+    """Differentiable histogram of Eqs. 6 and 7 in linear cost and memory.
+
+    Every value is shared linearly between the two nearest cells of a grid ``OVERSAMPLING`` times finer than
+    the bins; the grid is then smoothed once with the Gaussian kernel. The (voxels × bins) matrix of the
+    direct formula is never made.
+
+    Args:
+        values: (F,) intensities; what lies further than four bandwidths outside [−1, 1] does not count.
+        bins: number of bins K, centred from −1 to 1 inclusive.
+        bandwidth: kernel width h in intensity units; one bin spacing by default.
+
+    Returns:
+        (K,) weights that sum to 1 (all 0 if no value counts).
+    """
+    spacing = (V_MAX - V_MIN) / (bins - 1)
+    h = spacing if bandwidth is None else bandwidth
+    cell = spacing / OVERSAMPLING
+    margin = int(-(-TAIL * h // cell))
+    cells = (bins - 1) * OVERSAMPLING + 1 + 2 * margin
+    position = (values.float() - V_MIN) / cell + margin
+    position = position[(position >= 0) & (position <= cells - 1)]
+    low = position.detach().floor().clamp(max=cells - 2)
+    share = position - low
+    index = low.long()
+    counts = values.new_zeros(cells, dtype=torch.float32)
+    counts = counts.index_add(0, index, 1.0 - share).index_add(0, index + 1, share)
+    offsets = torch.arange(-margin, margin + 1, device=values.device, dtype=torch.float32) * cell
+    kernel = torch.exp(-0.5 * (offsets / h) ** 2)
+    smooth = F.conv1d(counts.view(1, 1, -1), kernel.view(1, 1, -1)).view(-1)
+    histogram = smooth[::OVERSAMPLING]
+    return histogram / (histogram.sum() + 1e-12)
+
+
+def style_statistics(volume: Tensor, mask: Tensor, bins: int = 100) -> StyleStatistics:
+    """Statistics of each volume inside its mask.
+
+    Args:
+        volume: (B, 1, H, W, D) intensities.
+        mask: (B, 1, H, W, D) boolean, at least two voxels true in each.
+        bins: histogram bins K.
+    """
+    inside = [v[m] for v, m in zip(volume, mask.bool(), strict=True)]
+    return StyleStatistics(
+        histogram=torch.stack([soft_histogram(x, bins) for x in inside]),
+        mean=torch.stack([x.float().mean() for x in inside]),
+        std=torch.stack([x.float().std() for x in inside]),
+    )
+
+
+def wasserstein(a: Tensor, b: Tensor) -> Tensor:
+    """Mean absolute difference of the cumulative distributions of histograms (…, K); shape (…)."""
+    return (a.cumsum(-1) - b.cumsum(-1)).abs().mean(-1)
+
+
+class StyleRecords(nn.Module):
+    """Exponential moving averages of style, one record per sequence: the unified domains (Eq. 9).
+
+    Buffers (saved with the model): ``histogram`` (M, K), ``mean`` (M,), ``std`` (M,), ``seen`` (M,) bool.
+    """
+
+    histogram: Tensor
+    mean: Tensor
+    std: Tensor
+    seen: Tensor
+
+    def __init__(self, sequences: int, bins: int = 100, decay: float = 0.8) -> None:
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("histogram", torch.zeros(sequences, bins))
+        self.register_buffer("mean", torch.zeros(sequences))
+        self.register_buffer("std", torch.ones(sequences))
+        self.register_buffer("seen", torch.zeros(sequences, dtype=torch.bool))
+
+    def of(self, sequence: Tensor) -> StyleStatistics:
+        """The records of sequence indices (B,)."""
+        return StyleStatistics(self.histogram[sequence], self.mean[sequence], self.std[sequence])
+
+    @torch.no_grad()
+    def initialise(self, sequence: Tensor, style: StyleStatistics) -> None:
+        """Start the record of each sequence not seen yet from a real image's statistics."""
+        for i, m in enumerate(sequence.tolist()):
+            if not self.seen[m]:
+                self._set(m, style.histogram[i], style.mean[i], style.std[i])
+
+    @torch.no_grad()
+    def update(self, sequence: Tensor, style: StyleStatistics, reliable: Tensor) -> None:
+        """Eq. 9 for the samples whose estimate is ``reliable`` (B,) bool: t ≤ τ."""
+        for i, m in enumerate(sequence.tolist()):
+            if reliable[i]:
+                old, new = self.decay, 1.0 - self.decay
+                self._set(
+                    m,
+                    old * self.histogram[m] + new * style.histogram[i],
+                    old * self.mean[m] + new * style.mean[i],
+                    old * self.std[m] + new * style.std[i],
+                )
+
+    def _set(self, m: int, histogram: Tensor, mean: Tensor, std: Tensor) -> None:
+        self.histogram[m] = histogram
+        self.mean[m] = mean
+        self.std[m] = std
+        self.seen[m] = True

@@ -1,0 +1,69 @@
+"""One person: age, sex, tissues and shape, all from (seed, number of the person)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bids_mmh.phantom.anatomy import Anatomy, build_anatomy
+from bids_mmh.phantom.deformation import Matrix, draw_displacement, scaling
+from bids_mmh.phantom.grid import Float
+from bids_mmh.phantom.template_head import TemplateHead
+
+
+@dataclass(frozen=True)
+class Person:
+    """What participants.tsv knows of a person, and what it does not.
+
+    Attributes:
+        label: BIDS label, e.g. ``001``.
+        age: Years.
+        sex: ``F`` or ``M``.
+        atrophy: -1.2 to 1.2, grows with age.
+    """
+
+    label: str
+    age: int
+    sex: str
+    atrophy: float
+
+
+@dataclass(frozen=True)
+class Head:
+    """A person's head.
+
+    Attributes:
+        anatomy: Tissues in template space.
+        displacement: Non-linear part of the way from this head to the template.
+        to_template: Linear part: scaling, 4 x 4, mm to mm.
+    """
+
+    anatomy: Anatomy
+    displacement: Float
+    to_template: Matrix
+
+
+def _random(seed: int, number: int, stream: int) -> np.random.Generator:
+    return np.random.default_rng([seed, 1, number, stream])
+
+
+def draw_person(seed: int, number: int) -> Person:
+    """Draw age and sex of person ``number`` (0, 1, ...)."""
+    rng = _random(seed, number, 0)
+    age = int(rng.integers(20, 81))
+    sex = "FM"[rng.integers(2)]
+    atrophy = float(np.clip((age - 50) / 32 + rng.normal(0, 0.2), -1.2, 1.2))
+    return Person(label=f"{number + 1:03d}", age=age, sex=sex, atrophy=atrophy)
+
+
+def build_head(template: TemplateHead, seed: int, number: int) -> Head:
+    """Build the head of person ``number``; the same at whatever site it is scanned."""
+    person = draw_person(seed, number)
+    rng = _random(seed, number, 1)
+    # The template is larger than life: its brain has 1.9 litres, people have about 1.5.
+    size = (0.945 if person.sex == "M" else 0.91) * rng.normal(1, 0.02) * rng.normal(1, 0.02, size=3)
+    widening = 1.3 * person.atrophy + rng.normal(0, 0.4)
+    return Head(
+        anatomy=build_anatomy(template, _random(seed, number, 2), person.atrophy),
+        displacement=draw_displacement(rng, template.ventricles, widening),
+        to_template=scaling(1 / np.clip(size, 0.84, 1.03)),
+    )

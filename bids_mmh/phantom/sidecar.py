@@ -1,0 +1,55 @@
+"""BIDS sidecars of the phantom's scans."""
+
+from bids_mmh.phantom.acquisition import Protocol, Site
+from bids_mmh.phantom.scanner import Geometry
+from bids_mmh.phantom.signals import InversionRecoveryGradientEcho, SpinEcho, SpoiledGradientEcho
+
+
+def scan_sidecar(site: Site, protocol: Protocol, geometry: Geometry) -> dict[str, object]:
+    """Return the sidecar of a scan; times in seconds as BIDS wants them."""
+    return {
+        "Modality": "MR",
+        "MagneticFieldStrength": site.field_strength,
+        "Manufacturer": site.manufacturer,
+        "ManufacturersModelName": "Simulated",
+        "InstitutionName": site.name,
+        **_timing(protocol),
+        "SliceThickness": round(max(geometry.size), 3),
+    }
+
+
+def _timing(protocol: Protocol) -> dict[str, object]:
+    sequence = protocol.sequence
+    match sequence:
+        case InversionRecoveryGradientEcho():
+            return {
+                "PulseSequenceType": "Magnetization-prepared rapid gradient echo",
+                "MRAcquisitionType": "3D",
+                "RepetitionTime": _seconds(sequence.repetition_time),
+                "RepetitionTimeExcitation": _seconds(sequence.echo_spacing),
+                "RepetitionTimePreparation": _seconds(sequence.repetition_time),
+                "EchoTime": _seconds(sequence.echo_time),
+                "InversionTime": _seconds(sequence.inversion_time),
+                "FlipAngle": round(sequence.flip_angle, 1),
+            }
+        case SpoiledGradientEcho():
+            return {
+                "PulseSequenceType": "Spoiled gradient echo",
+                "MRAcquisitionType": "3D",
+                "RepetitionTime": _seconds(sequence.repetition_time),
+                "EchoTime": _seconds(sequence.echo_time),
+                "FlipAngle": round(sequence.flip_angle, 1),
+            }
+        case SpinEcho():
+            return {
+                "PulseSequenceType": "Spin echo",
+                "MRAcquisitionType": "2D",
+                "RepetitionTime": _seconds(sequence.repetition_time),
+                "EchoTime": _seconds(sequence.echo_time),
+                "FlipAngle": 90,
+            }
+    raise TypeError(f"{type(sequence).__name__} has no sidecar: add its timing to sidecar.py.")
+
+
+def _seconds(milliseconds: float) -> float:
+    return round(milliseconds / 1000, 5)

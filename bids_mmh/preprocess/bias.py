@@ -1,0 +1,84 @@
+"""N4 bias field correction that keeps the scan's intensity unit."""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bids_mmh.preprocess.images import like, to_array
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+
+@dataclass(frozen=True)
+class N4Settings:
+    """Settings of N4.
+
+    Attributes:
+        levels: number of times the B-spline mesh is refined.
+        iterations: most iterations at each level.
+        work_mm: voxel size at which the field is estimated; the field itself is evaluated on every voxel.
+    """
+
+    levels: int = 4
+    iterations: int = 20
+    work_mm: float = 4.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings for a report."""
+        return asdict(self)
+
+
+FAST_N4 = N4Settings(levels=2, iterations=10, work_mm=6.0)
+
+
+def estimate_log_bias(
+    image: "SimpleITK.Image", mask: "SimpleITK.Image", settings: N4Settings
+) -> "SimpleITK.Image":
+    """Estimate the bias field inside the brain.
+
+    Args:
+        image: scan in raw units.
+        mask: uint8 brain mask on the same voxels.
+        settings: effort of N4.
+
+    Returns:
+        Natural logarithm of the field, float32, on every voxel of ``image``, with a mean of 0 inside the
+        mask, so that dividing by its exponential keeps the unit.
+    """
+    import SimpleITK
+
+    # The logarithm needs positive values; interpolation rings below zero in data that were resampled before.
+    usable = SimpleITK.And(
+        SimpleITK.Cast(mask > 0, SimpleITK.sitkUInt8), SimpleITK.Cast(image > 0, SimpleITK.sitkUInt8)
+    )
+    shrink = [max(1, round(settings.work_mm / size)) for size in image.GetSpacing()]
+    n4 = SimpleITK.N4BiasFieldCorrectionImageFilter()
+    n4.SetMaximumNumberOfIterations([settings.iterations] * settings.levels)
+    n4.SetMaskLabel(1)
+    n4.Execute(SimpleITK.Shrink(image, shrink), SimpleITK.Shrink(usable, shrink))
+    log_bias = SimpleITK.Cast(n4.GetLogBiasFieldAsImage(image), SimpleITK.sitkFloat32)
+    values = to_array(log_bias)
+    return like((values - values[to_array(usable) > 0].mean()).astype(np.float32), image)
+
+
+def divide_bias(image: "SimpleITK.Image", log_bias: "SimpleITK.Image") -> "SimpleITK.Image":
+    """Divide an image by a bias field.
+
+    Args:
+        image: scan in raw units.
+        log_bias: logarithm of the field on the same voxels or on a part of them; beyond its edge the field
+            goes on as it was there.
+
+    Returns:
+        The corrected image, float32, in the unit of ``image``.
+    """
+    import SimpleITK
+
+    resampler = SimpleITK.ResampleImageFilter()
+    resampler.SetReferenceImage(image)
+    resampler.SetInterpolator(SimpleITK.sitkNearestNeighbor)
+    resampler.SetUseNearestNeighborExtrapolator(True)
+    everywhere = resampler.Execute(log_bias)
+    return SimpleITK.Cast(image / SimpleITK.Exp(everywhere), SimpleITK.sitkFloat32)

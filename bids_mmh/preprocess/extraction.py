@@ -1,0 +1,102 @@
+"""Choose how the brain of a scan is found, and say which way it was."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bids_mmh.errors import BadDataError
+from bids_mmh.preprocess import brain
+from bids_mmh.preprocess.resample import resample_mask
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+
+@dataclass(frozen=True)
+class BrainFound:
+    """A brain mask and its origin.
+
+    Attributes:
+        mask: uint8 mask on the scan's voxels.
+        engine: ``deepbet``, ``already stripped``, ``template`` or ``anchor``.
+        warnings: plain sentences.
+    """
+
+    mask: "SimpleITK.Image"
+    engine: str
+    warnings: list[str] = field(default_factory=list)
+
+
+def find_brain(
+    image: "SimpleITK.Image",
+    template: "SimpleITK.Image",
+    template_mask: "SimpleITK.Image",
+    *,
+    work_dir: Path,
+    threads: int = 1,
+) -> BrainFound:
+    """Find the brain of a scan of any contrast that stands alone.
+
+    deepbet looks at every scan.  Where all that is not background is hardly more than its mask, the scan was
+    stripped before, and the scan's own edge is the better mask.  Where deepbet fails, the template's mask
+    serves, carried over by registration.
+
+    Args:
+        image: RAS working image without the neck.
+        template: template T1w.
+        template_mask: its uint8 brain mask.
+        work_dir: folder for temporary files.
+        threads: CPU threads.
+
+    Raises:
+        BadDataError: no way led to a brain.
+    """
+    support = brain.stripped_support(image)
+    try:
+        segmented = brain.deepbet_mask(image, work_dir, threads)
+    except BadDataError as error:
+        if support is not None:
+            return BrainFound(support, "already stripped", [f"{error} The scan's own edge was used as mask."])
+        mask = _template_mask_on(image, template, template_mask)
+        return BrainFound(mask, "template", [f"{error} The template's mask was used instead."])
+    if support is not None and brain.is_stripped(support, segmented):
+        trimmed = brain.trim_leftovers(support, segmented)
+        note = "The scan was skull-stripped before: its own edge was used as brain mask."
+        return BrainFound(trimmed, "already stripped", [note])
+    return BrainFound(segmented, "deepbet")
+
+
+def inherit_mask(
+    image: "SimpleITK.Image", anchor_mask: "SimpleITK.Image", to_anchor: "SimpleITK.Transform"
+) -> BrainFound:
+    """Carry the anchor's brain mask over to a scan aligned with it.
+
+    Args:
+        image: RAS working image of the scan.
+        anchor_mask: uint8 brain mask of the anchor.
+        to_anchor: resamples the scan onto the anchor (takes the anchor's points to the scan's).
+
+    Raises:
+        BadDataError: the scan does not reach the brain.
+    """
+    import SimpleITK
+
+    mask = resample_mask(anchor_mask, image, to_anchor.GetInverse())
+    if brain.volume_ml(mask) == 0:
+        raise BadDataError(
+            "The scan shows nothing of the brain that the session's T1w shows: check the pair."
+        )
+    support = brain.stripped_support(image)
+    if support is not None and brain.is_stripped(support, mask):
+        note = "The scan was skull-stripped before: the T1w's brain mask was cut at the scan's own edge."
+        return BrainFound(SimpleITK.And(mask, support), "anchor", [note])
+    return BrainFound(mask, "anchor")
+
+
+def _template_mask_on(
+    image: "SimpleITK.Image", template: "SimpleITK.Image", template_mask: "SimpleITK.Image"
+) -> "SimpleITK.Image":
+    from bids_mmh.preprocess.register import RegistrationSettings, nine_dof
+
+    to_template, _ = nine_dof(template, template_mask, image, RegistrationSettings())
+    return resample_mask(template_mask, image, to_template.GetInverse())

@@ -1,0 +1,182 @@
+"""Read one raw scan, refuse what cannot be used, and write results back onto its own voxels."""
+
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bids_mmh.errors import BadDataError, NoInputError
+from bids_mmh.preprocess.images import save_nifti, to_array, to_sitk
+
+if TYPE_CHECKING:
+    import nibabel as nib
+    import SimpleITK
+
+MIN_VOXELS = 8  # along an axis; thinner is a localizer or a single slice
+
+
+@dataclass(frozen=True)
+class LoadedScan:
+    """A scan ready to work with.
+
+    Attributes:
+        image: float32 SimpleITK image with its axes reordered to the closest of RAS+; no interpolation.
+        geometry: shape, voxel sizes in mm, orientation codes, obliquity in degrees and data type as stored.
+        warnings: plain sentences on what is unusual about the file.
+    """
+
+    image: "SimpleITK.Image"
+    geometry: dict[str, Any]
+    warnings: list[str] = field(default_factory=list)
+
+
+def load_scan(path: Path) -> LoadedScan:
+    """Read a NIfTI file of any orientation, obliquity and data type.
+
+    Scale factors of the header are applied and values that are not finite become 0.
+
+    Raises:
+        NoInputError: the file does not exist.
+        BadDataError: it is truncated, not a 3D volume, without voxel size, empty or constant.
+    """
+    import nibabel as nib
+
+    nifti = _open(path)
+    data = _volume(nifti, path)
+    affine, warnings = world_affine(nifti, path)
+    bad = ~np.isfinite(data)
+    if bad.all():
+        raise BadDataError(f"{path} holds no finite value: convert it from the original images again.")
+    if bad.any():
+        warnings.append(f"{int(bad.sum())} voxels were not finite and were set to 0.")
+        data = np.where(bad, np.float32(0), data)
+    if data.min() == data.max():
+        raise BadDataError(
+            f"{path} has the same value {data.min():g} in every voxel: convert the original images again."
+        )
+    orientation = nib.io_orientation(affine)
+    ras = nib.apply_orientation(data, orientation)
+    ras_affine = affine @ nib.orientations.inv_ornt_aff(orientation, data.shape)
+    return LoadedScan(to_sitk(ras, ras_affine), _geometry(nifti, affine), warnings)
+
+
+def save_on_input_voxels(image: "SimpleITK.Image", like: Path, out_file: Path) -> Path:
+    """Write a RAS working image with the shape, axes and header geometry of the raw scan ``like``.
+
+    Args:
+        image: image on the voxels that :func:`load_scan` gave for ``like``.
+        like: the raw scan.
+        out_file: NIfTI file to write; its data type is the image's.
+    """
+    import nibabel as nib
+
+    raw = _open(like)
+    affine, _ = world_affine(raw, like)
+    to_input = nib.orientations.ornt_transform(
+        nib.orientations.axcodes2ornt("RAS"), nib.io_orientation(affine)
+    )
+    data = np.ascontiguousarray(nib.apply_orientation(to_array(image), to_input))
+    header = raw.header.copy()
+    header.extensions.clear()  # they may hold what identifies a person
+    header.set_data_dtype(data.dtype)
+    header["cal_min"] = header["cal_max"] = 0
+    return save_nifti(type(raw)(data, raw.affine, header), out_file)
+
+
+def world_affine(nifti: "nib.Nifti1Image", path: Path) -> tuple[np.ndarray, list[str]]:
+    """Return the matrix from voxels to RAS+ mm that is used, free of shear, and warnings about it.
+
+    The sform counts when it has a code, else the qform, else the voxel sizes alone.
+
+    Raises:
+        BadDataError: a voxel has no size, or the matrix is not finite.
+    """
+    affine = np.array(nifti.affine, dtype=float)
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or (sizes < 1e-3).any() or _raw_sizes_missing(nifti, path):
+        raise BadDataError(
+            f"{path} has a voxel size of zero or an unreadable position in its header: convert it again."
+        )
+    warnings = _form_warnings(nifti)
+    axes = affine[:3, :3] / sizes
+    u, _, vt = np.linalg.svd(axes)
+    if np.abs(u @ vt - axes).max() > 1e-4:
+        if np.abs(u @ vt - axes).max() > 1e-2:
+            warnings.append(
+                "The header's matrix has shear, which was removed: distances may be a little off."
+            )
+        centre = (np.asarray(nifti.shape[:3]) - 1) / 2
+        middle = affine[:3, :3] @ centre + affine[:3, 3]
+        affine[:3, :3] = (u @ vt) * sizes
+        affine[:3, 3] = middle - affine[:3, :3] @ centre
+    return affine, warnings
+
+
+def _open(path: Path) -> "nib.Nifti1Image":
+    import nibabel as nib
+
+    if not path.is_file():
+        raise NoInputError(f"{path} does not exist or cannot be read: check the dataset (or fetch the file).")
+    try:
+        image = nib.load(path)
+    except (OSError, EOFError, zlib.error, nib.filebasedimages.ImageFileError) as error:
+        raise BadDataError(f"{path} is not a readable NIfTI file: copy or convert it again.") from error
+    if not isinstance(image, nib.Nifti1Image):
+        raise BadDataError(f"{path} is not a NIfTI file: convert it to .nii.gz.")
+    return image
+
+
+def _volume(nifti: "nib.Nifti1Image", path: Path) -> np.ndarray:
+    shape = nifti.shape
+    if len(shape) < 3 or min(shape[:3]) < MIN_VOXELS or any(n != 1 for n in shape[3:]):
+        raise BadDataError(
+            f"{path} has the shape {'x'.join(map(str, shape))}: give one three-dimensional volume with at "
+            f"least {MIN_VOXELS} voxels along each axis."
+        )
+    if nifti.get_data_dtype().kind not in "iufb":
+        raise BadDataError(f"{path} holds colours or complex numbers: give the magnitude image.")
+    try:
+        return np.asanyarray(nifti.dataobj).reshape(shape[:3]).astype(np.float32)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise BadDataError(f"{path} is truncated or damaged: copy or convert it again.") from error
+
+
+def _raw_sizes_missing(nifti: "nib.Nifti1Image", path: Path) -> bool:
+    # nibabel quietly turns a voxel size of 0 into 1 mm; the bytes of the file still tell.
+    import nibabel as nib
+
+    if int(nifti.header["sform_code"]) > 0:
+        return False
+    with nib.openers.ImageOpener(str(path)) as stream:
+        header = type(nifti.header).from_fileobj(stream, check=False)
+    sizes = np.asarray(header["pixdim"][1:4], dtype=float)
+    return bool((~np.isfinite(sizes) | (sizes == 0)).any())
+
+
+def _form_warnings(nifti: "nib.Nifti1Image") -> list[str]:
+    sform, s_code = nifti.get_sform(coded=True)
+    qform, q_code = nifti.get_qform(coded=True)
+    if not s_code and not q_code:
+        return ["The header gives neither sform nor qform: left and right were taken from the storage order."]
+    if s_code and q_code:
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in nifti.shape[:3]])).reshape(3, -1)
+        apart = (sform - qform)[:3, :3] @ corners + (sform - qform)[:3, 3:]
+        if np.linalg.norm(apart, axis=0).max() > 1.0:
+            return ["Sform and qform disagree by more than 1 mm: the sform was used."]
+    return []
+
+
+def _geometry(nifti: "nib.Nifti1Image", affine: np.ndarray) -> dict[str, Any]:
+    import nibabel as nib
+
+    return {
+        "shape": [int(n) for n in nifti.shape],
+        "voxel_mm": [round(float(z), 4) for z in np.linalg.norm(affine[:3, :3], axis=0)],
+        "orientation": "".join(nib.aff2axcodes(affine)),
+        "obliquity_deg": round(float(np.rad2deg(nib.affines.obliquity(affine)).max()), 2),
+        "data_type": str(nifti.get_data_dtype()),
+        "sform_code": int(nifti.header["sform_code"]),
+        "qform_code": int(nifti.header["qform_code"]),
+    }

@@ -1,0 +1,177 @@
+"""The Nipype graph of one session."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bids_mmh.errors import NoInputError, UsageError
+
+if TYPE_CHECKING:
+    from nipype import Node, Workflow
+
+    from bids_mmh.preprocess.grid import Grid
+    from bids_mmh.preprocess.template import Template
+
+OUTPUT_FIELDS = (
+    "native_preproc",
+    "native_mask",
+    "mni_preproc",
+    "mni_mask",
+    "to_mni_xfm",
+    "to_anchor_xfm",
+    "qc_json",
+)
+
+
+@dataclass(frozen=True)
+class ScanSpec:
+    """One raw scan of a session.
+
+    Attributes:
+        key: short name, unique in the session, of lower-case letters, digits and underscores.
+        sequence: BIDS suffix, ``T1w`` or ``T2w``.
+        path: raw NIfTI file.
+    """
+
+    key: str
+    sequence: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class PreprocessOptions:
+    """How to run.
+
+    Attributes:
+        omp_nthreads: CPU threads of each step.
+        sloppy: fewer iterations on coarser copies; for tests.
+    """
+
+    omp_nthreads: int = 1
+    sloppy: bool = False
+
+
+def build_session_workflow(
+    name: str,
+    scans: Sequence[ScanSpec],
+    *,
+    template: "Template",
+    grid: "Grid",
+    options: PreprocessOptions,
+) -> "Workflow":
+    """Build the graph that preprocesses the scans of one session.
+
+    The first T1w is the anchor, or the first scan where there is no T1w: its brain is segmented and aligned
+    to the template with nine degrees of freedom.  Every other scan is aligned rigidly to the anchor and
+    inherits its mask.  For each scan there is a node ``out_<key>`` with the fields ``native_preproc``,
+    ``native_mask``, ``mni_preproc``, ``mni_mask``, ``to_mni_xfm``, ``to_anchor_xfm`` (undefined for the
+    anchor) and ``qc_json``.
+
+    Args:
+        name: name of the workflow, also of its folder below ``base_dir``.
+        scans: the scans of the session.
+        template: standard brain.
+        grid: model's grid.
+        options: how to run.
+
+    Raises:
+        NoInputError: there are no scans.
+        UsageError: two scans have the same key.
+    """
+    from nipype import Workflow
+
+    if not scans:
+        raise NoInputError(f"The session {name} has no scan to preprocess: check the filters.")
+    if len({scan.key for scan in scans}) < len(scans):
+        raise UsageError(f"Two scans of the session {name} share a key: give each scan a key of its own.")
+    builder = _SessionBuilder(Workflow(name), template, grid, options)
+    anchor = next((scan for scan in scans if scan.sequence == "T1w"), scans[0])
+    builder.add_anchor(anchor)
+    for scan in scans:
+        if scan is not anchor:
+            builder.add_follower(scan, anchor.key)
+    return builder.workflow
+
+
+@dataclass(frozen=True)
+class _SessionBuilder:
+    workflow: "Workflow"
+    template: "Template"
+    grid: "Grid"
+    options: PreprocessOptions
+
+    def add_anchor(self, scan: ScanSpec) -> None:
+        from bids_mmh.preprocess.interfaces import AlignToTemplate, FindBrain, LoadScan
+
+        key, connect = scan.key, self.workflow.connect
+        load = self._node(LoadScan, "load", scan)
+        brain = self._node(FindBrain, "brain", scan, **self._template_inputs())
+        align = self._node(
+            AlignToTemplate, "template", scan, sloppy=self.options.sloppy, **self._template_inputs()
+        )
+        connect(load, "head_file", brain, "head_file")
+        connect(load, "head_file", align, "head_file")
+        connect(brain, "mask_file", align, "mask_file")
+        finish = self._add_ending(scan, load, brain, extra_reports=[align])
+        connect(self.workflow.get_node(f"bias_{key}"), "bias_file", align, "bias_file")
+        connect(brain, "mask_file", finish, "anchor_mask")
+        connect(align, "to_mni_xfm", finish, "anchor_to_mni")
+
+    def add_follower(self, scan: ScanSpec, anchor_key: str) -> None:
+        from bids_mmh.preprocess.interfaces import AlignToAnchor, LoadScan
+
+        connect, get = self.workflow.connect, self.workflow.get_node
+        load = self._node(LoadScan, "load", scan)
+        align = self._node(AlignToAnchor, "anchor", scan, sloppy=self.options.sloppy)
+        connect(load, "head_file", align, "head_file")
+        connect(get(f"load_{anchor_key}"), "head_file", align, "anchor_file")
+        connect(get(f"brain_{anchor_key}"), "mask_file", align, "anchor_mask")
+        finish = self._add_ending(scan, load, align, extra_reports=[])
+        connect(get(f"brain_{anchor_key}"), "mask_file", finish, "anchor_mask")
+        connect(get(f"template_{anchor_key}"), "to_mni_xfm", finish, "anchor_to_mni")
+        connect(align, "to_anchor_xfm", finish, "to_anchor_xfm")
+        connect(align, "to_anchor_xfm", get(f"out_{scan.key}"), "to_anchor_xfm")
+
+    def _add_ending(self, scan: ScanSpec, load: "Node", mask: "Node", extra_reports: "list[Node]") -> "Node":
+        """Add bias field, resampling and outputs; ``mask`` is the node that gives ``mask_file``."""
+        from nipype import Node
+        from nipype.interfaces.utility import IdentityInterface, Merge
+
+        from bids_mmh.preprocess.interfaces import EstimateBias, FinishScan
+
+        key, connect = scan.key, self.workflow.connect
+        bias = self._node(EstimateBias, "bias", scan, sloppy=self.options.sloppy)
+        finish = self._node(
+            FinishScan,
+            "finish",
+            scan,
+            sequence=scan.sequence,
+            spacing=self.grid.spacing,
+            **self._template_inputs(),
+        )
+        out = Node(IdentityInterface(fields=list(OUTPUT_FIELDS)), f"out_{key}")
+        connect(load, "head_file", bias, "head_file")
+        connect(mask, "mask_file", bias, "mask_file")
+        connect(load, "full_file", finish, "full_file")
+        connect(mask, "mask_file", finish, "mask_file")
+        connect(bias, "bias_file", finish, "bias_file")
+        reporting = [load, mask, bias, *extra_reports]
+        reports = Node(Merge(len(reporting)), f"reports_{key}")
+        for number, node in enumerate(reporting, start=1):
+            connect(node, "report", reports, f"in{number}")
+        connect(reports, "out", finish, "reports")
+        for field in OUTPUT_FIELDS:
+            if field != "to_anchor_xfm":
+                connect(finish, field, out, field)
+        return finish
+
+    def _node(self, interface: type, step: str, scan: ScanSpec, **inputs: object) -> "Node":
+        from nipype import Node
+
+        threads = self.options.omp_nthreads
+        runner = interface(in_file=str(scan.path), num_threads=threads, **inputs)
+        return Node(runner, f"{step}_{scan.key}", n_procs=threads, mem_gb=2.0)
+
+    def _template_inputs(self) -> dict[str, str]:
+        return {"template": str(self.template.t1w), "template_mask": str(self.template.brain_mask)}

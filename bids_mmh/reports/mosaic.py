@@ -1,0 +1,179 @@
+"""Rows of axial, coronal and sagittal slices in one set of axes, in millimetres.
+
+The convention is neurological: the image's left is the person's left; sagittal slices look to the right.
+Every mosaic of one volume and mask has the same layout, so that pages can lay one over the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLUMNS = 6
+# The outermost tenth of the brain shows little, and its outline is a speck.
+FIRST, LAST = 0.12, 0.88
+GAP_MM = 4.0
+# Height of the line of text above a row, as a share of the mosaic's width: text has a fixed size in pixels.
+HEADER = 0.0135
+PIXELS_WIDE = 1500
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One slice and its place in the mosaic.
+
+    Attributes:
+        axis: The array axis that the slice is perpendicular to: 0 sagittal, 1 coronal, 2 axial.
+        index: Voxel index along ``axis``.
+        window: Range of voxels shown along the two other axes.
+        left: Left edge in the mosaic, mm.
+        bottom: Bottom edge in the mosaic, mm.
+        size: Width and height, mm.
+    """
+
+    axis: int
+    index: int
+    window: tuple[slice, slice]
+    left: float
+    bottom: float
+    size: tuple[float, float]
+
+    def cut(self, volume: NDArray[Any]) -> NDArray[Any]:
+        """Cut the slice out of a volume: shape (height, width), lowest row first."""
+        # A view: np.take would first copy the whole of a volume that is not contiguous.
+        chosen: list[slice | int] = list(self.window)
+        chosen.insert(self.axis, self.index)
+        return np.asarray(volume[tuple(chosen)].T)
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """Left, right, bottom and top in the mosaic, mm: what ``imshow`` calls the extent."""
+        return (self.left, self.left + self.size[0], self.bottom, self.bottom + self.size[1])
+
+    def centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mosaic coordinates of the voxel centres along the width and the height, mm."""
+        counts = [window.stop - window.start for window in self.window]
+        steps = [length / count for length, count in zip(self.size, counts, strict=True)]
+        return (
+            self.left + (np.arange(counts[0]) + 0.5) * steps[0],
+            self.bottom + (np.arange(counts[1]) + 0.5) * steps[1],
+        )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Tiles of a mosaic and its outer size in millimetres."""
+
+    tiles: tuple[Tile, ...]
+    width: float
+    height: float
+
+
+def layout(
+    mask: NDArray[Any], zooms: tuple[float, float, float], *, margin: float = 4.0, footer: int = 0
+) -> Layout:
+    """Place the slices that show the masked part of a volume.
+
+    Args:
+        mask: Shape (x, y, z) in RAS order; non-zero is brain. An empty mask shows the whole volume.
+        zooms: Voxel sizes, mm.
+        margin: Millimetres shown around the brain.
+        footer: Lines of text left free below the last row.
+
+    Returns:
+        Three rows of six equidistant slices: axial, coronal, sagittal from top to bottom.
+    """
+    spans = _spans(mask)
+    window = [
+        _widened(span, margin / zoom, n) for span, zoom, n in zip(spans, zooms, mask.shape, strict=True)
+    ]
+    size = [(w.stop - w.start) * zoom for w, zoom in zip(window, zooms, strict=True)]
+    cell = max(size[0], size[1]) + GAP_MM
+    header = HEADER * COLUMNS * cell
+    height = 2 * size[2] + size[1] + (3 + footer) * header
+    tiles: list[Tile] = []
+    top = height
+    for axis in (2, 1, 0):
+        across, up = [other for other in range(3) if other != axis]
+        top -= size[up] + header
+        for column, index in enumerate(_indices(spans[axis])):
+            left = column * cell + (cell - size[across]) / 2
+            tiles.append(Tile(axis, index, (window[across], window[up]), left, top, (size[across], size[up])))
+    return Layout(tuple(tiles), COLUMNS * cell, height)
+
+
+def canvas(placed: Layout, *, background: str = "black") -> Figure:
+    """Make a figure whose only axes are the mosaic, in millimetres.
+
+    Args:
+        placed: The layout to draw in.
+        background: Colour behind the slices.
+
+    Returns:
+        A figure 1500 pixels wide; ``figure.axes[0]`` is where to draw.
+    """
+    from matplotlib.figure import Figure
+
+    inches = PIXELS_WIDE / 100
+    figure = Figure(figsize=(inches, inches * placed.height / placed.width), dpi=100, facecolor=background)
+    axes = figure.add_axes((0, 0, 1, 1), frameon=False)
+    axes.set(xlim=(0, placed.width), ylim=(0, placed.height), xticks=[], yticks=[], autoscale_on=False)
+    return figure
+
+
+def annotate(figure: Figure, placed: Layout, affine: NDArray[Any], *, colour: str = "white") -> None:
+    """Write the position of every slice above it, and the letters of the sides on the first of each row.
+
+    Args:
+        figure: What :func:`canvas` gave.
+        placed: The same layout.
+        affine: Voxel to world, (4, 4), RAS millimetres.
+        colour: Colour of the text.
+    """
+    axes = figure.axes[0]
+    for tile, first in _with_row_starts(placed.tiles):
+        # An oblique affine has no one coordinate per slice: the centre of the slice stands for it.
+        centre = np.array([*(_middle(tile)), 1.0])
+        position = f"{'xyz'[tile.axis]} = {round(float((affine @ centre)[tile.axis]))}"
+        left, right, bottom, top = tile.extent
+        text: dict[str, Any] = {"color": colour, "fontsize": 10, "va": "bottom"}
+        axes.text((left + right) / 2, top + 0.001 * placed.width, position, ha="center", alpha=0.75, **text)
+        if first:
+            letters = ("P", "A") if tile.axis == 0 else ("L", "R")
+            for letter, at, side in ((letters[0], left, "left"), (letters[1], right, "right")):
+                axes.text(at, (bottom + top) / 2, letter, ha=side, weight="bold", **text)
+
+
+def _middle(tile: Tile) -> list[float]:
+    centres = [(window.start + window.stop - 1) / 2 for window in tile.window]
+    centres.insert(tile.axis, float(tile.index))
+    return centres
+
+
+def _with_row_starts(tiles: tuple[Tile, ...]) -> Iterator[tuple[Tile, bool]]:
+    return ((tile, number % COLUMNS == 0) for number, tile in enumerate(tiles))
+
+
+def _spans(mask: NDArray[Any]) -> list[tuple[int, int]]:
+    inside = np.asarray(mask) != 0
+    found = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    if found[0].size == 0:
+        return [(0, length - 1) for length in inside.shape]
+    return [(int(index[0]), int(index[-1])) for index in found]
+
+
+def _widened(span: tuple[int, int], voxels: float, length: int) -> slice:
+    grow = int(np.ceil(voxels))
+    return slice(max(span[0] - grow, 0), min(span[1] + grow + 1, length))
+
+
+def _indices(span: tuple[int, int]) -> list[int]:
+    positions = np.linspace(FIRST, LAST, COLUMNS) * (span[1] - span[0]) + span[0]
+    return [int(position) for position in np.round(positions)]

@@ -1,0 +1,180 @@
+import csv
+import json
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bids_mmh.app.group import common_ground_warnings, compare_sites, run_group
+from bids_mmh.app.study_rows import study_rows
+from bids_mmh.errors import ExitCode, NoInputError, NoMatchError
+from bids_mmh.evaluation.statistics import image_statistics
+
+SPACE = "MNI152NLin2009cAsym"
+
+
+def _statistics(mean):
+    return image_statistics(np.random.default_rng(0).normal(mean, 0.1, 500)).to_dict()
+
+
+def _sidecar(site, before, after=None, **changes):
+    statistics = {"before": _statistics(before)} | ({} if after is None else {"after": _statistics(after)})
+    return {
+        "Site": site,
+        "Sequence": "T1w",
+        "ImageStatistics": statistics,
+        "AnatomyChange": 0.98,
+        "Model": {"Name": "embedded", "SHA256": "a" * 64, "Encoder": "slices"},
+        "QualityWarnings": [],
+        "ConfigurationHash": "c0ffee",
+    } | changes
+
+
+def _write(root: Path, name: str, content) -> Path:
+    parts = dict(part.split("-") for part in name.split("_")[:-1])
+    folder = root / f"sub-{parts['sub']}" / (f"ses-{parts['ses']}" if "ses" in parts else "") / "anat"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def _settings(root, **changes):
+    given = {"output_dir": root, "participant_label": (), "session_label": (), "sequences": ("T1w", "T2w")}
+    return SimpleNamespace(**{**given, **changes})
+
+
+def _table(root, sequence="T1w"):
+    with (root / f"group_{sequence}.tsv").open(newline="") as stream:
+        return list(csv.DictReader(stream, delimiter="\t"))
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Two sites of two scans each, far apart before and equal after."""
+    for number, (site, before) in enumerate([("A", -0.3), ("A", -0.28), ("B", 0.3), ("B", 0.32)]):
+        name = f"sub-{number}_ses-x_space-{SPACE}_res-1_desc-harmonized_T1w.json"
+        _write(tmp_path, name, _sidecar(site, before, 0.0))
+    return tmp_path
+
+
+def test_tables_and_page_are_written(study):
+    (study / "sub-0_ses-x.html").write_text("page")
+    assert run_group(_settings(study)) is ExitCode.OK
+    rows = _table(study)
+    assert [row["participant_id"] for row in rows] == ["sub-0", "sub-1", "sub-2", "sub-3"]
+    assert rows[0]["session_id"] == "ses-x"
+    assert rows[0]["scan"] == "sub-0_ses-x_T1w"
+    assert rows[0]["site"] == "A"
+    assert float(rows[0]["mean_before"]) == pytest.approx(-0.3, abs=0.02)
+    assert float(rows[0]["mean_after"]) == pytest.approx(0.0, abs=0.02)
+    # A shift by 0.3 is 0.15 of the range of two.
+    assert float(rows[0]["histogram_distance"]) == pytest.approx(0.15, abs=0.005)
+    assert rows[0]["problem"] == "n/a"
+    assert list(json.loads((study / "group_T1w.json").read_text())) == list(rows[0])
+    page = (study / "group.html").read_text()
+    assert "sub-0_ses-x.html" in page
+    assert "sub-1_ses-x.html" not in page
+    assert not (study / "group_T2w.tsv").exists()
+
+
+def test_distances_between_sites_fall(study):
+    comparison = compare_sites(study_rows(study, ("T1w",)))
+    assert comparison.inter_site[0] == pytest.approx(0.3, abs=0.01)
+    assert comparison.inter_site[1] == pytest.approx(0.0, abs=1e-6)
+    assert comparison.intra_site[0] == pytest.approx(0.01, abs=0.002)
+
+
+def test_preprocessed_scans_are_listed_and_give_way_to_harmonized_ones(study):
+    _write(study, f"sub-0_ses-x_space-{SPACE}_res-1_desc-preproc_T1w.json", _sidecar("A", 0.1))
+    _write(study, f"sub-9_space-{SPACE}_res-1_desc-preproc_T1w.json", _sidecar("A", 0.1, Model=None))
+    assert run_group(_settings(study)) is ExitCode.OK
+    rows = {row["scan"]: row for row in _table(study)}
+    assert len(rows) == 5
+    assert rows["sub-0_ses-x_T1w"]["state"] == "harmonized"
+    assert rows["sub-9_T1w"]["state"] == "preprocessed"
+    assert rows["sub-9_T1w"]["mean_after"] == rows["sub-9_T1w"]["session_id"] == "n/a"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('{"Site": "A", "ImageSt', "no readable JSON"),
+        ("[1, 2]", "no JSON object"),
+        ({"Site": "A"}, "no ImageStatistics 'before'"),
+        (_sidecar("A", 0.1), "no ImageStatistics 'after'"),
+        ({"ImageStatistics": {"before": {"mean": 1}}}, "finite number"),
+        (_sidecar("A", 40.0, 0.1), "no voxel of ImageStatistics 'before'"),
+    ],
+)
+def test_unusable_sidecar_is_listed_and_everything_else_written(study, content, reason):
+    _write(study, f"sub-7_space-{SPACE}_res-1_desc-harmonized_T1w.json", content)
+    assert run_group(_settings(study)) is ExitCode.DATA
+    rows = _table(study)
+    assert len(rows) == 5
+    assert reason in rows[-1]["problem"]
+    assert "sub-7" in rows[-1]["problem"]
+    assert "desc-harmonized_T1w.json cannot be used (" in (study / "group.html").read_text()
+
+
+def test_own_spaces_and_hidden_files_are_left_out(study):
+    _write(study, "sub-0_ses-x_desc-harmonized_T1w.json", _sidecar("A", 0.1, 0.1))
+    _write(study, "sub-0_ses-x_space-T1w_desc-harmonized_T1w.json", _sidecar("A", 0.1, 0.1))
+    hidden = study / "sub-0" / "ses-x" / "anat" / f".1f.sub-0_ses-x_space-{SPACE}_desc-harmonized_T1w.json"
+    hidden.write_text("{")
+    assert len(study_rows(study, ("T1w",))) == 4
+
+
+def test_filters_are_honoured(study):
+    _write(study, f"sub-0_ses-y_space-{SPACE}_res-1_desc-harmonized_T1w.json", _sidecar("A", 0.1, 0.1))
+    run_group(_settings(study, participant_label=("sub-0", "2")))
+    assert [row["scan"] for row in _table(study)] == ["sub-0_ses-x_T1w", "sub-0_ses-y_T1w", "sub-2_ses-x_T1w"]
+    run_group(_settings(study, session_label=("y",)))
+    assert [row["scan"] for row in _table(study)] == ["sub-0_ses-y_T1w"]
+    with pytest.raises(NoMatchError, match="participant and session labels"):
+        run_group(_settings(study, participant_label=("99",)))
+
+
+def test_nothing_to_read_asks_for_the_participant_level(tmp_path):
+    with pytest.raises(NoInputError, match="participant level first"):
+        run_group(_settings(tmp_path / "missing"))
+
+
+def test_mixtures_are_never_silent(study, caplog):
+    _write(
+        study,
+        "sub-8_space-MNI152NLin6Asym_res-1_desc-harmonized_T1w.json",
+        _sidecar("A", 0.1, 0.1, Model={"Name": "x", "SHA256": "b" * 64}, ConfigurationHash="other"),
+    )
+    with caplog.at_level(logging.WARNING, "bids_mmh"):
+        run_group(_settings(study))
+    page = (study / "group.html").read_text()
+    for text in ("lie in 2 spaces", "harmonized by 2 models", "made with 2 configurations"):
+        assert text in caplog.text
+        assert text in page
+    # Each space is a part of its own, so the lone scan has nobody to be compared with.
+    assert "5 scans" in page
+    assert "1 scan in MNI152NLin6Asym" in page
+    assert "come from A: there is nothing to compare" in page
+
+
+def test_scans_of_one_kind_raise_no_warning(study):
+    assert common_ground_warnings(study_rows(study, ("T1w",))) == []
+
+
+def test_unknown_sites_are_not_compared(tmp_path):
+    for number, site in enumerate(["A", None]):
+        name = f"sub-{number}_space-{SPACE}_desc-harmonized_T1w.json"
+        _write(tmp_path, name, _sidecar(site, 0.1 * number, 0.0))
+    rows = study_rows(tmp_path, ("T1w",))
+    assert compare_sites(rows) is None
+    assert run_group(_settings(tmp_path)) is ExitCode.OK
+    assert [row["site"] for row in _table(tmp_path)] == ["A", "n/a"]
+
+
+def test_only_scans_with_both_images_are_compared(study):
+    _write(study, f"sub-9_space-{SPACE}_res-1_desc-preproc_T1w.json", _sidecar("A", 0.9, Model=None))
+    comparison = compare_sites(study_rows(study, ("T1w",)))
+    assert comparison.inter_site[0] == pytest.approx(0.3, abs=0.01)

@@ -1,0 +1,32 @@
+import re
+
+from bids_mmh.bids.citation import methods_text
+
+ARGUMENTS = {
+    "template": "MNI152NLin2009cAsym",
+    "sequences": ("T1w", "T2w"),
+    "model": "embedded (1a2b3c4d)",
+    "device": "cpu",
+    "versions": {"SimpleITK": "2.5.7"},
+}
+
+
+def test_every_reference_is_cited_and_numbered_in_order():
+    text = methods_text(**ARGUMENTS)
+    body, references = text.split("# References")
+    cited = [int(number) for number in re.findall(r"\[(\d+)\]", body)]
+    assert cited == sorted(cited) == list(range(1, len(cited) + 1))
+    listed = [int(number) for number in re.findall(r"^(\d+)\. ", references, re.MULTILINE)]
+    assert listed == cited
+    assert not re.search(r"\[[a-z_]+\]|[{}]", text)
+    for fact in ("MNI152NLin2009cAsym", "T1w, T2w", "embedded (1a2b3c4d)", "run on cpu", "SimpleITK 2.5.7"):
+        assert fact in body
+
+
+def test_only_what_was_done_is_told():
+    text = methods_text(**ARGUMENTS | {"model": None}, from_templateflow=False)
+    for absent in ("harmonized with", "MMH [", "MONAI", "TemplateFlow", "diffusion"):
+        assert absent not in text
+    assert "N4" in text
+    assert "sloppy" not in text
+    assert "trying out only" in methods_text(**ARGUMENTS, sloppy=True)

@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+
+from bids_mmh.bids.names import ENTITIES, derivative_name, derivative_path, mask_desc, transform_name
+
+SOURCE = {
+    "suffix": "T1w",
+    "extension": ".nii",
+    "datatype": "anat",
+    "run": "02",
+    "acquisition": "mprage",
+    "session": "A",
+    "subject": "01",
+}
+
+
+def test_all_source_entities_are_kept_in_the_order_of_bids():
+    name = derivative_name(
+        SOURCE, suffix="T1w", extension=".nii.gz", space="MNI152", res="1", desc="harmonized"
+    )
+    assert name == "sub-01_ses-A_acq-mprage_run-02_space-MNI152_res-1_desc-harmonized_T1w.nii.gz"
+    probability = derivative_name(SOURCE, suffix="probseg", extension=".nii.gz", label="GM")
+    assert probability == "sub-01_ses-A_acq-mprage_run-02_label-GM_probseg.nii.gz"
+
+
+def test_order_agrees_with_the_schema():
+    from bidsschematools.schema import load_schema
+
+    schema = load_schema()
+    official = [schema.objects.entities[name].name for name in schema.rules.entities]
+    ours = [key for key in ENTITIES if key not in {"from", "to", "mode"}]
+    assert ours == [key for key in official if key in ours]
+    assert set(ours) <= set(official)
+
+
+def test_names_agree_with_pybids():
+    from bids.layout import parse_file_entities
+    from bids.layout.models import Config
+
+    known = {name for config in ("bids", "derivatives") for name in Config.load(config).entities}
+    assert set(ENTITIES.values()) - known == {"split"}
+    name = "/sub-01/anat/sub-01_acq-a_ce-b_stain-c_rec-d_dir-e_inv-1_part-mag_T1w.nii"
+    parsed = parse_file_entities(name, config="bids")
+    for key, value in {"acq": "a", "ce": "b", "stain": "c", "rec": "d", "dir": "e", "part": "mag"}.items():
+        assert parsed[ENTITIES[key]] == value
+
+
+@pytest.mark.parametrize(("session", "folder"), [("A", "sub-01/ses-A/anat"), (None, "sub-01/anat")])
+def test_paths_follow_sessions(session, folder):
+    entities = {"subject": "01"} | ({"session": session} if session else {})
+    path = derivative_path(Path("/out"), entities, suffix="mask", extension=".nii.gz", desc="brain")
+    assert path.parent == Path("/out") / folder
+    assert path.name.endswith("_desc-brain_mask.nii.gz")
+
+
+def test_transforms_name_both_ends():
+    assert transform_name({"subject": "01", "suffix": "T1w"}, "T1w", "MNI152NLin2009cAsym", ".h5") == (
+        "sub-01_from-T1w_to-MNI152NLin2009cAsym_mode-image_xfm.h5"
+    )
+
+
+def test_masks_of_other_sequences_say_which():
+    assert mask_desc(True, "T2w") == "brain"
+    assert mask_desc(False, "T2w") == "brainT2w"
+
+
+def test_nonsense_is_refused():
+    with pytest.raises(ValueError, match="colour"):
+        derivative_name({"subject": "01"}, suffix="T1w", extension=".nii", colour="red")
+    with pytest.raises(ValueError, match="a_b"):
+        derivative_name({"subject": "a_b"}, suffix="T1w", extension=".nii")
