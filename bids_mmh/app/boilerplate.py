@@ -11,7 +11,6 @@ from bids_mmh.preprocess.template import TEMPLATEFLOW_SPACE, Template
 
 PACKAGES = (
     "torch",
-    "monai",
     "nipype",
     "pybids",
     "SimpleITK",
@@ -27,13 +26,13 @@ def versions() -> dict[str, str]:
     return {"bids-mmh": __version__, "python": platform.python_version()} | {p: version(p) for p in PACKAGES}
 
 
-def boilerplate(settings: Settings, model: ModelReference | None, template: Template) -> str:
-    """The methods text of a run, with its references."""
+def boilerplate(settings: Settings, model: ModelReference | None, template: Template, device: str) -> str:
+    """The methods text of a run, with its references; ``device`` is what the model runs on."""
     return methods_text(
         template=template.space,
         sequences=settings.sequences,
-        model=model.name if model else None,
-        device=settings.device,
+        model=f"{model.name} ({model.sha256[:8]})" if model else None,
+        device=device,
         versions=versions(),
         from_templateflow=template.space == TEMPLATEFLOW_SPACE,
         sloppy=settings.sloppy,

@@ -63,12 +63,14 @@ def run_group(settings: GroupSettings) -> ExitCode:
         NoMatchError: If the filters leave none of them.
         CannotCreateError: If a table or the page cannot be written.
     """
-    rows = _matching(settings, _found(settings))
-    warnings = common_ground_warnings(rows)
+    found = _found(settings)
+    rows = _matching(settings, found)
+    warnings = [*_subset_warning(rows, found), *common_ground_warnings(rows)]
     for sentence in warnings:
         logger.warning("%s", sentence)
     try:
-        _write(settings.output_dir, rows, warnings)
+        tables = _write(settings.output_dir, rows, warnings)
+        _remove_stale(settings.output_dir, tables)
     except OSError as error:
         raise CannotCreateError(
             f"The group tables cannot be written to {settings.output_dir} ({error}): "
@@ -126,7 +128,22 @@ def _matching(settings: GroupSettings, rows: Sequence[ScanRow]) -> list[ScanRow]
     return kept
 
 
-def _write(output_dir: Path, rows: Sequence[ScanRow], warnings: Sequence[str]) -> None:
+def _subset_warning(rows: Sequence[ScanRow], found: Sequence[ScanRow]) -> list[str]:
+    if len(rows) == len(found):
+        return []
+    chosen_by = "chosen by --participant-label or --session-label"
+    return [f"This is a subset: {len(rows)} of {len(found)} scans, {chosen_by}."]
+
+
+def _remove_stale(output_dir: Path, tables: Sequence[str]) -> None:
+    """Remove tables of an earlier run that this one did not write: they would pass for current ones."""
+    for table in output_dir.glob("group_*.tsv"):
+        if table.name not in tables:
+            table.unlink(missing_ok=True)
+            table.with_suffix(".json").unlink(missing_ok=True)
+
+
+def _write(output_dir: Path, rows: Sequence[ScanRow], warnings: Sequence[str]) -> list[str]:
     columns = data_dictionary()
     tables = []
     for sequence in sorted({row.sequence for row in rows}):
@@ -142,6 +159,7 @@ def _write(output_dir: Path, rows: Sequence[ScanRow], warnings: Sequence[str]) -
         version=__version__,
     )
     write_text(output_dir / "group.html", page)
+    return tables
 
 
 def _parts(rows: Sequence[ScanRow]) -> list[StudyPart]:

@@ -1,10 +1,12 @@
 """Which model a run uses: the embedded one by name, or a folder."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from bids_mmh.app.settings import EMBEDDED_MODEL
+from bids_mmh.bids.session import Scan
 from bids_mmh.errors import NoInputError, UsageError
 from bids_mmh.method.config import ModelConfig
 
@@ -43,3 +45,22 @@ def resolve_model(model: str) -> ModelReference:
         raise NoInputError(f"The model folder {folder} does not exist: check --model.")
     config = read_config(folder)
     return ModelReference(config.name, folder, config, weights_sha256(folder))
+
+
+def check_model(model: ModelReference, scans: Sequence[Scan]) -> None:
+    """Load a model once, before hours of preprocessing, and see that it knows the sequences of the scans.
+
+    Raises:
+        BadDataError: its files are damaged or do not fit together.
+        UsageError: it was not trained for a sequence.
+    """
+    from bids_mmh.method.harmonizer import Harmonizer
+
+    unknown = sorted({scan.sequence for scan in scans} - set(model.config.sequences))
+    if unknown:
+        known = " ".join(model.config.sequences)
+        raise UsageError(
+            f"The model '{model.name}' does not know {', '.join(unknown)}: choose another --model, or "
+            f"--sequences {known}."
+        )
+    Harmonizer.from_pretrained(model.folder)

@@ -1,103 +1,21 @@
-"""The derivatives of one scan: images, masks, transforms and sidecars, written from a session's work files."""
+"""The derivatives of one scan: images, masks, transforms and sidecars, made from work files."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bids_mmh import __version__
-from bids_mmh.app.models import ModelReference
-from bids_mmh.app.settings import Settings
+from bids_mmh.app.jobs import ScanJob
 from bids_mmh.bids.atomic import atomic_path, write_json
-from bids_mmh.bids.names import derivative_path, mask_desc, transform_name
 from bids_mmh.bids.provenance import bids_uri, sidecar
-from bids_mmh.bids.session import Scan
 from bids_mmh.method.padding import BACKGROUND
 from bids_mmh.preprocess.grid import model_grid
 
 # Harmonized intensities are stored as 0 (background) to 1000 for scaled -1 to 1, the same for every scan.
 STORED_SLOPE, STORED_INTERCEPT = 2 / 1000, BACKGROUND
-
-
-@dataclass(frozen=True)
-class ScanJob:
-    """What is known of a scan before any work: where it comes from and where it goes.
-
-    Attributes:
-        scan: the raw scan with its site.
-        anchor: the scan its session is registered by (itself, as a rule its T1w).
-        space: template space of the derivatives.
-        spacing: voxel size of the model's grid in mm.
-        settings: options of the run.
-        model: the model, None when only preprocessing.
-    """
-
-    scan: Scan
-    anchor: Scan
-    space: str
-    spacing: float
-    settings: Settings
-    model: ModelReference | None
-
-    @property
-    def is_anchor(self) -> bool:
-        """Whether the session is registered by this scan."""
-        return self.scan.path == self.anchor.path
-
-    @property
-    def configuration_hash(self) -> str:
-        """Digest of everything that alters the results."""
-        return self.settings.processing_hash(self.model.sha256 if self.model else None)
-
-    def path(self, desc: str, *, mni: bool, suffix: str | None = None, extension: str = ".nii.gz") -> Path:
-        """Path of one of the scan's derivatives."""
-        return derivative_path(
-            self.settings.output_dir,
-            self.scan.entities,
-            suffix=suffix or self.scan.sequence,
-            extension=extension,
-            space=self.space if mni else None,
-            res=f"{self.spacing:g}" if mni else None,
-            desc=desc,
-        )
-
-    def mask_path(self, *, mni: bool) -> Path:
-        """Path of the scan's brain mask."""
-        return self.path(mask_desc(self.is_anchor, self.scan.sequence), mni=mni, suffix="mask")
-
-    def transform_path(self, target: str) -> Path:
-        """Path of the transform of the scan to ``target``."""
-        folder = self.mask_path(mni=False).parent
-        return folder / transform_name(self.scan.entities, self.scan.sequence, target)
-
-    def expected(self) -> list[Path]:
-        """Every image and transform that must exist for the scan to count as done."""
-        descs = ["preproc"] if self.model is None else ["preproc", "harmonized"]
-        paths = []
-        for mni in self.wanted_spaces():
-            paths += [self.path(desc, mni=mni) for desc in descs] + [self.mask_path(mni=mni)]
-        return [*paths, self.transform_path(self.space)]
-
-    def is_done(self) -> bool:
-        """Whether all outputs exist and were made with these settings."""
-        if not all(path.is_file() for path in self.expected()):
-            return False
-        desc = "preproc" if self.model is None else "harmonized"
-        try:
-            path = self.path(desc, mni=True, extension=".json")
-            return (
-                json.loads(path.read_text(encoding="utf-8"))["ConfigurationHash"] == self.configuration_hash
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
-
-    def wanted_spaces(self) -> list[bool]:
-        """True for the template space, False for the scan's own: where derivatives are written."""
-        # The template space is always written: the group level and training start from it.
-        return [True, False] if "native" in self.settings.output_spaces else [True]
 
 
 def write_scan(job: ScanJob, work: Mapping[str, Any]) -> None:
@@ -123,7 +41,7 @@ def write_scan(job: ScanJob, work: Mapping[str, Any]) -> None:
     _copy_work_files(job, work)
     _write_preproc_sidecars(job, common | {"ImageStatistics": statistics})
     if job.model is not None:
-        _write_harmonized(job, work, before, mask, statistics, common)
+        _write_harmonized(job, work, before=before, mask=mask, statistics=statistics, common=common)
 
 
 def _copy_work_files(job: ScanJob, work: Mapping[str, Any]) -> None:
@@ -178,6 +96,7 @@ def _write_preproc_sidecars(job: ScanJob, fields: Mapping[str, Any]) -> None:
 def _write_harmonized(
     job: ScanJob,
     work: Mapping[str, Any],
+    *,
     before: np.ndarray,
     mask: np.ndarray,
     statistics: dict[str, Any],
@@ -185,7 +104,8 @@ def _write_harmonized(
 ) -> None:
     import nibabel as nib
 
-    from bids_mmh.evaluation.statistics import anatomy_change, image_statistics
+    from bids_mmh.evaluation.anatomy import anatomy_preservation
+    from bids_mmh.evaluation.statistics import image_statistics
 
     assert job.model is not None
     image = nib.Nifti1Image.from_filename(work["harmonized"])
@@ -193,7 +113,7 @@ def _write_harmonized(
     fields = dict(common) | {
         "IntensityScaling": {"Slope": STORED_SLOPE, "Intercept": STORED_INTERCEPT},
         "ImageStatistics": statistics | {"after": image_statistics(after[mask]).to_dict()},
-        "AnatomyChange": anatomy_change(before, after, mask),
+        "AnatomyPreservation": anatomy_preservation(before, after, mask),
         "Model": {"Name": job.model.name, "SHA256": job.model.sha256, "Target": "unified", "Encoder": None},
         "Sampling": {
             "Depth": job.model.config.depth,
@@ -209,7 +129,14 @@ def _write_harmonized(
     content = sidecar(skull_stripped=True, sources=[source], resolution=_resolution(job), extra=fields)
     if "native" in job.settings.output_spaces:
         scaling = common["IntensityScaling"]
-        _write_native(job, work, after - before, mask, (scaling["Slope"], scaling["Intercept"]), fields)
+        _write_native(
+            job,
+            work,
+            change=after - before,
+            mask=mask,
+            scaling=(scaling["Slope"], scaling["Intercept"]),
+            fields=fields,
+        )
     # The template-space sidecar comes last: it is what says that the scan is done.
     write_json(job.path("harmonized", mni=True, extension=".json"), content)
 
@@ -217,6 +144,7 @@ def _write_harmonized(
 def _write_native(
     job: ScanJob,
     work: Mapping[str, Any],
+    *,
     change: np.ndarray,
     mask: np.ndarray,
     scaling: tuple[float, float],

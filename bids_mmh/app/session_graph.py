@@ -1,8 +1,6 @@
 """The Nipype graph of one session: preprocessing, harmonize node, derivatives, page."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from nipype import Node, Workflow
@@ -16,26 +14,12 @@ from nipype.interfaces.base import (
 from nipype.interfaces.base.traits_extension import isdefined
 
 from bids_mmh.app.harmonize import HarmonizeScan
-from bids_mmh.app.scan_outputs import ScanJob, write_scan
+from bids_mmh.app.jobs import ScanJob, SessionJob
+from bids_mmh.app.scan_outputs import write_scan
 from bids_mmh.app.session_page import write_session_page
-from bids_mmh.bids.session import Session
+from bids_mmh.app.workflow_run import HARMONIZE_GB
 from bids_mmh.preprocess.grid import model_grid
-from bids_mmh.preprocess.template import Template
 from bids_mmh.preprocess.workflow import OUTPUT_FIELDS, PreprocessOptions, ScanSpec, build_session_workflow
-
-
-@dataclass(frozen=True)
-class SessionJob:
-    """A session, the jobs of its scans (same order), and the template they go to."""
-
-    session: Session
-    scans: tuple[ScanJob, ...]
-    template: Template
-
-    @property
-    def node_name(self) -> str:
-        """The session's name in the graph and below the work folder."""
-        return self.session.label.replace("-", "_").replace("+", "_plus_")
 
 
 class _WriteInputs(DynamicTraitedSpec, BaseInterfaceInputSpec):
@@ -90,8 +74,7 @@ def session_graph(job: SessionJob, device: str) -> Workflow:
     """
     from nipype.interfaces.utility import Merge
 
-    settings = job.scans[0].settings
-    keys = {scan.scan.path: f"{scan.scan.sequence.lower()}{i + 1}" for i, scan in enumerate(job.scans)}
+    settings, keys = job.settings, job.keys
     workflow = build_session_workflow(
         job.node_name,
         [ScanSpec(keys[s.scan.path], s.scan.sequence, s.scan.path) for s in _anchor_first(job.scans)],
@@ -100,9 +83,9 @@ def session_graph(job: SessionJob, device: str) -> Workflow:
         options=PreprocessOptions(omp_nthreads=settings.omp_nthreads, sloppy=settings.sloppy),
     )
     merge = Node(Merge(len(job.scans)), "written")
-    for i, scan in enumerate(job.scans):
+    for number, scan in enumerate(job.scans, start=1):
         write = _add_scan(workflow, scan, keys[scan.scan.path], device)
-        workflow.connect(write, "done", merge, f"in{i + 1}")
+        workflow.connect(write, "done", merge, f"in{number}")
     page = Node(WritePage(job=job), "page", mem_gb=1.5)
     workflow.connect(merge, "out", page, "done")
     return workflow
@@ -138,13 +121,5 @@ def _add_scan(workflow: Workflow, job: ScanJob, key: str, device: str) -> Node:
     return write
 
 
-HARMONIZE_GB = 3.0  # peak of the embedded model at 1 mm, docs/performance.md
-
-
 def _anchor_first(scans: Sequence[ScanJob]) -> list[ScanJob]:
     return sorted(scans, key=lambda scan: not scan.is_anchor)
-
-
-def page_path(output_dir: Path, session: Session) -> Path:
-    """Where a session's page lies."""
-    return output_dir / f"{session.label}.html"

@@ -8,15 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_mmh.app.boilerplate import boilerplate, versions
-from bids_mmh.app.scan_outputs import ScanJob
+from bids_mmh.app.jobs import ScanJob, SessionJob
 from bids_mmh.bids.atomic import write_text
 
 if TYPE_CHECKING:
-    from bids_mmh.app.session_graph import SessionJob
     from bids_mmh.reports.subject import ScanReport
 
 
-def write_session_page(job: "SessionJob", warnings: tuple[str, ...] = ()) -> Path:
+def write_session_page(job: SessionJob, warnings: tuple[str, ...] = ()) -> Path:
     """Write ``sub-X[_ses-Y].html`` from what lies in the output folder.
 
     Args:
@@ -25,26 +24,34 @@ def write_session_page(job: "SessionJob", warnings: tuple[str, ...] = ()) -> Pat
     """
     from bids_mmh.reports.subject import render_subject_report
 
-    settings = job.scans[0].settings
-    found = [scan for scan in job.scans if scan.path("preproc", mni=True, extension=".json").is_file()]
+    found = _found(job)
     reports = [_scan_report(scan, job) for scan in found]
     html = render_subject_report(
         subject=job.session.subject,
         session=job.session.session,
         scans=reports,
         log=_log(found),
-        boilerplate=boilerplate(settings, job.scans[0].model, job.template),
-        settings=settings.model_dump(mode="json", exclude_none=True),
+        boilerplate=boilerplate(job.settings, job.scans[0].model, job.template, _device(found)),
+        settings=job.settings.model_dump(mode="json", exclude_none=True),
         versions=versions(),
         warnings=warnings,
     )
-    return write_text(settings.output_dir / f"{job.session.label}.html", html)
+    return write_text(job.page, html)
 
 
-def _scan_report(job: ScanJob, session: "SessionJob") -> "ScanReport":
+def has_results(job: SessionJob) -> bool:
+    """Whether there is any derivative of the session to write a page from."""
+    return bool(_found(job))
+
+
+def _found(job: SessionJob) -> list[ScanJob]:
+    return [scan for scan in job.scans if scan.path("preproc", mni=True, extension=".json").is_file()]
+
+
+def _scan_report(job: ScanJob, session: SessionJob) -> "ScanReport":
     from bids_mmh.reports.subject import ScanReport
 
-    desc = "harmonized" if job.path("harmonized", mni=True, extension=".json").is_file() else "preproc"
+    desc = "harmonized" if _is_harmonized(job) else "preproc"
     fields = _sidecar(job, desc)
     mask = _load(job.mask_path(mni=True))[0] > 0
     before, affine = _load_scaled(job, "preproc", mask)
@@ -112,21 +119,21 @@ def _native(job: ScanJob) -> tuple[NDArray[Any] | None, NDArray[Any] | None, NDA
     return image, affine, _load(job.mask_path(mni=False))[0]
 
 
-def _template(session: "SessionJob", spacing: float) -> NDArray[Any]:
-    import SimpleITK as sitk
+def _template(session: SessionJob, spacing: float) -> NDArray[Any]:
+    import SimpleITK
 
     from bids_mmh.preprocess.grid import model_grid
     from bids_mmh.preprocess.images import read_nifti, to_array
     from bids_mmh.preprocess.resample import apply_mask, resample_mask, resample_scan
 
-    reference, still = model_grid(spacing).reference(), sitk.Transform()
+    reference, still = model_grid(spacing).reference(), SimpleITK.Transform()
     brain = resample_mask(read_nifti(session.template.brain_mask, np.uint8), reference, still)
     return to_array(apply_mask(resample_scan(read_nifti(session.template.t1w), reference, still), brain))
 
 
 def _flat(fields: dict[str, Any]) -> dict[str, Any]:
     """Quality figures in one level, for a table."""
-    shown = {"AnatomyChange": fields["AnatomyChange"]} if "AnatomyChange" in fields else {}
+    shown = {"AnatomyPreservation": fields["AnatomyPreservation"]} if "AnatomyPreservation" in fields else {}
     shown |= {key: fields[key] for key in ("Device", "ModelSeconds") if key in fields}
     for key, value in fields["Preprocessing"].items():
         if isinstance(value, dict):
@@ -136,18 +143,26 @@ def _flat(fields: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
+def _device(scans: list[ScanJob]) -> str:
+    """What the model ran on, from the sidecars."""
+    devices = [_sidecar(job, "harmonized")["Device"] for job in scans if _is_harmonized(job)]
+    return " and ".join(dict.fromkeys(devices)) or "no device"
+
+
+def _is_harmonized(job: ScanJob) -> bool:
+    return job.model is not None and job.path("harmonized", mni=True, extension=".json").is_file()
+
+
 def _log(scans: list[ScanJob]) -> str:
     """What was done to each scan, with seconds, from the sidecars."""
-    lines = []
-    for job in scans:
-        preprocessing = _sidecar(job, "preproc")["Preprocessing"]
-        lines.append(job.scan.path.name)
-        lines += [f"  {step}: {seconds} s CPU" for step, seconds in preprocessing.get("seconds", {}).items()]
-        if job.path("harmonized", mni=True, extension=".json").is_file():
-            fields = _sidecar(job, "harmonized")
-            model = fields["Model"]
-            lines.append(
-                f"  harmonize: {fields['ModelSeconds']} s on {fields['Device']}, {model['Name']} {model['SHA256'][:12]}"
-            )
-        lines += [f"  warning: {sentence}" for sentence in _sidecar(job, "preproc")["QualityWarnings"]]
-    return "\n".join(lines)
+    return "\n".join(line for job in scans for line in _log_lines(job))
+
+
+def _log_lines(job: ScanJob) -> list[str]:
+    fields = _sidecar(job, "harmonized" if _is_harmonized(job) else "preproc")
+    seconds = fields["Preprocessing"].get("seconds", {})
+    lines = [job.scan.path.name, *(f"  {step}: {value} s CPU" for step, value in seconds.items())]
+    if _is_harmonized(job):
+        model = f"{fields['Model']['Name']} ({fields['Model']['SHA256'][:8]})"
+        lines.append(f"  harmonize: {fields['ModelSeconds']} s on {fields['Device']}, {model}")
+    return [*lines, *(f"  warning: {sentence}" for sentence in fields["QualityWarnings"])]

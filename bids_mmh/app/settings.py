@@ -109,7 +109,6 @@ class Settings(BaseModel):
     work_dir: AbsolutePath = Path("work")
     clean_workdir: bool = False
     stop_on_first_crash: bool = False
-    resource_monitor: bool = False
 
     reports_only: bool = False
     boilerplate_only: bool = False

@@ -124,7 +124,7 @@ def _with_metadata(row: ScanRow, content: Mapping[str, Any]) -> ScanRow:
     return replace(
         row,
         site=_text(content.get("Site")),
-        anatomy_change=_number(content.get("AnatomyChange")),
+        anatomy_preservation=_number(content.get("AnatomyPreservation")),
         model=_text(model.get("Name")),
         model_sha256=_text(model.get("SHA256")),
         encoder=_text(model.get("Encoder")),

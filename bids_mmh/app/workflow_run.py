@@ -1,32 +1,41 @@
-"""Running a Nipype graph and understanding what failed."""
+"""Running a Nipype graph to its end."""
 
-import re
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from nipype import Workflow
 
+from bids_mmh.app.crashes import Failure, read_failures
 from bids_mmh.app.settings import Settings
-from bids_mmh.errors import ExitCode, UsageError
+from bids_mmh.errors import UsageError
 
-_ERROR_LINE = re.compile(
-    r"^(?:bids_mmh\.errors\.)?(\w+(?:Error|Exception|Interrupt)\w*): ?(.*)$", re.MULTILINE
-)
+logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Failure:
-    """A node that failed: its session's node name, one sentence, and the exit code it asks for."""
-
-    session: str
-    sentence: str
-    code: ExitCode
-    crash_file: Path
+HARMONIZE_GB = 3.0  # peak of the embedded model at 1 mm, docs/performance.md
+_LEAST_GB = 0.5  # with next to nothing Nipype's scheduler would never start a step
 
 
-def run_graph(graph: Workflow, settings: Settings, crash_dir: Path) -> list[Failure]:
-    """Run a graph to its end, whatever fails in it, and return the failures.
+def run_graph(
+    graph: Workflow,
+    settings: Settings,
+    *,
+    crash_dir: Path,
+    progress: Callable[..., None],
+    log_file: Path | None = None,
+) -> list[Failure]:
+    """Run a graph to its end, whatever fails in it.
+
+    Args:
+        graph: the graph.
+        settings: options of the run.
+        crash_dir: where tracebacks of failing nodes go; made if missing.
+        progress: called with a node and ``start``, ``end`` or ``exception``.
+        log_file: where worker processes log to.
+
+    Returns:
+        The nodes that failed; those that needed their outputs did not run.
 
     Raises:
         UsageError: the plugin file cannot be used.
@@ -37,38 +46,58 @@ def run_graph(graph: Workflow, settings: Settings, crash_dir: Path) -> list[Fail
         "stop_on_first_crash": str(settings.stop_on_first_crash).lower(),
         "poll_sleep_duration": "0.05",
         "check_version": "false",
-        "remove_unnecessary_outputs": "false",
+        "create_report": "false",
     }
-    graph.config["logging"] = {"log_to_file": "false"}
-    graph.config["monitoring"] = {"enabled": str(settings.resource_monitor).lower()}
-    known = set(crash_dir.glob("crash-*.txt")) if crash_dir.is_dir() else set()
     crash_dir.mkdir(parents=True, exist_ok=True)
+    known = set(crash_dir.glob("crash-*.txt"))
+    plugin = choose_plugin(settings, progress=progress, log_file=log_file)
     try:
-        graph.run(**plugin(settings))
+        graph.run(**plugin)
     except Exception:
-        failures = _read_failures(crash_dir, known)
+        failures = read_failures(crash_dir, known)
         if not failures:  # not a node but the engine itself
             raise
         return failures
-    return _read_failures(crash_dir, known)
+    return read_failures(crash_dir, known)
 
 
-def plugin(settings: Settings) -> dict[str, Any]:
-    """Nipype's plugin and its arguments: the user's file, or MultiProc within the processes asked for."""
+def choose_plugin(
+    settings: Settings, *, progress: Callable[..., None], log_file: Path | None
+) -> dict[str, Any]:
+    """Choose Nipype's plugin and its arguments: the user's file, or as many processes as were asked for."""
+    from bids_mmh.app.workers import SteadyMultiProcPlugin
+
     if settings.nipype_plugin_file is not None:
-        return _plugin_from_file(settings.nipype_plugin_file)
+        chosen = _plugin_from_file(settings.nipype_plugin_file)
+        arguments = dict(chosen.get("plugin_args") or {}) | {"status_callback": progress}
+        return {"plugin": chosen["plugin"], "plugin_args": arguments}
     if settings.nprocs == 1:
-        return {"plugin": "Linear"}
-    arguments: dict[str, Any] = {
+        return {"plugin": "Linear", "plugin_args": {"status_callback": progress}}
+    arguments = {
         "n_procs": settings.nprocs,
+        "n_gpu_procs": 1,  # all of them would share one device
         "raise_insufficient": False,
-        # A forked child of a process that has run torch can hang for ever.
-        "mp_context": "forkserver",
-        "maxtasksperchild": 1,
+        "status_callback": progress,
+        "log_file": log_file,
     }
     if settings.mem is not None:
-        arguments["memory_gb"] = settings.mem
-    return {"plugin": "MultiProc", "plugin_args": arguments}
+        arguments["memory_gb"] = max(settings.mem, _LEAST_GB)
+        if settings.mem < HARMONIZE_GB:
+            logger.warning(
+                "--mem %g GB is less than the largest step may need (%g GB): such steps run alone.",
+                settings.mem,
+                HARMONIZE_GB,
+            )
+    return {"plugin": SteadyMultiProcPlugin(arguments)}
+
+
+def draw_graph(graph: Workflow, path: Path) -> None:
+    """Draw a graph as ``path`` (.dot), and as SVG beside it where Graphviz is installed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        graph.write_graph(str(path), graph2use="colored", format="svg")
+    except OSError as error:
+        logger.warning("The graph was written as %s but not drawn (%s): install Graphviz.", path, error)
 
 
 def _plugin_from_file(path: Path) -> dict[str, Any]:
@@ -76,34 +105,11 @@ def _plugin_from_file(path: Path) -> dict[str, Any]:
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise UsageError(f"The Nipype plugin file {path} cannot be read: {error}.") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"The Nipype plugin file {path} cannot be read: {reason}.") from error
     if not isinstance(content, dict) or "plugin" not in content or set(content) - {"plugin", "plugin_args"}:
         raise UsageError(
             f"The Nipype plugin file {path} needs the keys 'plugin' and, if wanted, 'plugin_args'."
         )
     return content
-
-
-def _read_failures(crash_dir: Path, known: set[Path]) -> list[Failure]:
-    return [_read_failure(path) for path in sorted(set(crash_dir.glob("crash-*.txt")) - known)]
-
-
-def _read_failure(path: Path) -> Failure:
-    """Read the sentence of a crash file; the last error line that it holds is the cause."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    node = re.search(r"^Node: (?:[\w-]+\.)?([\w-]+)\.[\w-]+$", text, re.MULTILINE)
-    errors = [match for match in _ERROR_LINE.findall(text) if match[0] != "NodeExecutionError"]
-    name, sentence = errors[-1] if errors else ("Unknown", "The step failed without saying why")
-    code = error_codes().get(name)
-    if code is None:
-        code = ExitCode.IO if name in {"OSError", "PermissionError"} else ExitCode.DATA
-        sentence = f"{name}: {sentence} (details in {path})"
-    return Failure(node.group(1) if node else "", sentence, code, path)
-
-
-def error_codes() -> dict[str, ExitCode]:
-    """Exit code of every error class that is meant for people, by class name."""
-    from bids_mmh.errors import BidsMmhError
-
-    return {cls.__name__: cls.code for cls in [BidsMmhError, *BidsMmhError.__subclasses__()]}

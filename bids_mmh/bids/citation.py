@@ -24,8 +24,8 @@ REFERENCES: Mapping[str, str] = {
     "age-appropriate atlases for pediatric studies. NeuroImage 54(1):313-327, 2011. "
     "doi:10.1016/j.neuroimage.2010.07.033",
     "ddim": "Song J, Meng C, Ermon S. Denoising diffusion implicit models. arXiv:2010.02502, 2020.",
-    "monai": "Cardoso MJ, et al. MONAI: an open-source framework for deep learning in healthcare. "
-    "arXiv:2211.02701, 2022.",
+    "pytorch": "Paszke A, et al. PyTorch: an imperative style, high-performance deep learning library. "
+    "Adv Neural Inf Process Syst 32:8024-8035, 2019.",
 }
 
 _PREPROCESSING = (
@@ -40,7 +40,7 @@ _PREPROCESSING = (
 _HARMONIZATION = (
     "Intensities were scaled linearly to [-1, 1] and harmonized by MMH [mmh], a diffusion model conditioned "
     "on normalized image gradients, with deterministic inversion and sampling [ddim]. The model was {model}, "
-    "built with MONAI [monai] and run on {device}."
+    "implemented in PyTorch [pytorch] and run on {device}."
 )
 
 

@@ -7,19 +7,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bids_mmh.app.log_file import log_file_handler, without_polling
 from bids_mmh.bids.atomic import write_text
 
 if TYPE_CHECKING:
     from bids_mmh.app.settings import Settings
-
-_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def start_logs(settings: "Settings") -> Path:
     """Start logging, and keep a copy of the settings beside the log.
 
     On the terminal: the messages of bids-mmh and warnings of the libraries; with ``-v`` also messages of the
-    libraries, with ``-vv`` everything. The log file holds what the terminal shows, and the tracebacks.
+    libraries, with ``-vv`` everything. The log file holds the tracebacks and what Nipype says besides.
 
     Returns:
         ``output_dir/logs/<time>_<process>.log``; the settings lie beside it as ``.toml``.
@@ -34,10 +33,19 @@ def start_logs(settings: "Settings") -> Path:
     terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     # Tracebacks are for the file: the terminal gets one sentence, unless --debug asks for more.
     terminal.addFilter(lambda record: record.exc_info is None)
-    file = logging.FileHandler(log_file, encoding="utf-8")
-    file.setFormatter(logging.Formatter(_FORMAT))
+    terminal.addFilter(without_polling)
+    if not settings.verbose:
+        terminal.addFilter(_without_nipype)
+    # Nipype adds a handler of its own, which would say everything twice, unless it finds one.
+    logging.getLogger("nipype").handlers[:] = [logging.NullHandler()]
+    logging.captureWarnings(True)
     everything, libraries = settings.verbose > 1, settings.verbose == 1
     root_level = logging.DEBUG if everything else logging.INFO if libraries else logging.WARNING
-    logging.basicConfig(level=root_level, handlers=[terminal, file], force=True)
+    logging.basicConfig(level=root_level, handlers=[terminal, log_file_handler(log_file)], force=True)
     logging.getLogger("bids_mmh").setLevel(min(root_level, logging.INFO))
     return log_file
+
+
+def _without_nipype(record: logging.LogRecord) -> bool:
+    """Drop what Nipype reports of its nodes: every failure is said in one sentence at the end."""
+    return not record.name.startswith(("nipype", "py.warnings"))

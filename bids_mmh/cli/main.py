@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
         settings = build_settings(given)
         debug = settings.debug
         log_file = _prepare(settings)
-        return int(_run_level(settings))
+        return int(_run_level(settings, log_file))
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             traceback.print_exc()
@@ -67,14 +67,14 @@ def _prepare(settings: "Settings") -> Path:
     return start_logs(settings)
 
 
-def _run_level(settings: "Settings") -> ExitCode:
+def _run_level(settings: "Settings", log_file: Path) -> ExitCode:
     if settings.analysis_level == "group":
         from bids_mmh.app.group import run_group
 
         return run_group(settings)
     from bids_mmh.app.participant import run_participant
 
-    return run_participant(settings)
+    return run_participant(settings, log_file)
 
 
 def _report(error: BaseException, log_file: Path | None) -> int:

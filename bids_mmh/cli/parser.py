@@ -133,7 +133,13 @@ def _add_processing(parser: argparse.ArgumentParser) -> None:
     option, switch = _adder(parser, "processing")
     option("--model", metavar="MODEL", help="name or folder of a model (default: embedded)")
     switch("--preproc-only", "preprocess, do not harmonize")
-    option("--output-spaces", nargs="+", metavar="{MNI,native}", help="spaces of the results (default: both)")
+    option(
+        "--output-spaces",
+        nargs="+",
+        metavar="{MNI,native}",
+        help="native: also on the voxels of the scan itself; MNI is always written, as group starts from it "
+        "(default: both)",
+    )
     option("--template", metavar="NAME", help="standard space (default: MNI152NLin2009cAsym)")
     option("--random-seed", type=int, metavar="N", help="seed of everything that is random (default: 0)")
     switch("--sloppy", "low quality, for trying out only")
@@ -147,9 +153,8 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
     option("--mem", metavar="SIZE", help="memory to stay below: 8g, 8.5G, 8000M, 8GiB; a bare number is GB")
     option("--nipype-plugin-file", type=Path, metavar="FILE", help="Nipype plugin configuration (YAML)")
     option("-w", "--work-dir", type=Path, metavar="FOLDER", help="intermediate files (default: ./work)")
-    switch("--clean-workdir", "remove the work folder when all went well")
+    switch("--clean-workdir", "remove the work files of this run when all went well")
     switch("--stop-on-first-crash", "stop at the first failure instead of finishing the other scans")
-    switch("--resource-monitor", "record memory and processor use of every step")
 
 
 def _add_runs(parser: argparse.ArgumentParser) -> None:
@@ -157,7 +162,7 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
     option("--config-file", type=Path, metavar="FILE", help="TOML file with any of these options")
     switch("--reports-only", "write the reports anew from existing results")
     switch("--boilerplate-only", "write the methods text and stop")
-    switch("--write-graph", "draw the workflow")
+    switch("--write-graph", "draw the workflow of one session into logs/ (an SVG needs Graphviz)")
 
 
 def _add_messages(parser: argparse.ArgumentParser) -> None:

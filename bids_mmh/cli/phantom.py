@@ -4,20 +4,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from bids_mmh.cli.parser import Parser
 from bids_mmh.errors import BidsMmhError, ExitCode
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser that leaves with the exit code for wrong usage."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        self.print_usage(sys.stderr)
-        self.exit(ExitCode.USAGE, f"{self.prog}: error: {message}\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = _Parser(
+    parser = Parser(
         prog="bids-mmh-phantom",
         description="Make a multi-site T1w + T2w BIDS dataset of simulated heads, with the truth beside it.",
     )

@@ -41,7 +41,10 @@ def _parse(argv: Sequence[str]) -> Namespace:
     parser.add_argument("recipe", type=Path, help="TOML file: model, phases, loss weights")
     parser.add_argument("output", type=Path, help="model folder to write; run again to resume")
     parser.add_argument(
-        "derivatives", type=Path, nargs="+", help="output folders of `bids-mmh ... participant --preproc-only`"
+        "derivatives",
+        type=Path,
+        nargs="+",
+        help="output folders of `bids-mmh ... participant --preproc-only`",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", help="32-true, bf16-mixed, ...; by default what suits the device")

@@ -1,7 +1,7 @@
 """How much of the anatomy two versions of one image share, whatever their intensities.
 
-Harmonization may move intensities; it may not move, add or remove edges. The number here falls when it did,
-and is recorded in every sidecar so that a bad output does not look good.
+Harmonization may move intensities; it may not move, add, remove or reverse edges. The number here falls when
+it did, and is recorded in every sidecar so that a bad output does not look good.
 """
 
 from typing import Any
@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from bids_mmh.errors import BadDataError
 
 
-def anatomy_change(before: NDArray[Any], after: NDArray[Any], mask: NDArray[Any]) -> float:
-    """Correlate the gradient magnitudes of an image before and after harmonization.
+def anatomy_preservation(before: NDArray[Any], after: NDArray[Any], mask: NDArray[Any]) -> float:
+    """Compare the gradient vectors of an image before and after harmonization.
 
-    The Pearson correlation r(|∇before|, |∇after|) with central differences, over the voxels of the mask
-    whose six neighbours are in the mask too: so no difference reaches across the brain's rim, whose step to
-    the background would otherwise dominate and flatter every output. It does not change under a linear
-    rescaling of either image.
+    The cosine similarity Σ ∇before·∇after / √(Σ |∇before|² · Σ |∇after|²) of the two gradient fields, by
+    central differences, summed over the voxels of the mask whose six neighbours are in the mask too: so no
+    difference reaches across the brain's rim, whose step to the background would otherwise dominate and
+    flatter every output. Strong edges weigh most. Adding a constant to an image or scaling it by a positive
+    factor changes nothing; an inverted contrast turns the sign.
 
     Args:
         before: Scaled intensities, shape (x, y, z).
@@ -26,8 +27,8 @@ def anatomy_change(before: NDArray[Any], after: NDArray[Any], mask: NDArray[Any]
         mask: Brain mask on the same grid; non-zero is brain.
 
     Returns:
-        The correlation in [-1, 1]: 1 means that the anatomy is unchanged, values near 0 that it is lost. An
-        image without any structure gives 0.
+        The similarity in [-1, 1]: 1 means that the anatomy is unchanged, values near 0 that it is lost, and
+        -1 that bright and dark changed places. An image without any structure gives 0.
 
     Raises:
         BadDataError: If the shapes differ, a value in the mask is not finite, or the mask has no interior.
@@ -42,10 +43,10 @@ def anatomy_change(before: NDArray[Any], after: NDArray[Any], mask: NDArray[Any]
     interior = _interior(inside[box])
     if not interior.any():
         raise BadDataError("The brain mask is too thin to compare anatomy in it: check the mask.")
-    first, second = (_gradient_magnitude(image[box])[interior] for image in (before, after))
+    first, second = (_gradients(image[box])[:, interior] for image in (before, after))
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise BadDataError("An image has values inside the brain mask that are not finite.")
-    return _correlation(first, second)
+    return _cosine(first.ravel(), second.ravel())
 
 
 def _bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
@@ -65,18 +66,15 @@ def _interior(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return interior
 
 
-def _gradient_magnitude(image: NDArray[Any]) -> NDArray[np.float32]:
-    if min(image.shape) < 2:
-        return np.zeros(image.shape, dtype=np.float32)
-    components = np.gradient(np.asarray(image, dtype=np.float32))
-    return np.asarray(np.sqrt(sum(c * c for c in components)), dtype=np.float32)
+def _gradients(image: NDArray[Any]) -> NDArray[np.float32]:
+    """Gradient vectors by central differences, shape (3, x, y, z)."""
+    return np.stack(np.gradient(np.asarray(image, dtype=np.float32)))
 
 
-def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    a = first.astype(np.float64) - first.mean(dtype=np.float64)
-    b = second.astype(np.float64) - second.mean(dtype=np.float64)
+def _cosine(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    a, b = first.astype(np.float64), second.astype(np.float64)
     scale = float(np.sqrt((a @ a) * (b @ b)))
-    # Rounding leaves a residue in flat images: below it there is no structure to correlate.
+    # Rounding leaves a residue in flat images: below it there is no structure to compare.
     if scale <= 1e-12 * a.size:
         return 0.0
     return float(np.clip((a @ b) / scale, -1.0, 1.0))

@@ -7,7 +7,7 @@ the normalisation cancel it: a constant per channel has no variance.
 import math
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 
@@ -36,6 +36,7 @@ class TimeSequenceEmbedding(nn.Module):
         self.sequence = nn.Embedding(sequences, dim)
 
     def forward(self, t: Tensor, sequence: Tensor) -> Tensor:
+        """Embed timesteps t (B,) and sequence indices m (B,) → (B, dim)."""
         return F.silu(self.time(sinusoidal_embedding(t, self.base)) + self.sequence(sequence))
 
 
@@ -46,7 +47,10 @@ def modulate(normalised: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 class StyleMLP(nn.Module):
-    """MLP_l of Eq. 8: (mean, std) of a style → scale and shift offsets of one decoder level, 0 at the start."""
+    """MLP_l of Eq. 8: a style → scale and shift offsets of one decoder level.
+
+    Its last layer starts at zero, so AdaIN starts as plain instance normalisation whatever the style.
+    """
 
     def __init__(self, channels: int, hidden: int = 64) -> None:
         super().__init__()
@@ -55,6 +59,7 @@ class StyleMLP(nn.Module):
         )
 
     def forward(self, style: Tensor) -> Tensor:
+        """(B, 2) mean and standard deviation → (B, 2·channels): δ, then β."""
         return self.layers(style)
 
 
@@ -79,6 +84,13 @@ class ResBlock(nn.Module):
         self.skip = nn.Conv3d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor, style: Tensor | None = None) -> Tensor:
+        """Transform x (B, inputs, H, W, D) → (B, outputs, H, W, D).
+
+        Args:
+            x: features.
+            embedding: time and sequence (B, embedding).
+            style: offsets of a :class:`StyleMLP` (B, 2·outputs), added to those of the embedding.
+        """
         condition = self.condition(embedding)
         if style is not None:
             condition = condition + style
@@ -102,6 +114,7 @@ class SelfAttention(nn.Module):
         self.out = zero_module(nn.Linear(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Attend over all voxels of x (B, C, H, W, D); same shape."""
         tokens = self.norm(x).flatten(2).transpose(1, 2)
         batch, count, channels = tokens.shape
         qkv = self.qkv(tokens).view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)

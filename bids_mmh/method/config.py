@@ -25,6 +25,13 @@ class NetworkConfig:
     groups: int = 8
     head_channels: int = 32
 
+    def __post_init__(self) -> None:
+        """Refuse what no network can be built from (ValueError)."""
+        if not self.channels or len(self.attention) != len(self.channels):
+            raise ValueError("channels and attention must name the same levels, at least one")
+        if any(channels % self.groups for channels in self.channels):
+            raise ValueError(f"channels {self.channels} must be multiples of {self.groups} groups")
+
     @property
     def multiple(self) -> int:
         """Every side of an input volume must be divisible by this."""

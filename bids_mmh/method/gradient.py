@@ -2,7 +2,7 @@
 
 import math
 
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 QUANTILE = 0.99

@@ -109,7 +109,7 @@ class Harmonizer(nn.Module):
         except (RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
             raise BadDataError(f"The weights in {folder} do not fit its configuration: {reason}.") from error
-        return model.to(device, memory_format=torch.channels_last_3d).eval()
+        return model.to(device).to(memory_format=torch.channels_last_3d).eval()
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -122,7 +122,7 @@ def read_config(folder: Path) -> ModelConfig:
     file = _existing(folder / CONFIG_FILE)
     try:
         return ModelConfig.from_dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadDataError(f"{file} is not a configuration of this version ({error}).") from error
 
 

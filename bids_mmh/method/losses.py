@@ -7,9 +7,16 @@ from bids_mmh.method.gradient import gradient_map
 from bids_mmh.method.style import StyleStatistics, wasserstein
 
 
-def noise_loss(noise: Tensor, epsilon: Tensor) -> Tensor:
-    """L_N (Eq. 3) per sample: mean squared error of the predicted noise; (B, 1, H, W, D) → (B,)."""
-    return (noise - epsilon).square().flatten(1).mean(1)
+def noise_loss(noise: Tensor, epsilon: Tensor, counts: Tensor) -> Tensor:
+    """L_N (Eq. 3) per sample: mean squared error of the predicted noise where it counts; (B,).
+
+    Args:
+        noise: true ε (B, 1, H, W, D).
+        epsilon: predicted ε, same shape.
+        counts: boolean, same shape; at least one voxel true in each sample.
+    """
+    error = torch.where(counts, (noise - epsilon).square(), 0.0)
+    return error.flatten(1).sum(1) / counts.flatten(1).sum(1)
 
 
 def gradient_loss(gradient: Tensor, estimate: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """The conditional 3D U-Net that predicts noise (paper 3.2, 3.4)."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -10,6 +12,7 @@ from bids_mmh.method.blocks import (
     StyleMLP,
     TimeSequenceEmbedding,
     depth_to_space,
+    modulate,
     space_to_depth,
     zero_module,
 )
@@ -25,6 +28,7 @@ class Stage(nn.Module):
         self.attention = attention
 
     def forward(self, x: Tensor, embedding: Tensor, style: Tensor | None = None) -> Tensor:
+        """Block, then attention if there is one; arguments as in :class:`ResBlock`."""
         x = self.block(x, embedding, style)
         return x if self.attention is None else self.attention(x)
 
@@ -52,51 +56,64 @@ class ConditionalUNet(nn.Module):
         self.config = config
         self.checkpointing = False  # trade time for memory in training
         channels, cells = config.channels, config.patch**3
-        embedding = 4 * channels[0]
-        self.embedding = TimeSequenceEmbedding(sequences, channels[0], embedding)
+        self.embedding = TimeSequenceEmbedding(sequences, channels[0], self._embedding_dim)
         self.stem = nn.Conv3d(2 * cells, channels[0], 3, padding=1)
+        self.encoder, self.down = nn.ModuleList(), nn.ModuleList()
+        skips = self._fill_encoder()
+        self.middle = self._middle()
+        self.decoder = nn.ModuleList(
+            [self._decoder_level(level, skips) for level in reversed(range(len(channels)))]
+        )
+        self.norm = nn.GroupNorm(config.groups, channels[0])
+        # ε at low noise is the input minus an estimate, amplified: the direct path needs a gain that hears t
+        self.gain = zero_module(nn.Linear(self._embedding_dim, 2 * 2 * cells))
+        self.head = zero_module(nn.Conv3d(channels[0] + 2 * cells, cells, 3, padding=1))
 
-        def stage(inputs: int, level: int, *, adain: bool) -> Stage:
-            block = ResBlock(inputs, channels[level], embedding, config.groups, adain=adain)
-            attention = SelfAttention(channels[level], config.groups, config.head_channels)
-            return Stage(block, attention if config.attention[level] else None)
+    @property
+    def _embedding_dim(self) -> int:
+        return 4 * self.config.channels[0]
 
-        self.encoder = nn.ModuleList()
-        self.down = nn.ModuleList()
-        skips, width = [channels[0]], channels[0]
+    def _block(self, inputs: int, outputs: int, *, adain: bool = False) -> ResBlock:
+        return ResBlock(inputs, outputs, self._embedding_dim, self.config.groups, adain=adain)
+
+    def _attention(self, channels: int) -> SelfAttention:
+        return SelfAttention(channels, self.config.groups, self.config.head_channels)
+
+    def _stage(self, inputs: int, level: int, *, adain: bool) -> Stage:
+        block = self._block(inputs, self.config.channels[level], adain=adain)
+        attention = self._attention(self.config.channels[level]) if self.config.attention[level] else None
+        return Stage(block, attention)
+
+    def _fill_encoder(self) -> list[int]:
+        """Fill ``encoder`` and ``down``; returns the channels of each skip connection in order."""
+        channels = self.config.channels
+        skips = [channels[0]]
         for level, out in enumerate(channels):
-            stages = []
-            for _ in range(config.res_blocks):
-                stages.append(stage(width, level, adain=False))
-                width = out
+            stages = nn.ModuleList()
+            for _ in range(self.config.res_blocks):
+                stages.append(self._stage(skips[-1], level, adain=False))
                 skips.append(out)
-            self.encoder.append(nn.ModuleList(stages))
+            self.encoder.append(stages)
             if level < len(channels) - 1:
                 self.down.append(nn.Conv3d(out, out, 3, stride=2, padding=1))
                 skips.append(out)
-        self.middle = nn.ModuleList(
-            [
-                Stage(
-                    ResBlock(width, width, embedding, config.groups),
-                    SelfAttention(width, config.groups, config.head_channels),
-                ),
-                Stage(ResBlock(width, width, embedding, config.groups), None),
-            ]
-        )
-        self.decoder = nn.ModuleList()
-        for level in reversed(range(len(channels))):
-            stages = []
-            for _ in range(config.res_blocks + 1):
-                stages.append(stage(width + skips.pop(), level, adain=True))
-                width = channels[level]
-            style = StyleMLP(width)
-            up = None
-            if level > 0:  # narrow before the wide concatenation of the next level
-                up = nn.Conv3d(width, channels[level - 1], 3, padding=1)
-                width = channels[level - 1]
-            self.decoder.append(DecoderLevel(stages, style, up))
-        self.norm = nn.GroupNorm(config.groups, width)
-        self.head = zero_module(nn.Conv3d(width + 2 * cells, cells, 3, padding=1))
+        return skips
+
+    def _middle(self) -> nn.ModuleList:
+        width = self.config.channels[-1]
+        attended = Stage(self._block(width, width), self._attention(width))
+        return nn.ModuleList([attended, Stage(self._block(width, width), None)])
+
+    def _decoder_level(self, level: int, skips: list[int]) -> DecoderLevel:
+        """One decoder level; takes the skips it uses off the end of ``skips``."""
+        channels, width = self.config.channels, self.config.channels[level]
+        stages = [
+            self._stage(width + skips.pop(), level, adain=True) for _ in range(self.config.res_blocks + 1)
+        ]
+        style = StyleMLP(width)
+        # narrow before the wide concatenation of the next level
+        up = nn.Conv3d(width, channels[level - 1], 3, padding=1) if level > 0 else None
+        return DecoderLevel(stages, style, up)
 
     def forward(self, volume: Tensor, t: Tensor, gradient: Tensor, sequence: Tensor, style: Tensor) -> Tensor:
         """Predict ε.
@@ -113,25 +130,36 @@ class ConditionalUNet(nn.Module):
         """
         embedding = self.embedding(t, sequence)
         inputs = torch.cat([space_to_depth(v, self.config.patch) for v in (volume, gradient)], dim=1)
+        x, skips = self._encode(inputs, embedding)
+        for stage in self.middle:
+            x = self._run(stage, x, embedding)
+        x = self._decode(x, skips, embedding, style)
+        x = nn.functional.silu(self.norm(x))
+        scale, shift = self.gain(embedding).chunk(2, dim=1)
+        x = torch.cat([x, modulate(inputs, scale, shift)], dim=1)
+        return depth_to_space(self.head(x), self.config.patch)
+
+    def _encode(self, inputs: Tensor, embedding: Tensor) -> tuple[Tensor, list[Tensor]]:
         x = self.stem(inputs)
         skips = [x]
         for level, stages in enumerate(self.encoder):
-            for stage in stages:
+            for stage in cast(nn.ModuleList, stages):
                 x = self._run(stage, x, embedding)
                 skips.append(x)
             if level < len(self.down):
                 x = self.down[level](x)
                 skips.append(x)
-        for stage in self.middle:
-            x = self._run(stage, x, embedding)
-        for decoder in self.decoder:
-            offsets = decoder.style(style)
-            for stage in decoder.stages:
+        return x, skips
+
+    def _decode(self, x: Tensor, skips: list[Tensor], embedding: Tensor, style: Tensor) -> Tensor:
+        for module in self.decoder:
+            level = cast(DecoderLevel, module)
+            offsets = level.style(style)
+            for stage in level.stages:
                 x = self._run(stage, torch.cat([x, skips.pop()], dim=1), embedding, offsets)
-            if decoder.up is not None:
-                x = decoder.up(nn.functional.interpolate(x, scale_factor=2, mode="nearest"))
-        x = nn.functional.silu(self.norm(x))
-        return depth_to_space(self.head(torch.cat([x, inputs], dim=1)), self.config.patch)
+            if level.up is not None:
+                x = level.up(nn.functional.interpolate(x, scale_factor=2, mode="nearest"))
+        return x
 
     def _run(self, stage: nn.Module, *args: Tensor) -> Tensor:
         if self.checkpointing and torch.is_grad_enabled():

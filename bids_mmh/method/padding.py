@@ -1,6 +1,6 @@
 """Padding to the sides a network accepts, with background rather than mid-grey."""
 
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 BACKGROUND = -1.0

@@ -12,7 +12,8 @@ class NoiseSchedule:
     """Variance schedule with β scaled-linear in √β, and t = 0 the clean image.
 
     The paper calls its schedule "linear"; only the scaled-linear form gives the numbers of its Fig. 8
-    (SNR = 1 at t ≈ 254, SNR ≈ 4.65 at t = 100).
+    (SNR = 1 at t ≈ 254, SNR ≈ 4.65 at t = 100). The paper counts from its first noisy level, t = 0; here that
+    is t = 1, because t = 0 is the clean image.
 
     Attributes:
         timesteps: number of noise levels T; valid t are 0 (clean) to T.

@@ -9,6 +9,7 @@ import numpy as np
 
 from bids_mmh.preprocess.images import to_array
 from bids_mmh.preprocess.resample import isotropic
+from bids_mmh.preprocess.transforms import from_matrix, to_matrix
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -100,7 +101,9 @@ def nine_dof(
     method.SetOptimizerScalesFromPhysicalShift()
     # Versor, translation and scale move; the three skews stay.
     method.SetOptimizerWeights([1.0] * 9 + [0.0] * (transform.GetNumberOfParameters() - 9))
-    return _run(method, fixed, moving, transform)
+    found, information = _run(method, fixed, moving, transform)
+    # SimpleITK cannot invert scale and skew together: the same map as an affine transform can be.
+    return from_matrix(to_matrix(found)), information
 
 
 def _prepare(image: "SimpleITK.Image", settings: RegistrationSettings) -> "SimpleITK.Image":

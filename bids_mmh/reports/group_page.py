@@ -186,7 +186,7 @@ def _cells(row: ScanRow) -> list[Any]:
         before.get("std"),
         after.get("std"),
         row.histogram_distance,
-        row.anatomy_change,
+        row.anatomy_preservation,
     )
     return [
         row.scan,

@@ -29,8 +29,8 @@ IDENTITY: Mapping[str, str] = {
 VERDICT: Mapping[str, str] = {
     "histogram_distance": "Wasserstein distance (mean absolute difference of the cumulative distributions) "
     "of the scan's histograms before and after, 0 to 1: how far harmonization moved its intensities",
-    "anatomy_change": "Correlation of the gradient magnitudes before and after inside the brain: 1 where the "
-    "anatomy is unchanged",
+    "anatomy_preservation": "Cosine similarity of the gradient vectors before and after inside the brain: 1 "
+    "where the anatomy is unchanged, negative where the contrast was inverted",
     "model": "Name of the model that harmonized the scan",
     "model_sha256": "SHA-256 of the model's weights",
     "encoder": "Style encoder of the model",
@@ -57,7 +57,7 @@ class ScanRow:
         histogram_before: Density of 100 bins over [-1, 1], or None.
         histogram_after: The same after harmonization, or None.
         histogram_distance: Wasserstein distance of the two, or None.
-        anatomy_change: Correlation of gradient magnitudes, or None.
+        anatomy_preservation: Cosine similarity of gradient vectors, or None.
         model: Name of the model, or None.
         model_sha256: SHA-256 of its weights, or None.
         encoder: Its style encoder, or None.
@@ -79,7 +79,7 @@ class ScanRow:
     histogram_before: tuple[float, ...] | None = None
     histogram_after: tuple[float, ...] | None = None
     histogram_distance: float | None = None
-    anatomy_change: float | None = None
+    anatomy_preservation: float | None = None
     model: str | None = None
     model_sha256: str | None = None
     encoder: str | None = None

@@ -5,11 +5,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import nibabel as nib
 import numpy as np
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from bids_mmh.errors import BadDataError, NoInputError
@@ -38,13 +39,18 @@ class Volume:
     mask: Tensor
     sequence: Tensor
 
+    def to(self, device: torch.device) -> "Volume":
+        """The same scan on ``device``, its image laid out as the convolutions like it."""
+        image = self.image.to(device, memory_format=torch.channels_last_3d)
+        return Volume(image, self.mask.to(device), self.sequence.to(device))
+
 
 def find_scans(derivatives: Sequence[Path], sequences: Sequence[str]) -> list[TrainingScan]:
-    """All ``space-*_desc-preproc`` scans of the given sequences in the derivative folders, sorted by path.
+    """All ``space-*_desc-preproc`` scans of the given sequences, sorted by path in each folder.
 
     Raises:
         NoInputError: nothing found.
-        BadDataError: a sidecar lacks what training needs.
+        BadDataError: a sidecar lacks what training needs, or its image or mask is missing.
     """
     sidecars = [
         path
@@ -64,7 +70,7 @@ def _read_sidecar(path: Path) -> TrainingScan:
     try:
         sidecar = json.loads(path.read_text(encoding="utf-8"))
         scaling = sidecar["IntensityScaling"]
-        return TrainingScan(
+        scan = TrainingScan(
             image=path.with_suffix(".nii.gz"),
             mask=path.parent / sidecar["BrainMask"],
             sequence=sidecar["Sequence"],
@@ -73,10 +79,14 @@ def _read_sidecar(path: Path) -> TrainingScan:
             slope=float(scaling["Slope"]),
             intercept=float(scaling["Intercept"]),
         )
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise BadDataError(
             f"{path} is not a sidecar of this tool ({error!r}): preprocess the scan again."
         ) from error
+    for file in (scan.image, scan.mask):
+        if not file.is_file():
+            raise BadDataError(f"{file} is missing, though {path.name} names it: preprocess the scan again.")
+    return scan
 
 
 def split_subjects(scans: Sequence[TrainingScan], fraction: float, seed: int) -> tuple[set[str], set[str]]:
@@ -113,7 +123,8 @@ class VolumeCache:
 
     def _file(self, scan: TrainingScan) -> Path:
         stamp = scan.image.stat()
-        key = f"{scan.image}|{stamp.st_mtime_ns}|{stamp.st_size}|{self.config.shape}|{scan.slope}|{scan.intercept}"
+        source = f"{scan.image}|{stamp.st_mtime_ns}|{stamp.st_size}"
+        key = f"{source}|{self.config.shape}|{scan.slope}|{scan.intercept}"
         file = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.npy"
         if not file.exists():
             partial = file.with_suffix(".part")
@@ -127,16 +138,24 @@ def load_on_grid(scan: TrainingScan, shape: tuple[int, int, int]) -> np.ndarray:
     """Read a scan, scale it, put background at −1 and average down to ``shape``; float16 (H, W, D).
 
     In-mask values are kept strictly above −1, so that the mask is ``volume > −1``.
+
+    Raises:
+        BadDataError: image and mask differ in shape, or the grid is not theirs over a whole factor.
     """
-    image = torch.from_numpy(np.asarray(nib.load(scan.image).dataobj, dtype=np.float32))[None, None]
-    mask = torch.from_numpy(np.asarray(nib.load(scan.mask).dataobj) > 0)[None, None]
-    factor = round(image.shape[2] / shape[0])
-    if tuple(side // factor for side in image.shape[2:]) != tuple(shape):
+    image = torch.from_numpy(_read_array(scan.image))[None, None]
+    mask = torch.from_numpy(_read_array(scan.mask) > 0)[None, None]
+    factor = max(1, round(image.shape[2] / shape[0]))
+    if mask.shape != image.shape or tuple(side // factor for side in image.shape[2:]) != tuple(shape):
         raise BadDataError(
-            f"{scan.image} has shape {tuple(image.shape[2:])}, which does not fit a {shape} grid."
+            f"{scan.image} and its mask have shapes {tuple(image.shape[2:])} and {tuple(mask.shape[2:])}, "
+            f"which do not fit a {shape} grid: train on a coarser one or preprocess them again."
         )
     scaled = image * scan.slope + scan.intercept
     weight = F.avg_pool3d(mask.float(), factor)
     mean = F.avg_pool3d(torch.where(mask, scaled, 0.0), factor) / weight.clamp(min=1e-6)
     volume = torch.where(weight > 0.5, mean.clamp(min=BACKGROUND + 1e-3), BACKGROUND)
     return volume[0, 0].numpy().astype(np.float16)
+
+
+def _read_array(file: Path) -> np.ndarray:
+    return np.asarray(cast(nib.Nifti1Image, nib.load(file)).dataobj, dtype=np.float32)

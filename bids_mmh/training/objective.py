@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bids_mmh.method.gradient import gradient_map
 from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.method.losses import ema_loss, gradient_loss, reliability
+from bids_mmh.method.losses import ema_loss, gradient_loss, noise_loss, reliability
 from bids_mmh.method.style import StyleStatistics, style_statistics
 from bids_mmh.training.data import Volume
 from bids_mmh.training.recipe import Recipe
@@ -20,6 +20,10 @@ class Draw:
     t: Tensor
     noise: Tensor
     unified: Tensor
+
+    def to(self, device: torch.device) -> "Draw":
+        """The same choices on ``device``."""
+        return Draw(self.t.to(device), self.noise.to(device), self.unified.to(device))
 
 
 def draw(volume: Volume, recipe: Recipe, seed: int) -> Draw:
@@ -73,16 +77,11 @@ def stage1_losses(
     epsilon = network(noisy, draw.t, gradient, volume.sequence, style)
     estimate = schedule.clean_estimate(noisy, epsilon, draw.t)
     moved = draw.unified & (draw.t <= model.config.threshold)
-    noise = recipe.weight_noise * _noise_loss(draw, epsilon, volume.mask, moved)
+    counts = ~(volume.mask & moved.view(-1, 1, 1, 1, 1))
+    noise = recipe.weight_noise * noise_loss(draw.noise, epsilon, counts)
     anatomy = recipe.weight_gradient * gradient_loss(gradient, estimate)
     ema = recipe.weight_ema * _ema_term(model, volume, estimate, draw, moved, update=update)
     return Losses((noise + anatomy + ema).mean(), noise.mean(), anatomy.mean(), ema.mean())
-
-
-def _noise_loss(draw: Draw, epsilon: Tensor, mask: Tensor, moved: Tensor) -> Tensor:
-    counts = ~(mask & moved.view(-1, 1, 1, 1, 1))
-    error = torch.where(counts, (draw.noise - epsilon).square(), 0.0)
-    return error.flatten(1).sum(1) / counts.flatten(1).sum(1)
 
 
 def _ema_term(

@@ -1,12 +1,19 @@
 """A recipe: everything that decides what a training run produces, in one TOML file."""
 
 import tomllib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 
 from bids_mmh.errors import UsageError
 from bids_mmh.method.config import PRESETS, ModelConfig
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -20,10 +27,10 @@ class Phase:
         accumulate: volumes per optimizer step.
     """
 
-    spacing: float
-    steps: int
-    learning_rate: float = 1e-4
-    accumulate: int = 4
+    spacing: PositiveFloat
+    steps: PositiveInt
+    learning_rate: PositiveFloat = 1e-4
+    accumulate: PositiveInt = 4
 
 
 @dataclass(frozen=True)
@@ -48,19 +55,26 @@ class Recipe:
     phases: tuple[Phase, ...]
     seed: int = 0
     validation: float = 0.2
-    max_timestep: int = 1000
+    max_timestep: PositiveInt = 1000
     unified_share: float = 0.5
     weight_noise: float = 1.0
     weight_gradient: float = 1.0
     weight_ema: float = 1.0
     weight_average: float = 0.995
-    validate_every: int = 100
+    validate_every: PositiveInt = 100
 
 
 def model_on_grid(model: ModelConfig, spacing: float) -> ModelConfig:
     """The same model on the grid of another voxel size (the field of view stays 144×184×184 mm)."""
     h, w, d = (round(side / spacing) for side in (144, 184, 184))
     return replace(model, spacing=spacing, shape=(h, w, d))
+
+
+@dataclass(frozen=True)
+class _Tables:
+    model: dict[str, Any] = field(default_factory=dict)
+    phase: list[dict[str, Any]] = field(default_factory=list)
+    training: dict[str, Any] = field(default_factory=dict)
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -70,34 +84,39 @@ def load_recipe(path: Path) -> Recipe:
     are :class:`Phase`; ``[training]`` holds the other fields of :class:`Recipe`.
 
     Raises:
-        UsageError: not TOML, an unknown key, or an unknown preset.
+        UsageError: not TOML, an unknown key or preset, a value missing or of the wrong kind, or no phase.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"The recipe {path} cannot be read: {error}.") from error
-    _check_keys(path, values, {"model", "phase", "training"})
-    settings: dict[str, Any] = values.get("model", {})
-    preset = settings.pop("preset", "lite")
+    tables = _build(path, _Tables, values)
+    if not tables.phase:
+        raise UsageError(f"{path}: no [[phase]] table, so there is nothing to train.")
+    phases = tuple(_build(path, Phase, table) for table in tables.phase)
+    return _build(path, Recipe, tables.training, model=_model(path, tables.model), phases=phases)
+
+
+def _model(path: Path, table: dict[str, Any]) -> ModelConfig:
+    settings = dict(table)
+    preset = str(settings.pop("preset", "lite"))
     if preset not in PRESETS:
         raise UsageError(f"{path}: unknown preset '{preset}'; there are {', '.join(PRESETS)}.")
-    _check_keys(path, settings, {f.name for f in fields(ModelConfig)} - {"network", "shape", "spacing"})
-    _check_keys(path, values.get("training", {}), {f.name for f in fields(Recipe)} - {"model", "phases"})
-    phases = tuple(_phase(path, table) for table in values.get("phase", []))
-    if not phases:
-        raise UsageError(f"{path}: no [[phase]] table, so there is nothing to train.")
-    model = replace(
-        PRESETS[preset], **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-    )
-    return Recipe(model=model_on_grid(model, phases[-1].spacing), phases=phases, **values.get("training", {}))
+    values = {field.name: getattr(PRESETS[preset], field.name) for field in fields(ModelConfig)}
+    fixed = {name: values.pop(name) for name in ("network", "shape", "spacing")}
+    spacing = settings.pop("spacing", fixed["spacing"])
+    return model_on_grid(_build(path, ModelConfig, {**values, **settings}, **fixed), float(spacing))
 
 
-def _phase(path: Path, table: dict[str, Any]) -> Phase:
-    _check_keys(path, table, {f.name for f in fields(Phase)})
-    return Phase(**table)
-
-
-def _check_keys(path: Path, values: dict[str, Any], known: set[str]) -> None:
+def _build(path: Path, kind: type[T], values: dict[str, Any], **given: Any) -> T:  # noqa: ANN401
+    """Make a ``kind`` of a table's ``values`` and what is ``given`` beside it, types checked by pydantic."""
+    known = {field.name for field in fields(kind)} - set(given)
     unknown = sorted(set(values) - known)
     if unknown:
         raise UsageError(f"{path}: unknown key '{unknown[0]}'; known are {', '.join(sorted(known))}.")
+    try:
+        return TypeAdapter(kind).validate_python({**values, **given})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise UsageError(f"{path}: wrong value of '{where}': {problem['msg'].lower()}.") from error

@@ -25,7 +25,7 @@ def _sidecar(site, before, after=None, **changes):
         "Site": site,
         "Sequence": "T1w",
         "ImageStatistics": statistics,
-        "AnatomyChange": 0.98,
+        "AnatomyPreservation": 0.98,
         "Model": {"Name": "embedded", "SHA256": "a" * 64, "Encoder": "slices"},
         "QualityWarnings": [],
         "ConfigurationHash": "c0ffee",
@@ -178,3 +178,19 @@ def test_only_scans_with_both_images_are_compared(study):
     _write(study, f"sub-9_space-{SPACE}_res-1_desc-preproc_T1w.json", _sidecar("A", 0.9, Model=None))
     comparison = compare_sites(study_rows(study, ("T1w",)))
     assert comparison.inter_site[0] == pytest.approx(0.3, abs=0.01)
+
+
+def test_tables_of_an_earlier_run_do_not_stay(study):
+    _write(study, f"sub-0_space-{SPACE}_res-1_desc-harmonized_T2w.json", _sidecar("A", 0.1, 0.1))
+    run_group(_settings(study))
+    assert (study / "group_T2w.tsv").is_file()
+    run_group(_settings(study, sequences=("T1w",)))
+    assert sorted(path.name for path in study.glob("group_*")) == ["group_T1w.json", "group_T1w.tsv"]
+
+
+def test_a_subset_says_that_it_is_one(study, caplog):
+    run_group(_settings(study))
+    assert "subset" not in (study / "group.html").read_text()
+    run_group(_settings(study, participant_label=("2",)))
+    for text in (caplog.text, (study / "group.html").read_text()):
+        assert "This is a subset: 1 of 4 scans" in text

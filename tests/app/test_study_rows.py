@@ -32,19 +32,19 @@ def test_name_gives_the_scan_with_all_its_entities(write):
 def test_sidecar_gives_the_rest(write):
     model = {"Name": "embedded", "SHA256": "a" * 64, "Encoder": "slices"}
     root = write(
-        NAME, Site="X", Model=model, AnatomyChange=0.5, QualityWarnings=["One."], ConfigurationHash="c"
+        NAME, Site="X", Model=model, AnatomyPreservation=0.5, QualityWarnings=["One."], ConfigurationHash="c"
     )
     (row,) = study_rows(root, ("T1w",))
     assert (row.site, row.model, row.model_sha256, row.encoder) == ("X", "embedded", "a" * 64, "slices")
-    assert (row.anatomy_change, row.warnings, row.configuration_hash) == (0.5, ("One.",), "c")
+    assert (row.anatomy_preservation, row.warnings, row.configuration_hash) == (0.5, ("One.",), "c")
     assert row.histogram_distance == 0.0
     assert row.before["mean"] == pytest.approx(0.0)
 
 
 def test_odd_metadata_is_missing_not_fatal(write):
-    root = write(NAME, Site="", Model="embedded", AnatomyChange="high", QualityWarnings="none")
+    root = write(NAME, Site="", Model="embedded", AnatomyPreservation="high", QualityWarnings="none")
     (row,) = study_rows(root, ("T1w",))
-    assert (row.site, row.model, row.anatomy_change, row.warnings, row.problem) == (
+    assert (row.site, row.model, row.anatomy_preservation, row.warnings, row.problem) == (
         None,
         None,
         None,
@@ -54,7 +54,7 @@ def test_odd_metadata_is_missing_not_fatal(write):
 
 
 def test_number_that_browsers_cannot_read_is_missing(write):
-    assert study_rows(write(NAME, AnatomyChange=float("nan")), ("T1w",))[0].anatomy_change is None
+    assert study_rows(write(NAME, AnatomyPreservation=float("nan")), ("T1w",))[0].anatomy_preservation is None
 
 
 def test_runs_and_spaces_are_rows_of_their_own(write):

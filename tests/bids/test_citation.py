@@ -19,13 +19,13 @@ def test_every_reference_is_cited_and_numbered_in_order():
     listed = [int(number) for number in re.findall(r"^(\d+)\. ", references, re.MULTILINE)]
     assert listed == cited
     assert not re.search(r"\[[a-z_]+\]|[{}]", text)
-    for fact in ("MNI152NLin2009cAsym", "T1w, T2w", "embedded (1a2b3c4d)", "run on cpu", "SimpleITK 2.5.7"):
+    for fact in ("MNI152NLin2009cAsym", "T1w, T2w", "embedded (1a2b3c4d)", "implemented in PyTorch", "run on cpu", "SimpleITK 2.5.7"):
         assert fact in body
 
 
 def test_only_what_was_done_is_told():
     text = methods_text(**ARGUMENTS | {"model": None}, from_templateflow=False)
-    for absent in ("harmonized with", "MMH [", "MONAI", "TemplateFlow", "diffusion"):
+    for absent in ("harmonized with", "MMH [", "PyTorch", "TemplateFlow", "diffusion"):
         assert absent not in text
     assert "N4" in text
     assert "sloppy" not in text

@@ -29,7 +29,7 @@ def stand_in(monkeypatch, outcome):
     """Let the participant level return or raise ``outcome``; give the list of settings that it was given."""
     seen = []
 
-    def run_participant(settings):
+    def run_participant(settings, log_file):
         seen.append(settings)
         if isinstance(outcome, BaseException):
             raise outcome

@@ -106,6 +106,15 @@ def test_left_stays_left_in_every_orientation(standard, lopsided, tmp_path, code
     assert overlap > 0.93
 
 
+def test_the_alignment_to_the_template_can_be_inverted(standard):
+    image, mask = standard
+    quick = RegistrationSettings(work_mm=6.0, shrink=(1,), sampling=(0.5,), iterations=5)
+    found, _ = nine_dof(image, mask, SimpleITK.Mask(image, mask), quick)
+    inverse = found.GetInverse()
+    point = (30.0, -20.0, 10.0)
+    np.testing.assert_allclose(inverse.TransformPoint(found.TransformPoint(point)), point, atol=1e-6)
+
+
 def test_thin_volumes_stay_where_they_belong(standard):
     image, mask = standard
     found, _ = rigid(image, image[:, :, 40:52], mask, FAST_REGISTRATION)

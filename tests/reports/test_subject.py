@@ -51,7 +51,7 @@ def scan(brain):
         native_image=volume + 1,
         native_mask=mask,
         native_affine=affine,
-        qc={"AnatomyChange": 0.987},
+        qc={"AnatomyPreservation": 0.987},
         model="embedded",
         sidecars={"harmonized": "sub-01/anat/sub-01_T1w.json"},
     )

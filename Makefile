@@ -1,0 +1,45 @@
+# Two commands do everything: `make demo` and `make test`. Each makes its own environment first.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+DEMO   ?= demo
+NPROCS ?= $(shell nproc)
+
+.PHONY: demo test test-slow lint bench lock clean-demo
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+# A small travelling-subject study: phantom, participant, group, and where to look.
+demo: $(VENV)/.ready
+	test -e $(DEMO)/raw/dataset_description.json || $(BIN)/bids-mmh-phantom $(DEMO)/raw --subjects 2 --sites 2 --travelling --seed 7 --no-truth --nprocs $(NPROCS)
+	$(BIN)/bids-mmh $(DEMO)/raw $(DEMO)/out participant --work-dir $(DEMO)/work --nprocs $(NPROCS) --omp-nthreads 1
+	$(BIN)/bids-mmh $(DEMO)/raw $(DEMO)/out group
+	@echo; echo "Open $(abspath $(DEMO))/out/group.html"
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.ready
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.ready
+	$(BIN)/python benchmarks/session.py
+
+# Renew the lock; constraints.txt holds the builds that must stay together.
+lock: $(VENV)/.ready
+	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --no-emit-index-url pyproject.toml --group dev -c constraints.txt -o requirements.lock
+
+clean-demo:
+	rm -rf $(DEMO)

@@ -1,0 +1,61 @@
+"""What failed in a graph, read from the crash files that every Nipype plugin leaves."""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from bids_mmh.errors import BidsMmhError, ExitCode
+
+# The last line of a traceback, behind the tabs by which Nipype indents what a node raised.
+_ERROR_LINE = re.compile(r"^\t*(?:\w+\.)*([A-Z]\w*(?:Error|Exception|Pool|Interrupt|Exit))(?:: (.*))?$", re.M)
+_NODE_LINE = re.compile(r"^Node: (?:\w+\.)*?(\w+)\.(\w+)$", re.M)
+_MEMORY = {"MemoryError", "BrokenProcessPool", "OutOfMemoryError"}
+_SYSTEM = {"OSError", "PermissionError", "FileNotFoundError", "TimeoutError", "BlockingIOError"}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A node that failed.
+
+    Attributes:
+        session: name of the session's workflow.
+        node: name of the node in it.
+        sentence: what happened, for people.
+        code: exit code that fits.
+        crash_file: file with the traceback.
+    """
+
+    session: str
+    node: str
+    sentence: str
+    code: ExitCode
+    crash_file: Path
+
+
+def read_failures(crash_dir: Path, known: Collection[Path] = ()) -> list[Failure]:
+    """Read the crash files of a folder, but not those that are ``known``; sorted by name, that is by time."""
+    return [_read_failure(path) for path in sorted(set(crash_dir.glob("crash-*.txt")) - set(known))]
+
+
+def _read_failure(path: Path) -> Failure:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    node = _NODE_LINE.search(text)
+    session, name = node.groups() if node else ("", "")
+    errors = [match for match in _ERROR_LINE.findall(text) if match[0] != "NodeExecutionError"]
+    error, message = errors[-1] if errors else ("Error", "it gave no reason")
+    sentence, code = _explain(error, message, path)
+    return Failure(session, name, sentence, code, path)
+
+
+def _explain(error: str, message: str, path: Path) -> tuple[str, ExitCode]:
+    for known in BidsMmhError.__subclasses__():
+        if error == known.__name__:
+            return message, known.code
+    if error in _MEMORY or "out of memory" in message:
+        advice = "run again with fewer --nprocs, with --mem, or on a bigger machine"
+        return f"The memory was used up ({error}): {advice}; details are in {path}.", ExitCode.TRY_AGAIN
+    if error in _SYSTEM:
+        advice = "check permissions and free space and run again"
+        return f"Reading or writing failed ({message}): {advice}; details are in {path}.", ExitCode.IO
+    return f"A step failed unexpectedly ({error}: {message}): please report it with {path}.", ExitCode.DATA

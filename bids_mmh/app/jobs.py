@@ -1,0 +1,123 @@
+"""What is to be done: a scan and a session with everything that decides their outputs."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from bids_mmh.app.models import ModelReference
+from bids_mmh.app.settings import Settings
+from bids_mmh.bids.names import derivative_path, mask_desc, transform_name
+from bids_mmh.bids.session import Scan, Session
+from bids_mmh.preprocess.template import Template
+
+
+@dataclass(frozen=True)
+class ScanJob:
+    """What is known of a scan before any work: where it comes from and where it goes.
+
+    Attributes:
+        scan: the raw scan with its site.
+        anchor: the scan its session is registered by (itself, as a rule its T1w).
+        space: template space of the derivatives.
+        spacing: voxel size of the model's grid in mm.
+        settings: options of the run.
+        model: the model, None when only preprocessing.
+    """
+
+    scan: Scan
+    anchor: Scan
+    space: str
+    spacing: float
+    settings: Settings
+    model: ModelReference | None
+
+    @property
+    def is_anchor(self) -> bool:
+        """Whether the session is registered by this scan."""
+        return self.scan.path == self.anchor.path
+
+    @property
+    def configuration_hash(self) -> str:
+        """Digest of everything that alters the results."""
+        return self.settings.processing_hash(self.model.sha256 if self.model else None)
+
+    def path(self, desc: str, *, mni: bool, suffix: str | None = None, extension: str = ".nii.gz") -> Path:
+        """Path of one of the scan's derivatives."""
+        return derivative_path(
+            self.settings.output_dir,
+            self.scan.entities,
+            suffix=suffix or self.scan.sequence,
+            extension=extension,
+            space=self.space if mni else None,
+            res=f"{self.spacing:g}" if mni else None,
+            desc=desc,
+        )
+
+    def mask_path(self, *, mni: bool) -> Path:
+        """Path of the scan's brain mask."""
+        return self.path(mask_desc(self.is_anchor, self.scan.sequence), mni=mni, suffix="mask")
+
+    def transform_path(self, target: str) -> Path:
+        """Path of the transform of the scan to ``target``."""
+        folder = self.mask_path(mni=False).parent
+        return folder / transform_name(self.scan.entities, self.scan.sequence, target)
+
+    def expected(self) -> list[Path]:
+        """Every image and transform that must exist for the scan to count as done."""
+        descs = ["preproc"] if self.model is None else ["preproc", "harmonized"]
+        paths = []
+        for mni in self.wanted_spaces():
+            paths += [self.path(desc, mni=mni) for desc in descs] + [self.mask_path(mni=mni)]
+        return [*paths, self.transform_path(self.space)]
+
+    def is_done(self) -> bool:
+        """Whether all outputs exist and were made with these settings."""
+        if not all(path.is_file() for path in self.expected()):
+            return False
+        desc = "preproc" if self.model is None else "harmonized"
+        try:
+            path = self.path(desc, mni=True, extension=".json")
+            return (
+                json.loads(path.read_text(encoding="utf-8"))["ConfigurationHash"] == self.configuration_hash
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def wanted_spaces(self) -> list[bool]:
+        """True for the template space, False for the scan's own: where derivatives are written."""
+        # The template space is always written: the group level and training start from it.
+        return [True, False] if "native" in self.settings.output_spaces else [True]
+
+
+@dataclass(frozen=True)
+class SessionJob:
+    """A session, the jobs of its scans (same order), and the template they go to."""
+
+    session: Session
+    scans: tuple[ScanJob, ...]
+    template: Template
+
+    @property
+    def node_name(self) -> str:
+        """The session's name in the graph and below the work folder."""
+        return self.session.label.replace("-", "_").replace("+", "_plus_")
+
+    @cached_property
+    def keys(self) -> dict[Path, str]:
+        """Short name of each scan in the graph, by its raw file."""
+        return {job.scan.path: f"{job.scan.sequence.lower()}{i}" for i, job in enumerate(self.scans, start=1)}
+
+    @property
+    def settings(self) -> Settings:
+        """Options of the run."""
+        return self.scans[0].settings
+
+    @property
+    def page(self) -> Path:
+        """The session's HTML page."""
+        return self.settings.output_dir / f"{self.session.label}.html"
+
+    def is_done(self) -> bool:
+        """Whether the page and every output of every scan exist and were made with these settings."""
+        return self.page.is_file() and all(job.is_done() for job in self.scans)

@@ -1,0 +1,76 @@
+"""Nipype's MultiProc with workers that write to the log of the run, and whose death is noticed."""
+
+import faulthandler
+import logging
+import os
+from collections.abc import Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from traceback import format_exception
+from typing import Any
+
+from nipype import Node
+from nipype.pipeline.plugins.multiproc import MultiProcPlugin
+
+from bids_mmh.app.log_file import log_file_handler
+
+
+class SteadyMultiProcPlugin(MultiProcPlugin):
+    """Run nodes in several processes.
+
+    Nipype's own plugin waits for ever once the system has killed a worker, as it does where memory runs out.
+    Here the nodes that were running fail and the others go on in new workers.
+
+    Args:
+        plugin_args: of MultiProc, and ``log_file``: where the workers log to, None for nowhere.
+    """
+
+    def __init__(self, plugin_args: Mapping[str, Any]) -> None:
+        super().__init__(plugin_args=dict(plugin_args))
+        self.pool = self._new_pool()
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            max_workers=self.processors,
+            initializer=start_worker,
+            initargs=(Path.cwd(), self.plugin_args.get("log_file")),
+            # A forked child of a process that has run torch can hang for ever.
+            mp_context=get_context("forkserver"),
+        )
+
+    def _submit_job(self, node: Node, updatehash: bool = False) -> int:
+        try:
+            return int(super()._submit_job(node, updatehash))
+        except BrokenProcessPool:
+            self.pool = self._new_pool()
+            return int(super()._submit_job(node, updatehash))
+
+    def _async_callback(self, args: "Future[Any]") -> None:
+        if args.exception() is None:
+            super()._async_callback(args)
+
+    def _get_result(self, taskid: int) -> Any:  # noqa: ANN401
+        future = self._task_obj[taskid]
+        error = future.exception() if future.done() else None
+        if error is None:
+            return super()._get_result(taskid)
+        return {"result": None, "traceback": format_exception(error), "taskid": taskid}
+
+
+def start_worker(folder: Path, log_file: Path | None) -> None:
+    """Prepare a worker process: nothing on the terminal, everything in the log file of the run.
+
+    Args:
+        folder: working folder.
+        log_file: file to append to, None for no log.
+    """
+    os.chdir(folder)
+    os.environ["NIPYPE_NO_ET"] = "1"  # Nipype would ask the network for its newest version
+    handler = logging.NullHandler() if log_file is None else log_file_handler(log_file)
+    if isinstance(handler, logging.FileHandler):
+        faulthandler.enable(handler.stream)  # where a library crashed that takes the process with it
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("nipype").handlers.clear()
+    logging.captureWarnings(True)

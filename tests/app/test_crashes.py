@@ -1,0 +1,121 @@
+import re
+from types import SimpleNamespace
+
+import pytest
+from nipype import Node, Workflow
+from nipype.interfaces.utility import Function
+
+from bids_mmh.app.crashes import read_failures
+from bids_mmh.app.workers import SteadyMultiProcPlugin
+from bids_mmh.app.workflow_run import choose_plugin, run_graph
+from bids_mmh.errors import ExitCode, UsageError
+
+
+def bad_data():
+    from bids_mmh.errors import BadDataError
+
+    try:
+        raise OSError("cause")
+    except OSError as error:
+        raise BadDataError("scan.nii.gz is damaged: copy it again.") from error
+
+
+def no_memory():
+    raise MemoryError
+
+
+def disk_error():
+    raise OSError(5, "Input/output error", "/data/x")
+
+
+def a_bug():
+    raise ZeroDivisionError("division by zero")
+
+
+def killed():
+    import os
+    import signal
+
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fine():
+    return 1
+
+
+def graph(folder, *functions):
+    """A session ``sub_003`` with a node for each function."""
+    session = Workflow("sub_003")
+    session.add_nodes(
+        [Node(Function(function=f, output_names=["out"]), f"{f.__name__}_t1w1") for f in functions]
+    )
+    whole = Workflow("bids_mmh", base_dir=str(folder / "work"))
+    whole.add_nodes([session])
+    return whole
+
+
+def settings(**changes):
+    given = {"nipype_plugin_file": None, "nprocs": 1, "mem": None, "stop_on_first_crash": False}
+    return SimpleNamespace(**given | changes)
+
+
+def run(folder, *functions, **changes):
+    seen = []
+    failures = run_graph(
+        graph(folder, *functions),
+        settings(**changes),
+        crash_dir=folder / "crash",
+        progress=lambda node, status: seen.append((node.name, status)),
+    )
+    return failures, seen
+
+
+@pytest.mark.parametrize(
+    ("function", "code", "words"),
+    [
+        (bad_data, ExitCode.DATA, r"scan\.nii\.gz is damaged: copy it again\.$"),
+        (no_memory, ExitCode.TRY_AGAIN, "The memory was used up"),
+        (disk_error, ExitCode.IO, r"Input/output error.*/data/x"),
+        (a_bug, ExitCode.DATA, "ZeroDivisionError: division by zero.*report"),
+    ],
+)
+def test_every_failure_is_one_sentence_with_its_code(tmp_path, function, code, words):
+    (failure,), seen = run(tmp_path, function, fine)
+    assert (failure.session, failure.node, failure.code) == ("sub_003", f"{function.__name__}_t1w1", code)
+    assert failure.crash_file.is_file()
+    assert "\n" not in failure.sentence
+    assert re.search(words, failure.sentence)
+    assert ("fine_t1w1", "end") in seen
+
+
+def test_crash_files_of_earlier_runs_are_not_failures_of_this_one(tmp_path):
+    assert len(run(tmp_path, a_bug)[0]) == 1
+    assert run(tmp_path, fine)[0] == []
+    assert len(read_failures(tmp_path / "crash")) == 1
+
+
+@pytest.mark.timeout(120)
+def test_a_killed_worker_fails_its_step_and_the_rest_goes_on(tmp_path):
+    failures, seen = run(tmp_path, killed, fine, nprocs=2, mem=0.001)
+    assert {failure.code for failure in failures} == {ExitCode.TRY_AGAIN}
+    assert "killed_t1w1" in {failure.node for failure in failures}
+    assert "memory" in failures[0].sentence
+    assert ("fine_t1w1", "end") in seen
+
+
+def test_little_memory_is_raised_to_what_the_scheduler_needs(caplog):
+    chosen = choose_plugin(settings(nprocs=2, mem=0.001), progress=print, log_file=None)["plugin"]
+    assert isinstance(chosen, SteadyMultiProcPlugin)
+    assert chosen.memory_gb == 0.5
+    assert "--mem 0.001 GB is less than the largest step" in caplog.text
+
+
+def test_plugin_files(tmp_path):
+    file = tmp_path / "plugin.yml"
+    file.write_text("plugin: Linear\nplugin_args: {x: 1}\n")
+    chosen = choose_plugin(settings(nipype_plugin_file=file), progress=print, log_file=None)
+    assert chosen == {"plugin": "Linear", "plugin_args": {"x": 1, "status_callback": print}}
+    for text in ("plugin: [", "- a", "plugin_args: {}"):
+        file.write_text(text)
+        with pytest.raises(UsageError, match=r"plugin\.yml"):
+            choose_plugin(settings(nipype_plugin_file=file), progress=print, log_file=None)

@@ -1,0 +1,41 @@
+import json
+
+import pytest
+
+from bids_mmh.method.config import PRESETS, ModelConfig, NetworkConfig
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_json_round_trip(preset):
+    config = PRESETS[preset]
+    again = ModelConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again == config
+    assert hash(again) == hash(config)
+
+
+def test_unknown_keys_are_refused():
+    values = PRESETS["tiny"].to_dict()
+    with pytest.raises(TypeError, match="wings"):
+        ModelConfig.from_dict({**values, "wings": 2})
+    with pytest.raises(TypeError, match="wings"):
+        ModelConfig.from_dict({**values, "network": {**values["network"], "wings": 2}})
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_preset_grids_cover_the_field_of_view(preset):
+    config = PRESETS[preset]
+    assert tuple(side * config.spacing for side in config.shape) == (144, 184, 184)
+
+
+def test_paper_preset_is_that_of_the_paper():
+    config = PRESETS["paper"]
+    assert config.network.channels == (32, 64, 256, 256)
+    assert (config.inversion_steps, config.sampling_steps) == (35, 25)
+    assert (config.bins, config.threshold, config.decay) == (100, 100, 0.8)
+    assert all(side % config.network.multiple == 0 for side in config.shape)
+
+
+@pytest.mark.parametrize(("channels", "attention"), [((8, 16), (True,)), ((), ()), ((8, 12), (False, False))])
+def test_impossible_networks_are_refused(channels, attention):
+    with pytest.raises(ValueError, match="channels"):
+        NetworkConfig(channels=channels, attention=attention, res_blocks=1)

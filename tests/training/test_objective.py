@@ -1,0 +1,162 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bids_mmh.method.gradient import gradient_map
+from bids_mmh.method.harmonizer import Harmonizer
+from bids_mmh.method.style import style_statistics
+from bids_mmh.training.data import Volume
+from bids_mmh.training.objective import Draw, draw, stage1_losses
+
+SHAPE = (2, 1, 4, 4, 6)
+TAU = 100
+
+
+@pytest.fixture
+def volume(rng):
+    mask = torch.zeros(SHAPE, dtype=torch.bool)
+    mask[..., 1:4, 1:4, 1:5] = True
+    image = torch.where(mask, torch.rand(SHAPE, generator=rng) - 0.5, -1.0)
+    return Volume(image, mask, torch.tensor([0, 1]))
+
+
+@pytest.fixture
+def model(tiny):
+    torch.manual_seed(0)
+    model = Harmonizer(tiny)
+    for parameter in model.network.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.05)
+    model.records.mean.copy_(torch.tensor([0.4, -0.4]))
+    model.records.histogram.fill_(1 / tiny.bins)
+    model.records.seen.fill_(True)
+    return model
+
+
+def choose(rng, t, unified):
+    return Draw(torch.tensor(t), torch.randn(SHAPE, generator=rng), torch.tensor(unified))
+
+
+def losses(model, volume, chosen, recipe, update=False):
+    return stage1_losses(model, model.network, volume, chosen, recipe, update=update)
+
+
+def values(*arguments, **options):
+    """The same, cut from the graph."""
+    with torch.no_grad():
+        return losses(*arguments, **options)
+
+
+def predicted(model, volume, chosen, style):
+    """ε, and the clean estimate by Eq. 4, from the schedule's definition."""
+    alpha_bar = model.schedule.alpha_bar[chosen.t].float().view(-1, 1, 1, 1, 1)
+    noisy = alpha_bar.sqrt() * volume.image + (1 - alpha_bar).sqrt() * chosen.noise
+    with torch.no_grad():
+        epsilon = model.network(noisy, chosen.t, gradient_map(volume.image), volume.sequence, style)
+    return epsilon, (noisy - (1 - alpha_bar).sqrt() * epsilon) / alpha_bar.sqrt()
+
+
+def test_own_style_counts_noise_everywhere(model, volume, recipe, rng):
+    chosen = choose(rng, [50, 150], [False, False])
+    own = style_statistics(volume.image, volume.mask, 20).moments
+    epsilon, estimate = predicted(model, volume, chosen, own)
+    result = values(model, volume, chosen, recipe)
+    noise = (chosen.noise - epsilon).square().mean()
+    assert float(result.noise) == pytest.approx(float(noise), rel=1e-4)
+    anatomy = (gradient_map(volume.image) - gradient_map(estimate)).square().mean()
+    assert float(result.gradient) == pytest.approx(float(anatomy), rel=1e-3)
+    assert float(result.ema) == 0
+    assert float(result.total) == pytest.approx(float(result.noise + result.gradient), rel=1e-5)
+
+
+def test_unified_style_counts_noise_in_the_background_alone_up_to_tau(model, volume, recipe, rng):
+    """The first sample is at τ, the second beyond it."""
+    chosen = choose(rng, [TAU, TAU + 1], [True, True])
+    record = model.records.of(volume.sequence)
+    epsilon, estimate = predicted(model, volume, chosen, record.moments)
+    error = (chosen.noise - epsilon).square()
+    noise = (error[0][~volume.mask[0]].mean() + error[1].mean()) / 2
+    style = style_statistics(estimate[:1], volume.mask[:1], 20)
+    distance = (record.histogram[0].cumsum(0) - style.histogram[0].cumsum(0)).abs().mean()
+    moments = (record.mean[0] - style.mean[0]) ** 2 + (record.std[0] - style.std[0]) ** 2
+    result = values(model, volume, chosen, recipe)
+    assert float(result.noise) == pytest.approx(float(noise), rel=1e-4)
+    assert float(result.ema) == pytest.approx(float((distance + moments) / (TAU + 1) / 2), rel=1e-3)
+
+
+def test_weights_of_the_terms(model, volume, recipe, rng):
+    chosen = choose(rng, [50, 60], [True, False])
+    plain = values(model, volume, chosen, recipe)
+    weighted = values(
+        model, volume, chosen, replace(recipe, weight_noise=2.0, weight_gradient=3.0, weight_ema=4.0)
+    )
+    assert float(plain.ema) > 0
+    for name, weight in (("noise", 2), ("gradient", 3), ("ema", 4)):
+        assert float(getattr(weighted, name)) == pytest.approx(weight * float(getattr(plain, name)), rel=1e-5)
+    parts = weighted.noise + weighted.gradient + weighted.ema
+    assert float(weighted.total) == pytest.approx(float(parts), rel=1e-5)
+
+
+def state(records):
+    return {name: value.clone() for name, value in records.state_dict().items()}
+
+
+def test_records_move_only_by_reliable_unified_samples(model, volume, recipe, rng):
+    before = state(model.records)
+    losses(model, volume, choose(rng, [50, TAU + 1], [True, True]), recipe, update=True)
+    assert model.records.mean[0] != before["mean"][0]
+    assert model.records.mean[1] == before["mean"][1]
+    after = state(model.records)
+    losses(model, volume, choose(rng, [50, 50], [False, False]), recipe, update=True)
+    assert all(torch.equal(after[name], value) for name, value in state(model.records).items())
+
+
+def test_record_follows_equation_9(model, volume, recipe, rng):
+    chosen = choose(rng, [30, 900], [True, True])
+    before = model.records.of(volume.sequence)
+    _, estimate = predicted(model, volume, chosen, before.moments)
+    style = style_statistics(estimate[:1], volume.mask[:1], 20)
+    losses(model, volume, chosen, recipe, update=True)
+    after = model.records.of(volume.sequence)
+    for name in ("histogram", "mean", "std"):
+        expected = 0.8 * getattr(before, name)[0] + 0.2 * getattr(style, name)[0]
+        torch.testing.assert_close(getattr(after, name)[0], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_validation_leaves_the_records_alone(model, volume, recipe, rng):
+    model.records.seen.fill_(False)
+    before = state(model.records)
+    losses(model, volume, choose(rng, [50, 50], [True, True]), recipe, update=False)
+    assert all(torch.equal(before[name], value) for name, value in state(model.records).items())
+
+
+def test_first_image_starts_its_record(model, volume, recipe, rng):
+    model.records.seen.fill_(False)
+    losses(model, volume, choose(rng, [900, 900], [False, True]), recipe, update=True)
+    own = style_statistics(volume.image, volume.mask, 20)
+    assert torch.equal(model.records.mean, own.mean)
+    assert torch.equal(model.records.histogram, own.histogram)
+
+
+def test_gradients_reach_the_whole_network_and_no_record(model, volume, recipe, rng):
+    losses(model, volume, choose(rng, [50, 150], [True, False]), recipe, update=True).total.backward()
+    silent = [name for name, p in model.network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert silent == []
+    assert not any(value.requires_grad for value in model.records.state_dict().values())
+
+
+def test_style_loss_alone_reaches_the_network(model, volume, recipe, rng):
+    only = replace(recipe, weight_noise=0.0, weight_gradient=0.0)
+    losses(model, volume, choose(rng, [50, 150], [True, True]), only).total.backward()
+    assert model.network.head.weight.grad.abs().sum() > 0
+
+
+def test_draws_follow_the_seed_and_the_recipe(volume, recipe):
+    draws = [draw(volume, replace(recipe, max_timestep=3), seed) for seed in range(60)]
+    assert {int(t) for d in draws for t in d.t} == {1, 2, 3}
+    assert 30 < sum(int(d.unified.sum()) for d in draws) < 90
+    assert torch.equal(draw(volume, recipe, 5).t, draw(volume, recipe, 5).t)
+    assert not torch.equal(draws[0].noise, draws[1].noise)
+    for share, count in ((0.0, 0), (1.0, 2)):
+        assert int(draw(volume, replace(recipe, unified_share=share), 0).unified.sum()) == count

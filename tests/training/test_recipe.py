@@ -1,0 +1,73 @@
+import pytest
+
+from bids_mmh.errors import ExitCode, UsageError
+from bids_mmh.method.config import PRESETS
+from bids_mmh.training.recipe import Phase, load_recipe, model_on_grid
+
+PHASE = "[[phase]]\nspacing = 4.0\nsteps = 10\n"
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(text):
+        file = tmp_path / "recipe.toml"
+        file.write_text(text)
+        return load_recipe(file)
+
+    return load
+
+
+def test_reads_everything(load):
+    recipe = load(
+        "[model]\npreset = 'tiny'\nname = 'mine'\nsequences = ['T1w', 'T2w', 'FLAIR']\ndepth = 60\n"
+        "[[phase]]\nspacing = 4\nsteps = 10\naccumulate = 1\n"
+        "[[phase]]\nspacing = 2.0\nsteps = 20\nlearning_rate = 5e-5\n"
+        "[training]\nseed = 3\nweight_ema = 5\n"
+    )
+    assert recipe.model.network == PRESETS["tiny"].network
+    assert recipe.model.name == "mine"
+    assert recipe.model.sequences == ("T1w", "T2w", "FLAIR")
+    assert (recipe.model.depth, recipe.model.inversion_steps) == (60, 4)
+    assert recipe.phases == (Phase(4.0, 10, accumulate=1), Phase(2.0, 20, learning_rate=5e-5))
+    assert (recipe.seed, recipe.weight_ema, recipe.validation) == (3, 5.0, 0.2)
+
+
+def test_model_is_on_the_grid_of_the_last_phase(load):
+    model = load(PHASE + "[[phase]]\nspacing = 2.0\nsteps = 1\n").model
+    assert (model.spacing, model.shape) == (2.0, (72, 92, 92))
+    assert model.network == PRESETS["lite"].network
+
+
+def test_model_on_grid():
+    assert model_on_grid(PRESETS["tiny"], 1.0).shape == (144, 184, 184)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[model", "cannot be read"),
+        ("", r"no \[\[phase\]\] table"),
+        ("[extra]\n" + PHASE, "unknown key 'extra'"),
+        ("[model]\nwings = 2\n" + PHASE, "unknown key 'wings'; known are bins, decay"),
+        ("[model]\nnetwork = 2\n" + PHASE, "unknown key 'network'"),
+        ("[training]\nphases = 2\n" + PHASE, "unknown key 'phases'"),
+        (PHASE + "epochs = 2\n", "unknown key 'epochs'"),
+        ("[model]\npreset = 'huge'\n" + PHASE, "unknown preset 'huge'; there are paper, lite, tiny"),
+        ("[[phase]]\nspacing = 4.0\n", "wrong value of 'steps': field required"),
+        ("[[phase]]\nspacing = 4.0\nsteps = 0\n", "wrong value of 'steps': .* greater than 0"),
+        ("[training]\nseed = 'x'\n" + PHASE, "wrong value of 'seed'"),
+        ("[model]\nsequences = 3\n" + PHASE, "wrong value of 'sequences'"),
+        ("model = 3\n" + PHASE, "wrong value of 'model'"),
+        ("phase = 3\n", "wrong value of 'phase'"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(load, text, sentence):
+    with pytest.raises(UsageError, match=sentence) as caught:
+        load(text)
+    assert caught.value.code == ExitCode.USAGE
+    assert "recipe.toml" in str(caught.value)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_recipe(tmp_path / "none.toml")

@@ -1,0 +1,112 @@
+import csv
+import logging
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bids_mmh.errors import NoInputError
+from bids_mmh.method.harmonizer import Harmonizer, read_config
+from bids_mmh.training.plan import learning_rate
+from bids_mmh.training.run import train
+from bids_mmh.training.stage1 import Stage1Trainer
+
+
+def losses_of(folder):
+    with (folder / "training" / "losses.tsv").open(newline="") as stream:
+        return list(csv.DictReader(stream, delimiter="\t"))
+
+
+def interrupt_after(monkeypatch, steps):
+    """Let the next run be killed after some optimizer steps."""
+    original = Stage1Trainer._optimizer_step
+    done = []
+
+    def step(self, *arguments):
+        if len(done) == steps:
+            raise KeyboardInterrupt
+        done.append(None)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(Stage1Trainer, "_optimizer_step", step)
+
+
+def test_a_run_leaves_a_model_and_its_history(derivatives, recipe, tmp_path):
+    model = train(recipe, [derivatives], tmp_path / "model", device="cpu")
+    rows = losses_of(tmp_path / "model")
+    assert [(row["step"], row["split"]) for row in rows] == [
+        *(("0", "train"), ("1", "train"), ("2", "train"), ("2", "validation")),
+        *(("3", "train"), ("4", "train"), ("5", "train"), ("5", "validation")),
+    ]
+    for row in rows:
+        parts = sum(float(row[name]) for name in ("noise", "gradient", "ema"))
+        assert float(row["total"]) == pytest.approx(parts, abs=3e-6)
+    split = (tmp_path / "model" / "training" / "split.tsv").read_text()
+    assert (split.count("\ttrain"), split.count("\tvalidation")) == (2, 1)
+    assert read_config(tmp_path / "model") == recipe.model
+    loaded = Harmonizer.from_pretrained(tmp_path / "model")
+    assert loaded.records.seen.all()
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value)
+
+
+def test_training_moves_the_network_and_the_average_lags_behind(derivatives, recipe, tmp_path):
+    torch.manual_seed(recipe.seed)
+    fresh = Harmonizer(recipe.model).state_dict()
+    train(recipe, [derivatives], tmp_path / "model", device="cpu")
+    state = torch.load(tmp_path / "model" / "training" / "checkpoint.pt", weights_only=True)
+    name = "network.head.bias"
+    moved = (state["model"][name] - fresh[name]).abs().max()
+    lagging = (state["average"][name] - fresh[name]).abs().max()
+    assert 0 < lagging < moved
+    assert torch.equal(state["average"]["records.mean"], state["model"]["records.mean"])
+    rate = state["optimizer"]["param_groups"][0]["lr"]
+    assert rate == pytest.approx(learning_rate(recipe.phases[0], 5))
+
+
+def test_a_resumed_run_repeats_an_unbroken_one(derivatives, recipe, tmp_path, monkeypatch):
+    """Killed in its fifth step, two phases long, it goes on from the checkpoint after the third."""
+    recipe = replace(
+        recipe, phases=(recipe.phases[0], replace(recipe.phases[0], steps=2, learning_rate=2e-3))
+    )
+    unbroken = train(recipe, [derivatives], tmp_path / "unbroken", device="cpu")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 4)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, [derivatives], tmp_path / "broken", device="cpu")
+    assert len(losses_of(tmp_path / "broken")) == 5
+    resumed = train(recipe, [derivatives], tmp_path / "broken", device="cpu")
+    assert losses_of(tmp_path / "broken") == losses_of(tmp_path / "unbroken")
+    for name, value in unbroken.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
+def test_a_finished_run_is_not_trained_further(derivatives, recipe, tmp_path, monkeypatch):
+    first = train(recipe, [derivatives], tmp_path / "model", device="cpu")
+    rows = losses_of(tmp_path / "model")
+    interrupt_after(monkeypatch, 0)
+    again = train(recipe, [derivatives], tmp_path / "model", device="cpu")
+    assert losses_of(tmp_path / "model") == rows
+    assert torch.equal(first.state_dict()["network.head.bias"], again.state_dict()["network.head.bias"])
+
+
+def test_another_recipe_starts_anew(derivatives, recipe, tmp_path, caplog):
+    short = replace(recipe, phases=(replace(recipe.phases[0], steps=1),))
+    train(short, [derivatives], tmp_path / "model", device="cpu")
+    with caplog.at_level(logging.WARNING, logger="bids_mmh.training"):
+        train(replace(short, seed=6), [derivatives], tmp_path / "model", device="cpu")
+    assert "made by another recipe: training starts anew" in caplog.text
+    assert [row["split"] for row in losses_of(tmp_path / "model")] == ["train", "validation"]
+
+
+def test_a_single_subject_has_no_validation(tmp_path, recipe, write_scan):
+    write_scan(tmp_path / "in", "01")
+    short = replace(recipe, phases=(replace(recipe.phases[0], steps=1),))
+    train(short, [tmp_path / "in"], tmp_path / "model", device="cpu")
+    assert [row["split"] for row in losses_of(tmp_path / "model")] == ["train"]
+
+
+def test_nothing_to_train_on(recipe, tmp_path):
+    with pytest.raises(NoInputError, match="No preprocessed T1w or T2w scans"):
+        train(recipe, [tmp_path], tmp_path / "model", device="cpu")
+    assert not (tmp_path / "model").exists()
