@@ -68,9 +68,10 @@ def start_worker(folder: Path, log_file: Path | None) -> None:
     """
     os.chdir(folder)
     os.environ["NIPYPE_NO_ET"] = "1"  # Nipype would ask the network for its newest version
-    handler = logging.NullHandler() if log_file is None else log_file_handler(log_file)
-    if isinstance(handler, logging.FileHandler):
-        faulthandler.enable(handler.stream)  # where a library crashed that takes the process with it
+    handler = log_file_handler(log_file) if log_file else logging.NullHandler()
+    if log_file:
+        # Where in a library a process died that could not raise an error any more.
+        faulthandler.enable(log_file.open("a"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("nipype").handlers.clear()
     logging.captureWarnings(True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from bids_mmh.errors import BadDataError, NoInputError
@@ -87,13 +87,15 @@ class Harmonizer(nn.Module):
         return self.network(volume, t, gradient, sequence, style)
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write ``config.json`` and ``model.safetensors`` into ``folder`` (made if missing)."""
+        """Write ``config.json`` and ``model.safetensors`` into ``folder``, each atomically."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        save_file(tensors, folder / WEIGHTS_FILE)
-        (folder / CONFIG_FILE).write_text(
-            json.dumps(self.config.to_dict(), indent=2) + "\n", encoding="utf-8"
-        )
+        weights = folder / f".{WEIGHTS_FILE}.part"
+        weights.write_bytes(save(tensors))
+        weights.replace(folder / WEIGHTS_FILE)
+        config = folder / f".{CONFIG_FILE}.part"
+        config.write_text(json.dumps(self.config.to_dict(), indent=2) + "\n", encoding="utf-8")
+        config.replace(folder / CONFIG_FILE)
 
     @classmethod
     def from_pretrained(cls, folder: Path, device: str | torch.device = "cpu") -> "Harmonizer":

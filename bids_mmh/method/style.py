@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 V_MIN, V_MAX = -1.0, 1.0
-OVERSAMPLING = 4  # fine cells per bin of the linear-cost histogram; its error is bounded by a test
+OVERSAMPLING = 8  # fine cells per bin of the linear-cost histogram; its error is bounded by a test
 TAIL = 4.0  # a Gaussian is cut at this many bandwidths
 
 

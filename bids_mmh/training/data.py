@@ -122,9 +122,8 @@ class VolumeCache:
         return Volume(image, mask, torch.tensor([self.config.sequences.index(scan.sequence)]))
 
     def _file(self, scan: TrainingScan) -> Path:
-        stamp = scan.image.stat()
-        source = f"{scan.image}|{stamp.st_mtime_ns}|{stamp.st_size}"
-        key = f"{source}|{self.config.shape}|{scan.slope}|{scan.intercept}"
+        stamps = [(path.stat().st_mtime_ns, path.stat().st_size) for path in (scan.image, scan.mask)]
+        key = f"{scan.image}|{stamps}|{self.config.shape}|{scan.slope}|{scan.intercept}"
         file = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.npy"
         if not file.exists():
             partial = file.with_suffix(".part")

@@ -38,7 +38,7 @@ class Recipe:
     """Stage I settings. Loss weights bring the terms of Eq. 11 to comparable size.
 
     Attributes:
-        model: configuration of the model to train, on the grid of the last phase.
+        model: configuration of the model to train, on the grid that it will be used on.
         phases: trained one after the other, from coarse to fine.
         seed: seeds weights, data order, noise and timesteps.
         validation: fraction of subjects held out.
