@@ -54,6 +54,8 @@ class ModelConfig:
         sampling_steps: T_r.
         threshold: gate τ of style updates.
         decay: γ of the EMA records.
+        output_adain: whether sampling gives each clean estimate the mean and standard deviation of its domain
+            (docs/method.md).
     """
 
     name: str
@@ -67,6 +69,7 @@ class ModelConfig:
     sampling_steps: int = 25
     threshold: int = 100
     decay: float = 0.8
+    output_adain: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready dictionary; the inverse of :meth:`from_dict`."""

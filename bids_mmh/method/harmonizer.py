@@ -17,7 +17,7 @@ from bids_mmh.method.network import ConditionalUNet
 from bids_mmh.method.padding import BACKGROUND, crop_to, pad_to_multiple
 from bids_mmh.method.sampling import invert, sample
 from bids_mmh.method.schedule import NoiseSchedule
-from bids_mmh.method.style import StyleRecords, style_statistics
+from bids_mmh.method.style import StyleRecords, style_statistics, to_style
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
@@ -61,6 +61,7 @@ class Harmonizer(nn.Module):
         shape = volume.shape
         multiple = self.config.network.multiple
         padded = pad_to_multiple(volume, multiple).to(memory_format=torch.channels_last_3d)
+        inside = pad_to_multiple(mask.bool(), multiple, value=False)
         own = style_statistics(volume, mask, self.config.bins).moments
         target = self.records.of(sequence).moments if style is None else style
         gradient = gradient_map(padded)
@@ -78,6 +79,7 @@ class Harmonizer(nn.Module):
             latent,
             depth=self.config.depth,
             steps=self.config.sampling_steps,
+            correct=partial(to_style, mask=inside, style=target) if self.config.output_adain else None,
         )
         return torch.where(mask.bool(), crop_to(clean, shape), BACKGROUND)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from bids_mmh.method.schedule import NoiseSchedule
 
 Predictor = Callable[[Tensor, Tensor], Tensor]
+Correction = Callable[[Tensor], Tensor]
 
 
 def timestep_path(depth: int, steps: int) -> list[int]:
@@ -27,21 +28,39 @@ def timestep_path(depth: int, steps: int) -> list[int]:
     return [round(depth * i / steps) for i in range(steps + 1)]
 
 
-def ddim_step(schedule: NoiseSchedule, predict: Predictor, volume: Tensor, start: int, end: int) -> Tensor:
+def ddim_step(
+    schedule: NoiseSchedule,
+    predict: Predictor,
+    volume: Tensor,
+    start: int,
+    end: int,
+    *,
+    correct: Correction | None = None,
+) -> Tensor:
     """One deterministic step from timestep ``start`` to ``end``, up (Eq. 13) or down (Eqs. 12, 14).
 
-    ε is undefined on a clean volume, so the first step of an inversion asks the network at t = 1.
+    ε is undefined on a clean volume, so the first step of an inversion asks the network at t = 1. With
+    ``correct`` the clean estimate is replaced by what it makes of it, and ε stays: the step then heads for
+    the corrected volume.
     """
     batch = volume.shape[0]
     t = torch.full((batch,), start, device=volume.device)
     epsilon = predict(volume, t.clamp(min=1))
     clean = schedule.clean_estimate(volume, epsilon, t)
+    if correct is not None:
+        clean = correct(clean)
     return schedule.add_noise(clean, epsilon, torch.full_like(t, end))
 
 
-def _walk(schedule: NoiseSchedule, predict: Predictor, volume: Tensor, path: list[int]) -> Iterator[Tensor]:
+def _walk(
+    schedule: NoiseSchedule,
+    predict: Predictor,
+    volume: Tensor,
+    path: list[int],
+    correct: Correction | None = None,
+) -> Iterator[Tensor]:
     for start, end in pairwise(path):
-        volume = ddim_step(schedule, predict, volume, start, end)
+        volume = ddim_step(schedule, predict, volume, start, end, correct=correct)
         yield volume
 
 
@@ -51,7 +70,18 @@ def invert(schedule: NoiseSchedule, predict: Predictor, clean: Tensor, *, depth:
     return latent
 
 
-def sample(schedule: NoiseSchedule, predict: Predictor, latent: Tensor, *, depth: int, steps: int) -> Tensor:
-    """Walk a latent at timestep ``depth`` down to a clean volume in ``steps`` network calls."""
-    *_, clean = _walk(schedule, predict, latent, timestep_path(depth, steps)[::-1])
+def sample(
+    schedule: NoiseSchedule,
+    predict: Predictor,
+    latent: Tensor,
+    *,
+    depth: int,
+    steps: int,
+    correct: Correction | None = None,
+) -> Tensor:
+    """Walk a latent at timestep ``depth`` down to a clean volume in ``steps`` network calls.
+
+    ``correct`` maps every step's clean estimate to the one to head for; without it sampling undoes inversion.
+    """
+    *_, clean = _walk(schedule, predict, latent, timestep_path(depth, steps)[::-1], correct)
     return clean

@@ -80,6 +80,20 @@ def wasserstein(a: Tensor, b: Tensor) -> Tensor:
     return (a.cumsum(-1) - b.cumsum(-1)).abs().mean(-1)
 
 
+def to_style(estimate: Tensor, mask: Tensor, style: Tensor) -> Tensor:
+    """AdaIN on a clean estimate: give the brain the mean and standard deviation of a style (B, 2).
+
+    An affine change of intensity, so the gradient map inside the brain stays as it is (Eq. 2). Voxels outside
+    the mask are left alone.
+    """
+    weight = mask.to(estimate.dtype)
+    count = weight.flatten(1).sum(1).view(-1, 1, 1, 1, 1)
+    mean = (estimate * weight).flatten(1).sum(1).view(-1, 1, 1, 1, 1) / count
+    variance = ((estimate - mean).square() * weight).flatten(1).sum(1).view(-1, 1, 1, 1, 1) / count
+    new_mean, new_std = (s.view(-1, 1, 1, 1, 1) for s in style.unbind(1))
+    return torch.where(mask, (estimate - mean) * (new_std / variance.sqrt()) + new_mean, estimate)
+
+
 class StyleRecords(nn.Module):
     """Exponential moving averages of style, one record per sequence: the unified domains (Eq. 9).
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What ships with the package: the embedded model in ``embedded/``, with its card."""

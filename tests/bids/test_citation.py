@@ -19,7 +19,14 @@ def test_every_reference_is_cited_and_numbered_in_order():
     listed = [int(number) for number in re.findall(r"^(\d+)\. ", references, re.MULTILINE)]
     assert listed == cited
     assert not re.search(r"\[[a-z_]+\]|[{}]", text)
-    for fact in ("MNI152NLin2009cAsym", "T1w, T2w", "embedded (1a2b3c4d)", "implemented in PyTorch", "run on cpu", "SimpleITK 2.5.7"):
+    for fact in (
+        "MNI152NLin2009cAsym",
+        "T1w, T2w",
+        "embedded (1a2b3c4d)",
+        "implemented in PyTorch",
+        "run on cpu",
+        "SimpleITK 2.5.7",
+    ):
         assert fact in body
 
 

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -78,7 +79,16 @@ def test_sides_that_do_not_fit_are_padded_with_background(harmonizer, head):
 def test_an_untrained_model_returns_nearly_its_input(toy, head):
     """A network that answers 0 scales up and down by the same ᾱ."""
     volume, mask = head
-    torch.testing.assert_close(Harmonizer(toy)(volume, mask, T1W), volume, atol=1e-5, rtol=0)
+    plain = Harmonizer(replace(toy, output_adain=False))
+    torch.testing.assert_close(plain(volume, mask, T1W), volume, atol=1e-5, rtol=0)
+
+
+def test_output_adain_lands_on_the_asked_style(toy, head):
+    volume, mask = head
+    style = torch.tensor([[0.1, 0.3]])
+    result = Harmonizer(toy)(volume, mask, T1W, style)
+    assert result[mask].mean().item() == pytest.approx(0.1, abs=1e-4)
+    assert result[mask].std(correction=0).item() == pytest.approx(0.3, abs=1e-4)
 
 
 def test_sequence_index(harmonizer):

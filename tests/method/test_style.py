@@ -2,7 +2,14 @@ import pytest
 import scipy.stats
 import torch
 
-from bids_mmh.method.style import StyleRecords, StyleStatistics, soft_histogram, style_statistics, wasserstein
+from bids_mmh.method.style import (
+    StyleRecords,
+    StyleStatistics,
+    soft_histogram,
+    style_statistics,
+    to_style,
+    wasserstein,
+)
 
 K = 100
 SPREAD_BOUND = 1e-3  # of the highest bin, for a brain-like distribution
@@ -140,3 +147,20 @@ def test_records_are_not_reached_by_gradients():
     mean = torch.tensor([0.5], requires_grad=True)
     records.initialise(torch.tensor([0]), StyleStatistics(torch.ones(1, 4), mean, mean))
     assert not records.of(torch.tensor([0])).mean.requires_grad
+
+
+def test_to_style_gives_the_brain_exactly_the_asked_moments_and_keeps_its_gradient_map():
+    generator = torch.Generator().manual_seed(3)
+    volume = torch.rand(2, 1, 12, 10, 8, generator=generator) - 0.3
+    mask = torch.zeros_like(volume, dtype=torch.bool)
+    mask[..., 1:-1, 1:-1, 1:-1] = True
+    volume = torch.where(mask, volume, -1.0)
+    wanted = torch.tensor([[0.25, 0.5], [-0.4, 0.1]])
+    moved = to_style(volume, mask, wanted)
+    for i, (mean, std) in enumerate(wanted.tolist()):
+        inside = moved[i][mask[i]]
+        assert inside.mean().item() == pytest.approx(mean, abs=1e-5)
+        assert inside.std(correction=0).item() == pytest.approx(std, abs=1e-5)
+        # an increasing affine map: no voxel changes rank
+        assert torch.equal(inside.argsort(), volume[i][mask[i]].argsort())
+    assert torch.equal(moved[~mask], volume[~mask])

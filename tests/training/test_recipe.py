@@ -32,9 +32,12 @@ def test_reads_everything(load):
     assert (recipe.seed, recipe.weight_ema, recipe.validation) == (3, 5.0, 0.2)
 
 
-def test_model_is_on_the_grid_of_the_last_phase(load):
-    model = load(PHASE + "[[phase]]\nspacing = 2.0\nsteps = 1\n").model
-    assert (model.spacing, model.shape) == (2.0, (72, 92, 92))
+@pytest.mark.parametrize(
+    ("given", "spacing", "shape"), [("", 1.0, (144, 184, 184)), ("spacing = 2", 2.0, (72, 92, 92))]
+)
+def test_the_grid_is_the_models_whatever_the_phases_train_on(load, given, spacing, shape):
+    model = load(f"[model]\n{given}\n[[phase]]\nspacing = 4.0\nsteps = 1\n").model
+    assert (model.spacing, model.shape) == (spacing, shape)
     assert model.network == PRESETS["lite"].network
 
 
