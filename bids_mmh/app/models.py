@@ -31,7 +31,7 @@ def resolve_model(model: str) -> ModelReference:
         UsageError: no such name.
         NoInputError: the folder is not a model folder.
     """
-    from bids_mmh.method.harmonizer import read_config, weights_sha256
+    from bids_mmh.method.harmonizer import model_sha256, read_config
 
     if model == EMBEDDED_MODEL:
         folder = Path(str(files("bids_mmh.resources"))) / EMBEDDED_MODEL
@@ -44,7 +44,7 @@ def resolve_model(model: str) -> ModelReference:
     if not folder.is_dir():
         raise NoInputError(f"The model folder {folder} does not exist: check --model.")
     config = read_config(folder)
-    return ModelReference(config.name, folder, config, weights_sha256(folder))
+    return ModelReference(config.name, folder, config, model_sha256(folder))
 
 
 def check_model(model: ModelReference, scans: Sequence[Scan]) -> None:

@@ -130,9 +130,15 @@ def read_config(folder: Path) -> ModelConfig:
         raise BadDataError(f"{file} is not a configuration of this version ({error}).") from error
 
 
-def weights_sha256(folder: Path) -> str:
-    """SHA-256 of a model folder's weights, as recorded in every sidecar."""
-    return hashlib.sha256(_existing(folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+def model_sha256(folder: Path) -> str:
+    """SHA-256 of a model folder's configuration and weights, one after the other; every sidecar has it.
+
+    The configuration counts too: the same weights sampled from another depth are another model.
+    """
+    digest = hashlib.sha256()
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        digest.update(_existing(folder / name).read_bytes())
+    return digest.hexdigest()
 
 
 def _existing(file: Path) -> Path:

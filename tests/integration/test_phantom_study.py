@@ -98,7 +98,8 @@ def test_exactly_the_expected_files_are_there(study):
 
 
 def test_sidecars_hold_what_group_and_readers_need(study):
-    digest = hashlib.sha256((study / "model" / "model.safetensors").read_bytes()).hexdigest()
+    files = [study / "model" / name for name in ("config.json", "model.safetensors")]
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     for path in (study / "out").glob(f"sub-*/anat/*{SPACE}_desc-*_T?w.json"):
         fields = content(path)
         harmonized = "desc-harmonized" in path.name

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bids_mmh.errors import BadDataError, NoInputError
-from bids_mmh.method.harmonizer import CONFIG_FILE, WEIGHTS_FILE, Harmonizer, read_config, weights_sha256
+from bids_mmh.method.harmonizer import CONFIG_FILE, WEIGHTS_FILE, Harmonizer, model_sha256, read_config
 
 T1W = torch.tensor([0])
 
@@ -142,6 +142,9 @@ def test_configuration_that_is_none(folder, text):
         read_config(folder)
 
 
-def test_weights_sha256(folder):
-    expected = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
-    assert weights_sha256(folder) == expected
+def test_model_sha256(folder):
+    content = (folder / CONFIG_FILE).read_bytes() + (folder / WEIGHTS_FILE).read_bytes()
+    assert model_sha256(folder) == hashlib.sha256(content).hexdigest()
+    config = folder / CONFIG_FILE
+    config.write_text(config.read_text().replace('"depth": ', '"depth":  '))
+    assert model_sha256(folder) != hashlib.sha256(content).hexdigest()
