@@ -9,8 +9,9 @@ import numpy as np
 
 from bids_mmh import __version__
 from bids_mmh.app.jobs import ScanJob
-from bids_mmh.bids.atomic import atomic_path, write_json
+from bids_mmh.bids.atomic import write_json
 from bids_mmh.bids.provenance import bids_uri, sidecar
+from bids_mmh.files import atomic_path
 from bids_mmh.method.padding import BACKGROUND
 from bids_mmh.preprocess.grid import model_grid
 

@@ -1,41 +1,13 @@
-"""Writes that are all or nothing: a hidden sibling file first, then a rename."""
+"""BIDS text files (JSON, TSV, plain) written all or nothing."""
 
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-
-@contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary sibling of ``path`` that takes its name only when the block succeeds.
-
-    The temporary name is hidden, unique per call, and ends like ``path``, so that writers that look at the
-    extension (``.nii.gz``) work. Processes that write the same file at once leave one whole version of it.
-
-    Args:
-        path: Final file; missing parent folders are made.
-
-    Yields:
-        The path to write to. The block must create the file.
-
-    Raises:
-        OSError: When the folder or the file cannot be written. The temporary file is removed, and a
-            previous version of ``path`` stays as it was.
-    """
-    final = Path(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{uuid4().hex}.{final.name}")
-    try:
-        yield temporary
-        _flush_to_disk(temporary)
-        temporary.replace(final)
-    finally:
-        temporary.unlink(missing_ok=True)
+from bids_mmh.files import atomic_path
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
@@ -73,9 +45,3 @@ def write_tsv(
         for row in rows:
             writer.writerow({key: "n/a" if value is None else value for key, value in row.items()})
     return Path(path)
-
-
-def _flush_to_disk(path: Path) -> None:
-    """Force the content out before the rename: a crash must not leave an empty file under the final name."""
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())

@@ -1,34 +1,18 @@
 """Images between NIfTI (nibabel, RAS+ world) and SimpleITK (LPS world), and atomic writes."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import numpy as np
+
+from bids_mmh.files import atomic_path
 
 if TYPE_CHECKING:
     import nibabel as nib
     import SimpleITK
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` that is renamed to it when the block ends without an error.
-
-    A reader therefore never sees half a file, and the last of several writers wins.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid4().hex}_{path.name}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_nifti(image: "nib.spatialimages.SpatialImage", path: Path) -> Path:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bids_mmh.preprocess.images import atomic_path
+from bids_mmh.files import atomic_path
 
 if TYPE_CHECKING:
     import SimpleITK

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from bids_mmh.bids.atomic import atomic_path, write_json, write_text, write_tsv
+from bids_mmh.bids.atomic import write_json, write_text, write_tsv
+from bids_mmh.files import atomic_path
 
 
 def test_the_name_appears_only_when_the_block_is_done(tmp_path):
