@@ -15,8 +15,9 @@ from bids_mmh.files import atomic_path
 from bids_mmh.method.padding import BACKGROUND
 from bids_mmh.preprocess.grid import model_grid
 
-# Harmonized intensities are stored as 0 (background) to 1000 for scaled -1 to 1, the same for every scan.
-STORED_SLOPE, STORED_INTERCEPT = 2 / 1000, BACKGROUND
+# Harmonized intensities are stored as 0 to 1000 for scaled -1.5 to 1, the same for every scan: 0 is
+# background, and the darkest fluid of a low-contrast scan, which may end below -1, stays above it.
+STORED_SLOPE, STORED_INTERCEPT = 2.5 / 1000, -1.5
 
 
 def write_scan(job: ScanJob, work: Mapping[str, Any]) -> None:
@@ -179,7 +180,7 @@ def _write_native(
 
 
 def to_stored(scaled: np.ndarray) -> np.ndarray:
-    """Scaled intensities as stored: −1 → 0, 1 → 1000; never below 0, which is background."""
+    """Scaled intensities as stored: −1.5 → 0, 1 → 1000; never below 0, which is background."""
     return np.maximum((scaled - STORED_INTERCEPT) / STORED_SLOPE, 0.0)
 
 
