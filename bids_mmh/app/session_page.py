@@ -120,15 +120,12 @@ def _native(job: ScanJob) -> tuple[NDArray[Any] | None, NDArray[Any] | None, NDA
 
 
 def _template(session: SessionJob, spacing: float) -> NDArray[Any]:
-    import SimpleITK
-
     from bids_mmh.preprocess.grid import model_grid
-    from bids_mmh.preprocess.images import read_nifti, to_array
-    from bids_mmh.preprocess.resample import apply_mask, resample_mask, resample_scan
+    from bids_mmh.preprocess.images import to_array
+    from bids_mmh.preprocess.resample import apply_mask, template_on_grid
 
-    reference, still = model_grid(spacing).reference(), SimpleITK.Transform()
-    brain = resample_mask(read_nifti(session.template.brain_mask, np.uint8), reference, still)
-    return to_array(apply_mask(resample_scan(read_nifti(session.template.t1w), reference, still), brain))
+    template = session.template
+    return to_array(apply_mask(*template_on_grid(template.t1w, template.brain_mask, model_grid(spacing))))
 
 
 def _flat(fields: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bids_mmh.preprocess.grid import Grid, model_grid
-from bids_mmh.preprocess.images import read_nifti, read_work, save_nifti, to_array
+from bids_mmh.preprocess.images import read_work, save_nifti, to_array
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -58,6 +58,7 @@ def finish_scan(
     from bids_mmh.preprocess.bias import divide_bias
     from bids_mmh.preprocess.load import save_on_input_voxels
     from bids_mmh.preprocess.quality import quality
+    from bids_mmh.preprocess.resample import template_on_grid
     from bids_mmh.preprocess.transforms import compose, read_transform, save_transform
 
     grid = model_grid(spacing)
@@ -66,7 +67,7 @@ def finish_scan(
     corrected = divide_bias(read_work(files.full), read_work(files.bias))
     native_mask = _onto(read_work(files.mask), corrected)
     mni_image, mni_mask, whole_mask = _in_mni(files, corrected, to_mni, grid)
-    template, template_mask = _template_on(files, grid)
+    template, template_mask = template_on_grid(files.template, files.template_mask, grid)
     figures = quality(
         sequence,
         native_mask=native_mask,
@@ -111,16 +112,6 @@ def _in_mni(
     whole = resample_mask(read_work(files.anchor_mask), reference, read_transform(files.anchor_to_mni))
     mask = SimpleITK.And(whole, field_of_view(corrected, reference, to_mni))
     return apply_mask(resample_scan(corrected, reference, to_mni), mask), mask, whole
-
-
-def _template_on(files: FinishFiles, grid: Grid) -> "tuple[SimpleITK.Image, SimpleITK.Image]":
-    import SimpleITK
-
-    from bids_mmh.preprocess.resample import resample_mask, resample_scan
-
-    template, mask = read_nifti(files.template), read_nifti(files.template_mask, np.uint8)
-    reference, unmoved = grid.reference(), SimpleITK.Transform()
-    return resample_scan(template, reference, unmoved), resample_mask(mask, reference, unmoved)
 
 
 def _onto(mask: "SimpleITK.Image", full: "SimpleITK.Image") -> "SimpleITK.Image":

@@ -1,10 +1,12 @@
 """One interpolation from the raw voxels to the model's grid."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bids_mmh.preprocess.images import like, to_array
+from bids_mmh.preprocess.grid import Grid
+from bids_mmh.preprocess.images import like, read_nifti, to_array
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -55,6 +57,15 @@ def field_of_view(
     return SimpleITK.Resample(
         ones, reference, transform, SimpleITK.sitkNearestNeighbor, 0, SimpleITK.sitkUInt8
     )
+
+
+def template_on_grid(t1w: Path, brain_mask: Path, grid: Grid) -> "tuple[SimpleITK.Image, SimpleITK.Image]":
+    """Return a template and its uint8 brain mask on the model's grid."""
+    import SimpleITK
+
+    reference, unmoved = grid.reference(), SimpleITK.Transform()
+    image = resample_scan(read_nifti(t1w), reference, unmoved)
+    return image, resample_mask(read_nifti(brain_mask, np.uint8), reference, unmoved)
 
 
 def apply_mask(image: "SimpleITK.Image", mask: "SimpleITK.Image") -> "SimpleITK.Image":
