@@ -10,13 +10,11 @@ import json
 import platform
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -25,6 +23,8 @@ from numpy.typing import NDArray
 from bids_mmh.errors import BadDataError, BidsMmhError, NoInputError
 from bids_mmh.evaluation import baselines
 from bids_mmh.evaluation.anatomy import anatomy_preservation
+from bids_mmh.evaluation.controls import CONTROLS, Fit, fit_controls
+from bids_mmh.evaluation.scans import Scan, choose_target, travelling_pairs
 from bids_mmh.evaluation.similarity import intensity_histogram, similarity
 from bids_mmh.evaluation.site_distance import site_distances
 from bids_mmh.training.data import TrainingScan, find_scans
@@ -44,62 +44,19 @@ NOTE = (
 
 
 @dataclass(frozen=True)
-class Scan:
-    """One scan, preprocessed and harmonized, in scaled units; arrays of shape (x, y, z), spacing in mm."""
+class HarmonizedScan(Scan):
+    """A scan with what the model made of it, in scaled units, on the same grid."""
 
-    subject: str
-    site: str
-    sequence: str
-    preproc: NDArray[np.float32]
     harmonized: NDArray[np.float32]
-    mask: NDArray[np.bool_]
-    spacing: tuple[float, ...]
-
-    @cached_property
-    def brain(self) -> baselines.Moments:
-        """What the z-score standardises by."""
-        return baselines.brain_moments(self.preproc, self.mask)
-
-    @cached_property
-    def stripe(self) -> baselines.Moments:
-        """What WhiteStripe standardises by."""
-        mode: Literal["first", "last"] = "first" if self.sequence == "T2w" else "last"
-        return baselines.white_stripe_moments(self.preproc, self.mask, mode=mode)
-
-    @cached_property
-    def landmarks(self) -> NDArray[np.float64]:
-        """What Nyúl's standard scale is learnt from."""
-        return baselines.nyul_landmarks(self.preproc, self.mask)
 
 
-@dataclass(frozen=True)
-class Fit:
-    """What the controls learnt for one subject from the scans of all others."""
-
-    reference: Scan
-    brain: baselines.Moments
-    stripe: baselines.Moments
-    scale: NDArray[np.float64]
-
-
-METHODS: dict[str, Callable[[Scan, Fit], NDArray[np.float32]]] = {
-    "Raw": lambda scan, _: scan.preproc,
-    "Histogram matching": lambda scan, fit: baselines.match_histogram(
-        scan.preproc, scan.mask, fit.reference.preproc, fit.reference.mask
-    ),
-    "z-score": lambda scan, fit: baselines.match_moments(scan.preproc, scan.mask, scan.brain, fit.brain),
-    "WhiteStripe": lambda scan, fit: baselines.match_moments(
-        scan.preproc, scan.mask, scan.stripe, fit.stripe
-    ),
-    "Nyúl": lambda scan, fit: baselines.match_landmarks(scan.preproc, scan.mask, fit.scale),
-    "Gaussian blur": lambda scan, _: baselines.gaussian_blur(
-        scan.preproc, scan.mask, spacing_mm=scan.spacing
-    ),
+METHODS: dict[str, Callable[[Any, Fit], NDArray[np.float32]]] = {
+    **CONTROLS,
     "MMH": lambda scan, _: scan.harmonized,
 }
 
 
-def read_scan(found: TrainingScan) -> Scan:
+def read_scan(found: TrainingScan) -> HarmonizedScan:
     """Read a preprocessed scan, its mask and its harmonized version."""
     harmonized = found.image.with_name(found.image.name.replace("_desc-preproc_", "_desc-harmonized_"))
     sidecar = harmonized.with_suffix("").with_suffix(".json")
@@ -118,7 +75,8 @@ def read_scan(found: TrainingScan) -> Scan:
         raise BadDataError(
             f"{sidecar} is not a sidecar of this tool ({error!r}): harmonize again."
         ) from error
-    return Scan(
+    return HarmonizedScan(
+        name=found.image.name.removesuffix(".nii.gz"),
         subject=found.subject,
         site=found.site,
         sequence=found.sequence,
@@ -138,51 +96,9 @@ def _scaled(image: Any, mask: NDArray[np.bool_], slope: float, intercept: float)
     )
 
 
-def choose_target(scans: Sequence[TrainingScan], wanted: str | None) -> str:
-    """The site asked for, or the one where most subjects with scans at several sites were (ties: by name)."""
-    visited: dict[str, set[str]] = {}
-    for scan in scans:
-        visited.setdefault(scan.subject, set()).add(scan.site)
-    counts = Counter(site for sites in visited.values() if len(sites) > 1 for site in sites)
-    if not counts:
-        raise NoInputError(
-            "No subject was scanned at more than one site: these figures need travelling subjects."
-        )
-    if wanted is not None and wanted not in counts:
-        raise NoInputError(
-            f"No travelling subject was at site {wanted}: choose one of {', '.join(sorted(counts))}."
-        )
-    return wanted or min(counts, key=lambda site: (-counts[site], site))
-
-
-def travelling_pairs(scans: Sequence[Scan], target: str) -> list[tuple[Scan, Scan]]:
-    """Every scan elsewhere with the same subject's first scan at the target site."""
-    at_target: dict[str, Scan] = {}
-    for scan in scans:
-        if scan.site == target:
-            at_target.setdefault(scan.subject, scan)
-    return [
-        (scan, at_target[scan.subject]) for scan in scans if scan.site != target and scan.subject in at_target
-    ]
-
-
-def fit_controls(subject: str, scans: Sequence[Scan], target: str) -> Fit:
-    """Fit the controls of one subject on everybody else."""
-    others = [scan for scan in scans if scan.subject != subject]
-    at_target = [scan for scan in others if scan.site == target]
-    if not at_target:
-        raise NoInputError(
-            f"Nobody but {subject} was scanned at {target}: the controls need another subject there."
-        )
-    return Fit(
-        reference=at_target[0],
-        brain=baselines.mean_moments([scan.brain for scan in at_target]),
-        stripe=baselines.mean_moments([scan.stripe for scan in at_target]),
-        scale=baselines.nyul_scale([scan.landmarks for scan in others]),
-    )
-
-
-def measure(method: str, pairs: Sequence[tuple[Scan, Scan]], fits: dict[str, Fit]) -> list[float]:
+def measure(
+    method: str, pairs: Sequence[tuple[HarmonizedScan, HarmonizedScan]], fits: dict[str, Fit]
+) -> list[float]:
     """The figures of one method, in the order of ``COLUMNS``: means over the pairs or over their scans."""
     scans = list({id(scan): scan for pair in pairs for scan in pair}.values())
     done = {id(scan): METHODS[method](scan, fits[scan.subject]) for scan in scans}
@@ -206,7 +122,10 @@ def table(found: Sequence[TrainingScan], sequence: str, wanted: str | None) -> s
         raise BadDataError(
             f"The {sequence} scans lie on different grids: preprocess them with one resolution."
         )
-    fits = {subject: fit_controls(subject, scans, target) for subject in subjects}
+    fits = {
+        subject: fit_controls([scan for scan in scans if scan.subject != subject], target)
+        for subject in subjects
+    }
     lines = [
         f"**{sequence}**, target site {target}: {len(pairs)} pairs of {len(subjects)} travelling subjects.",
         "",

@@ -1,5 +1,10 @@
 """Numbers that describe images and studies: what harmonization changed, and what it left alone.
 
-``statistics`` describes one image (intensities inside the brain mask) and how much structure two versions
-of it share; ``site_distance`` compares the intensity histograms of scans within and between sites.
+- One image: ``statistics`` (intensities inside the brain mask), ``tissues`` (a segmentation).
+- Two versions of one image: ``anatomy`` (edges), ``overlap`` (tissues).
+- Two scans of one subject: ``similarity``.
+- A study: ``site_distance`` (histograms), ``features`` (of a random network), ``site_probe`` (a trained
+  classifier), ``age`` (biology that must survive).
+- Methods side by side: ``baselines`` and ``controls`` on the ``scans`` of travelling subjects, and the
+  ``significance`` of their differences.
 """

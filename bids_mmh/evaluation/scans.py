@@ -1,0 +1,114 @@
+"""One scan as the evaluation sees it, and the pairs that travelling subjects make."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_mmh.errors import NoInputError
+from bids_mmh.evaluation import baselines
+
+
+class Visit(Protocol):
+    """Anything that tells who was scanned where."""
+
+    @property
+    def subject(self) -> str:
+        """The subject, such as ``sub-01``."""
+
+    @property
+    def site(self) -> str:
+        """Where the scan was made."""
+
+
+AnyVisit = TypeVar("AnyVisit", bound=Visit)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One preprocessed scan.
+
+    Attributes:
+        name: File name of the preprocessed image without its extension; tells scans apart.
+        subject: The subject, such as ``sub-01``.
+        site: Where the scan was made.
+        sequence: Its suffix, such as ``T1w``.
+        preproc: Scaled intensities, background -1, shape (x, y, z).
+        mask: Brain mask of the same shape.
+        spacing: Voxel size along x, y and z, mm.
+    """
+
+    name: str
+    subject: str
+    site: str
+    sequence: str
+    preproc: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    spacing: tuple[float, ...]
+
+    @cached_property
+    def brain(self) -> baselines.Moments:
+        """What the z-score standardises by."""
+        return baselines.brain_moments(self.preproc, self.mask)
+
+    @cached_property
+    def stripe(self) -> baselines.Moments:
+        """What WhiteStripe standardises by."""
+        mode: Literal["first", "last"] = "first" if self.sequence == "T2w" else "last"
+        return baselines.white_stripe_moments(self.preproc, self.mask, mode=mode)
+
+    @cached_property
+    def landmarks(self) -> NDArray[np.float64]:
+        """What Nyúl's standard scale is learnt from."""
+        return baselines.nyul_landmarks(self.preproc, self.mask)
+
+
+def choose_target(scans: Sequence[Visit], wanted: str | None = None) -> str:
+    """Choose the site that the scans of travelling subjects are compared at.
+
+    Args:
+        scans: The scans of the study.
+        wanted: A site; None for the one where most subjects with scans at several sites were (ties by name).
+
+    Returns:
+        The site.
+
+    Raises:
+        NoInputError: If nobody travelled, or no travelling subject was at the wanted site.
+    """
+    visited: dict[str, set[str]] = {}
+    for scan in scans:
+        visited.setdefault(scan.subject, set()).add(scan.site)
+    counts = Counter(site for sites in visited.values() if len(sites) > 1 for site in sites)
+    if not counts:
+        raise NoInputError(
+            "No subject was scanned at more than one site: these figures need travelling subjects."
+        )
+    if wanted is not None and wanted not in counts:
+        raise NoInputError(
+            f"No travelling subject was at site {wanted}: choose one of {', '.join(sorted(counts))}."
+        )
+    return wanted or min(counts, key=lambda site: (-counts[site], site))
+
+
+def travelling_pairs(scans: Sequence[AnyVisit], target: str) -> list[tuple[AnyVisit, AnyVisit]]:
+    """Pair every scan elsewhere with the same subject's first scan at the target site.
+
+    Args:
+        scans: Scans of one sequence.
+        target: The target site.
+
+    Returns:
+        Pairs (scan elsewhere, scan at the target); subjects that were not at the target have none.
+    """
+    at_target: dict[str, AnyVisit] = {}
+    for scan in scans:
+        if scan.site == target:
+            at_target.setdefault(scan.subject, scan)
+    return [
+        (scan, at_target[scan.subject]) for scan in scans if scan.site != target and scan.subject in at_target
+    ]

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+from bids_mmh.errors import BadDataError
+from bids_mmh.evaluation.overlap import overlap
+from bids_mmh.evaluation.tissues import grey_matter_ratio, segment_tissues, tissue_priors
+from bids_mmh.phantom.acquisition import draw_site
+from bids_mmh.phantom.deformation import template_voxels
+from bids_mmh.phantom.person import build_head
+from bids_mmh.phantom.relaxation import Tissue
+from bids_mmh.phantom.scanner import add_noise, magnetisation
+from bids_mmh.phantom.template_head import template_head
+from bids_mmh.preprocess.grid import model_grid
+
+GRID = model_grid(2)
+LABELS = {Tissue.CSF: 1, Tissue.CORTICAL_GREY_MATTER: 2, Tissue.DEEP_GREY_MATTER: 2, Tissue.WHITE_MATTER: 3}
+BOUNDS = {"CSF": 0.78, "GM": 0.84, "WM": 0.88}
+
+
+@pytest.fixture(scope="module")
+def priors():
+    return tissue_priors(GRID.shape, GRID.affine)
+
+
+@pytest.fixture(scope="module")
+def brain():
+    """A brain aligned linearly to the template, at 2 mm: mask, true labels and scans of two sites."""
+    head = build_head(template_head(), seed=5, number=3)
+    where = template_voxels(GRID.shape, GRID.affine, head.displacement)
+    mask = map_coordinates(head.anatomy.brain, where, order=0) > 0
+    tissue = map_coordinates(head.anatomy.labels, where, order=0)
+    truth = np.select([tissue == label for label in LABELS], list(LABELS.values()), 0).astype(np.uint8) * mask
+    scans = {}
+    for sequence, number in (("T1w", 1), ("T2w", 0)):
+        site = draw_site(5, number)
+        protocol = site.protocols[sequence]
+        signal = gaussian_filter(magnetisation(head.anatomy, protocol, site.field_strength), 0.8)
+        sampled = map_coordinates(signal, where, order=1)
+        noise = protocol.noise * protocol.brightness / np.sqrt(8)  # averaged over 2 x 2 x 2 voxels
+        scans[sequence] = add_noise(sampled, noise, np.random.default_rng(0))
+    return mask, truth, scans
+
+
+def test_priors_are_probabilities_on_the_grid(priors):
+    assert priors.shape == (3, *GRID.shape)
+    np.testing.assert_allclose(priors.sum(axis=0), 1, rtol=1e-5)
+    middle = tuple(np.round(np.linalg.inv(GRID.affine) @ [28, -20, 28, 1]).astype(int)[:3])
+    assert priors[(2, *middle)] > 0.8  # deep white matter
+
+
+@pytest.mark.parametrize("sequence", ["T1w", "T2w"])
+def test_tissues_lie_on_the_truth(brain, priors, sequence):
+    mask, truth, scans = brain
+    found = segment_tissues(scans[sequence], mask, priors)
+    assert np.array_equal(found > 0, mask)
+    dice = {name: agreement.dice for name, agreement in overlap(truth, found).items()}
+    assert all(dice[name] >= bound for name, bound in BOUNDS.items()), dice
+    assert grey_matter_ratio(found) == pytest.approx(grey_matter_ratio(truth), abs=0.05)
+
+
+def test_the_image_counts_beside_the_priors(brain, priors):
+    mask, truth, scans = brain
+    by_priors = np.where(mask, priors.argmax(axis=0) + 1, 0).astype(np.uint8)
+    found = segment_tissues(scans["T1w"], mask, priors)
+    assert overlap(truth, found)["GM"].dice > overlap(truth, by_priors)["GM"].dice + 0.05
+
+
+def test_intensity_units_do_not_matter(brain, priors):
+    mask, _, scans = brain
+    first, second = (segment_tissues(scans["T1w"] * a + b, mask, priors) for a, b in ((1, 0), (-0.003, 7)))
+    assert (first != second).mean() < 1e-4
+
+
+def test_bad_input_is_refused(priors):
+    volume, mask = np.zeros(GRID.shape), np.ones(GRID.shape)
+    with pytest.raises(BadDataError, match="flat"):
+        segment_tissues(volume, mask, priors)
+    with pytest.raises(BadDataError, match="one 3-D grid"):
+        segment_tissues(volume[1:], mask, priors)
+    with pytest.raises(BadDataError, match="along the axes"):
+        tissue_priors((4, 4, 4), np.eye(4) + np.eye(4, k=1))
+    with pytest.raises(BadDataError, match="without any tissue"):
+        grey_matter_ratio(np.zeros((2, 2, 2), np.uint8))
