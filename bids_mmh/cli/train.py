@@ -1,6 +1,7 @@
-"""``bids-mmh-train``: train a Stage I model on preprocessed derivatives by a recipe."""
+"""``bids-mmh-train``: train a model on preprocessed derivatives by a recipe."""
 
 import logging
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -9,6 +10,11 @@ from typing import NoReturn
 
 from bids_mmh.cli.parser import Parser
 from bids_mmh.errors import BidsMmhError
+
+_EPILOG = """\
+Several processes: --devices 2, or `torchrun --nproc_per_node 8 -m bids_mmh.cli.train ...`, or srun with one
+task a device. Run the same command again to go on with an interrupted run.
+"""
 
 
 def console() -> NoReturn:
@@ -23,13 +29,28 @@ def main(argv: Sequence[str]) -> int:
         argv: arguments without the program's name.
     """
     options = _parse(argv)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    first = all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(levelname)s: %(message)s")
     try:
+        from bids_mmh.training.engine import Compute
         from bids_mmh.training.recipe import load_recipe
-        from bids_mmh.training.run import train
+        from bids_mmh.training.run import StudyOptions, train
 
-        recipe = load_recipe(options.recipe)
-        train(recipe, options.derivatives, options.output, device=options.device, precision=options.precision)
+        train(
+            load_recipe(options.recipe),
+            options.derivatives,
+            options.output,
+            compute=Compute(
+                options.device, options.devices, options.num_nodes, options.precision, options.workers
+            ),
+            options=StudyOptions(
+                options.split,
+                tuple(options.test_subjects),
+                options.stage1,
+                options.target_site,
+                options.encoder,
+            ),
+        )
     except BidsMmhError as error:
         sys.stderr.write(f"bids-mmh-train: error: {error}\n")
         return int(error.code)
@@ -37,15 +58,46 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parse(argv: Sequence[str]) -> Namespace:
-    parser = Parser(prog="bids-mmh-train", description=__doc__)
-    parser.add_argument("recipe", type=Path, help="TOML file: model, phases, loss weights")
-    parser.add_argument("output", type=Path, help="model folder to write; run again to resume")
-    parser.add_argument(
+    parser = Parser(prog="bids-mmh-train", description=__doc__, epilog=_EPILOG)
+    add = parser.add_argument
+    add("recipe", type=Path, help="TOML file: model, phases, loss weights")
+    add("output", type=Path, help="model folder to write; run again to resume")
+    add(
         "derivatives",
         type=Path,
         nargs="+",
         help="output folders of `bids-mmh ... participant --preproc-only`",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--precision", help="32-true, bf16-mixed, ...; by default what suits the device")
+    study = parser.add_argument_group("study")
+    add = study.add_argument
+    add("--split", type=Path, metavar="TSV", help="columns participant_id and split: train, validation, test")
+    add("--test-subjects", nargs="+", default=[], metavar="SUB", help="subjects that are never read")
+    stage2 = parser.add_argument_group("Stage II")
+    add = stage2.add_argument
+    add("--stage1", type=Path, metavar="FOLDER", help="start from this model instead of training Stage I")
+    add("--target-site", metavar="NAME", help="site to fine-tune to, or auto; instead of the recipe's")
+    add("--encoder", metavar="NAME", help="embedded, biomedclip, clip or a path; instead of the recipe's")
+    machine = parser.add_argument_group("machine (decides nothing about the result)")
+    add = machine.add_argument
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    add("--devices", type=_positive, metavar="N", help="processes on this machine, one a device (default: 1)")
+    add("--num-nodes", type=_positive, metavar="N", help="machines (default: what the launcher says, or 1)")
+    add("--precision", help="32-true, bf16-mixed, ...; by default what suits the device")
+    add("--workers", type=_natural, metavar="N", help="reading processes per device (default: 4, CPU: 0)")
     return parser.parse_args(argv)
+
+
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise ValueError
+    return value
+
+
+def _natural(text: str) -> int:
+    if (value := int(text)) < 0:
+        raise ValueError
+    return value
+
+
+if __name__ == "__main__":
+    console()

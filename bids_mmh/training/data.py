@@ -1,7 +1,7 @@
-"""Preprocessed derivatives as training volumes, cached as memory-mapped arrays on the model's grid."""
+"""Preprocessed derivatives as training volumes: which scans there are, and how one is read."""
 
-import hashlib
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,25 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from bids_mmh.errors import BadDataError, NoInputError
-from bids_mmh.method.config import ModelConfig
-from bids_mmh.method.padding import BACKGROUND, pad_to_multiple
+from bids_mmh.method.padding import BACKGROUND
+
+DARKEST = BACKGROUND + 1e-3  # in the brain; apart from background in float16 too
 
 
 @dataclass(frozen=True)
 class TrainingScan:
-    """One preprocessed scan: where it is and what it is."""
+    """One preprocessed scan: where it is and what it is.
+
+    Attributes:
+        image: preprocessed image in template space.
+        mask: its brain mask.
+        sequence: BIDS suffix.
+        site: site, ``n/a`` if unknown.
+        subject: with its ``sub-``. A label names one person, in whichever folders it occurs.
+        slope: of the scaling of intensities to about [−1, 1].
+        intercept: of the same scaling.
+        session: label without its ``ses-``, None if the scan has none.
+    """
 
     image: Path
     mask: Path
@@ -29,6 +41,7 @@ class TrainingScan:
     subject: str
     slope: float
     intercept: float
+    session: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,8 +54,12 @@ class Volume:
 
     def to(self, device: torch.device) -> "Volume":
         """The same scan on ``device``, its image laid out as the convolutions like it."""
-        image = self.image.to(device, memory_format=torch.channels_last_3d)
-        return Volume(image, self.mask.to(device), self.sequence.to(device))
+        image = self.image.to(device, non_blocking=True, memory_format=torch.channels_last_3d)
+        return Volume(image, self.mask.to(device, non_blocking=True), self.sequence.to(device))
+
+    def pin_memory(self) -> "Volume":
+        """The same scan in page-locked memory, from where it goes to a GPU while the GPU computes."""
+        return Volume(self.image.pin_memory(), self.mask.pin_memory(), self.sequence)
 
 
 def find_scans(derivatives: Sequence[Path], sequences: Sequence[str]) -> list[TrainingScan]:
@@ -67,6 +84,7 @@ def find_scans(derivatives: Sequence[Path], sequences: Sequence[str]) -> list[Tr
 
 
 def _read_sidecar(path: Path) -> TrainingScan:
+    entities = dict(part.split("-", 1) for part in path.name.split("_") if "-" in part)
     try:
         sidecar = json.loads(path.read_text(encoding="utf-8"))
         scaling = sidecar["IntensityScaling"]
@@ -75,9 +93,10 @@ def _read_sidecar(path: Path) -> TrainingScan:
             mask=path.parent / sidecar["BrainMask"],
             sequence=sidecar["Sequence"],
             site=sidecar["Site"] or "n/a",
-            subject=path.name.split("_")[0],
+            subject=f"sub-{entities['sub']}",
             slope=float(scaling["Slope"]),
             intercept=float(scaling["Intercept"]),
+            session=entities.get("ses"),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise BadDataError(
@@ -89,57 +108,14 @@ def _read_sidecar(path: Path) -> TrainingScan:
     return scan
 
 
-def split_subjects(scans: Sequence[TrainingScan], fraction: float, seed: int) -> tuple[set[str], set[str]]:
-    """Split subjects (never scans) into training and validation sets, at least one each if there are two."""
-    subjects = sorted({scan.subject for scan in scans})
-    order = np.random.default_rng(seed).permutation(len(subjects))
-    count = min(max(1, round(fraction * len(subjects))), len(subjects) - 1)
-    validation = {subjects[i] for i in order[:count]}
-    return set(subjects) - validation, validation
-
-
-class VolumeCache:
-    """Volumes of scans on one model's grid; built once on disk, then memory-mapped.
-
-    The grid must be that of the derivatives or coarser by a whole factor (then averaged over the cells).
-    """
-
-    def __init__(self, scans: Sequence[TrainingScan], config: ModelConfig, folder: Path) -> None:
-        self.scans = list(scans)
-        self.config = config
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def __len__(self) -> int:
-        return len(self.scans)
-
-    def __getitem__(self, index: int) -> Volume:
-        scan = self.scans[index]
-        array = torch.from_numpy(np.load(self._file(scan), mmap_mode="c").astype(np.float32))
-        multiple = self.config.network.multiple
-        image = pad_to_multiple(array[None, None], multiple)
-        mask = image > BACKGROUND
-        return Volume(image, mask, torch.tensor([self.config.sequences.index(scan.sequence)]))
-
-    def _file(self, scan: TrainingScan) -> Path:
-        stamps = [(path.stat().st_mtime_ns, path.stat().st_size) for path in (scan.image, scan.mask)]
-        key = f"{scan.image}|{stamps}|{self.config.shape}|{scan.slope}|{scan.intercept}"
-        file = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.npy"
-        if not file.exists():
-            partial = file.with_suffix(".part")
-            with partial.open("wb") as stream:
-                np.save(stream, load_on_grid(scan, self.config.shape))
-            partial.replace(file)
-        return file
-
-
 def load_on_grid(scan: TrainingScan, shape: tuple[int, int, int]) -> np.ndarray:
     """Read a scan, scale it, put background at −1 and average down to ``shape``; float16 (H, W, D).
 
     In-mask values are kept strictly above −1, so that the mask is ``volume > −1``.
 
     Raises:
-        BadDataError: image and mask differ in shape, or the grid is not theirs over a whole factor.
+        BadDataError: image and mask differ in shape, the grid is not theirs over a whole factor, or a file
+            cannot be read.
     """
     image = torch.from_numpy(_read_array(scan.image))[None, None]
     mask = torch.from_numpy(_read_array(scan.mask) > 0)[None, None]
@@ -152,9 +128,12 @@ def load_on_grid(scan: TrainingScan, shape: tuple[int, int, int]) -> np.ndarray:
     scaled = image * scan.slope + scan.intercept
     weight = F.avg_pool3d(mask.float(), factor)
     mean = F.avg_pool3d(torch.where(mask, scaled, 0.0), factor) / weight.clamp(min=1e-6)
-    volume = torch.where(weight > 0.5, mean.clamp(min=BACKGROUND + 1e-3), BACKGROUND)
+    volume = torch.where(weight > 0.5, mean.clamp(min=DARKEST), BACKGROUND)
     return volume[0, 0].numpy().astype(np.float16)
 
 
 def _read_array(file: Path) -> np.ndarray:
-    return np.asarray(cast(nib.Nifti1Image, nib.load(file)).dataobj, dtype=np.float32)
+    try:
+        return np.asarray(cast(nib.Nifti1Image, nib.load(file)).dataobj, dtype=np.float32)
+    except (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError) as error:
+        raise BadDataError(f"{file} cannot be read ({error}): preprocess the scan again.") from error

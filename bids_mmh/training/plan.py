@@ -1,16 +1,19 @@
 """What each step of a run does: learning rate, which scan, which random draws.
 
-All of it follows from the recipe and the position in the run, so a resumed run repeats an unbroken one.
+All of it follows from the recipe and the position in the run, never from what was drawn before. So a resumed
+run repeats an unbroken one, and any number of processes or loader workers shares one run's positions.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
-import torch
 
 from bids_mmh.training.data import TrainingScan
 from bids_mmh.training.recipe import Phase
+
+VALIDATION = 2**32 - 1  # stands for the phase in the seeds of validation, which are the same in all phases
 
 
 def learning_rate(phase: Phase, step: int) -> float:
@@ -22,24 +25,50 @@ def learning_rate(phase: Phase, step: int) -> float:
     return phase.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def order(scans: Sequence[TrainingScan], seed: int) -> Iterator[int]:
-    """Endless indices into ``scans``: shuffled epochs, sequences in turn so that each weighs the same."""
-    generators: list[Iterator[int]] = []
-    for sequence in sorted({scan.sequence for scan in scans}):
-        members = [i for i, scan in enumerate(scans) if scan.sequence == sequence]
-        generators.append(_shuffled_forever(members, seed + len(generators)))
-    while True:
-        for generator in generators:
-            yield next(generator)
-
-
-def _shuffled_forever(members: list[int], seed: int) -> Iterator[int]:
-    generator = torch.Generator().manual_seed(seed)
-    while True:
-        for i in torch.randperm(len(members), generator=generator).tolist():
-            yield members[i]
-
-
 def draw_seed(*position: int) -> int:
-    """An independent seed for a position (seed, phase, step, …) of a run."""
+    """An independent seed for a position (seed, phase, step, part, …) of a run."""
     return int(np.random.SeedSequence(position).generate_state(1)[0])
+
+
+class Order:
+    """Which of ``scans`` is the n-th to be trained on: ``order[n]`` for any n from 0.
+
+    Sequences take turns, so that each weighs the same however many scans it has, and each sequence goes
+    through its scans in shuffled epochs. With ``balance_sites`` the sites of a sequence take (shuffled) turns
+    as well: a site with few scans then shows each of them more often.
+    """
+
+    def __init__(self, scans: Sequence[TrainingScan], seed: int, *, balance_sites: bool = False) -> None:
+        self._sequences: list[tuple[_Shuffled, list[_Shuffled]]] = []
+        for turn, sequence in enumerate(sorted({scan.sequence for scan in scans})):
+            members = [i for i, scan in enumerate(scans) if scan.sequence == sequence]
+            sites = _by_site(scans, members) if balance_sites else [members]
+            shuffled = [_Shuffled(site, (seed, turn, place)) for place, site in enumerate(sites)]
+            self._sequences.append((_Shuffled(range(len(sites)), (seed, turn)), shuffled))
+
+    def __getitem__(self, n: int) -> int:
+        """Index into the scans."""
+        count, turn = divmod(n, len(self._sequences))
+        turns, sites = self._sequences[turn]
+        return sites[turns[count]][count // len(sites)]
+
+
+def _by_site(scans: Sequence[TrainingScan], members: Sequence[int]) -> list[list[int]]:
+    sites = sorted({scans[i].site for i in members})
+    return [[i for i in members if scans[i].site == site] for site in sites]
+
+
+class _Shuffled:
+    """``members`` over and over, shuffled anew each time."""
+
+    def __init__(self, members: Sequence[int], seed: tuple[int, ...]) -> None:
+        self.members, self.seed = members, seed
+
+    def __getitem__(self, n: int) -> int:
+        epoch, place = divmod(n, len(self.members))
+        return self.members[_permutation((*self.seed, epoch), len(self.members))[place]]
+
+
+@lru_cache(maxsize=256)
+def _permutation(seed: tuple[int, ...], count: int) -> tuple[int, ...]:
+    return tuple(np.random.default_rng(draw_seed(*seed)).permutation(count).tolist())

@@ -3,9 +3,17 @@
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 
 from bids_mmh.errors import UsageError
 from bids_mmh.method.config import PRESETS, ModelConfig
@@ -24,7 +32,7 @@ class Phase:
         spacing: voxel size in mm of the grid.
         steps: optimizer steps.
         learning_rate: peak of a linear warm-up and cosine decay.
-        accumulate: volumes per optimizer step.
+        accumulate: volumes per optimizer step, over all processes.
     """
 
     spacing: PositiveFloat
@@ -34,34 +42,120 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class Augmentation:
+    """Random changes of the training volumes; all off by default.
+
+    The first four move image and mask together and leave intensities in the brain as they are (rotation and
+    scaling interpolate them). The last three change the style, which is what the model is to learn: they
+    make it see styles that no site has.
+
+    Attributes:
+        flip: mirror left and right in half of the volumes.
+        shift: largest shift along each axis in voxels; the brain never leaves the grid.
+        rotate: largest rotation about each axis in degrees.
+        scale: largest relative change of size along each axis.
+        gamma: largest absolute logarithm of the exponent that intensities are raised to.
+        noise: largest standard deviation of Gaussian noise in scaled units.
+        bias: largest coefficient of a smooth multiplicative field (its logarithm, a cubic polynomial).
+    """
+
+    flip: bool = False
+    shift: NonNegativeInt = 0
+    rotate: NonNegativeFloat = 0.0
+    scale: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    gamma: NonNegativeFloat = 0.0
+    noise: NonNegativeFloat = 0.0
+    bias: NonNegativeFloat = 0.0
+
+
+@dataclass(frozen=True)
+class Stage2Recipe:
+    """Stage II settings: fine-tuning to a target site.
+
+    Attributes:
+        steps: optimizer steps.
+        learning_rate: peak of a linear warm-up and cosine decay.
+        accumulate: source volumes per optimizer step, over all processes.
+        backprop_steps: last K of the T_r sampling steps that gradients flow through.
+        weight_style: weight of L_S (Eq. 19).
+        weight_consistency: weight of L_C.
+        weight_gradient: weight of L_G.
+        weight_guard: weight of the guard against a collapsed style aggregator.
+        target_site: name of the target site, or ``auto`` for the site with the least style variability.
+        encoder: slice encoder: ``embedded``, ``biomedclip``, ``clip`` or a folder or file of weights.
+        aggregation: how slices become one embedding a view: ``attention``, or ``axial_mean`` to ablate it.
+        slices: slices Z of each view.
+        min_scans: a site with fewer scans of a sequence does not qualify as the automatic target.
+        validate_every: steps between validations, which also write a checkpoint.
+    """
+
+    steps: PositiveInt = 200
+    learning_rate: PositiveFloat = 5e-7
+    accumulate: PositiveInt = 4
+    backprop_steps: PositiveInt = 10
+    weight_style: NonNegativeFloat = 1.0
+    weight_consistency: NonNegativeFloat = 1.0
+    weight_gradient: NonNegativeFloat = 1.0
+    weight_guard: NonNegativeFloat = 1.0
+    target_site: str = "auto"
+    encoder: str = "embedded"
+    aggregation: Literal["attention", "axial_mean"] = "attention"
+    slices: PositiveInt = 24
+    min_scans: PositiveInt = 3
+    validate_every: PositiveInt = 50
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """Stage I settings. Loss weights bring the terms of Eq. 11 to comparable size.
+    """Stage I settings, and those of Stage II where there is to be one.
+
+    Loss weights bring the terms of Eq. 11 to comparable size.
 
     Attributes:
         model: configuration of the model to train, on the grid that it will be used on.
         phases: trained one after the other, from coarse to fine.
+        augmentation: random changes of the training volumes.
+        stage2: fine-tuning to a target site after Stage I, or None.
         seed: seeds weights, data order, noise and timesteps.
-        validation: fraction of subjects held out.
+        validation: fraction of subjects held out, drawn evenly over the sites.
+        test_subjects: subjects that are never read.
+        travelling: what to do with subjects scanned at several sites: keep them all for ``test``, or
+            ``train`` with them like with anyone else.
+        balance_sites: draw each site equally often, however many scans it has.
         max_timestep: largest t trained; the model never sees a deeper one.
         unified_share: share of samples conditioned on the record instead of their own style.
+        gradient_condition: give the network the gradient map G and use L_G; false is the ablation w/o G.
+        ema_guidance: use the style records and L_E; false is the ablation w/o E.
         weight_noise: weight of L_N.
         weight_gradient: weight of L_G.
         weight_ema: weight of L_E.
         weight_average: decay of the average of weights that is saved.
         validate_every: steps between validations, which also write a checkpoint.
+        patience: stop a phase after this many validations without a better total, and keep the best
+            average; 0 trains to the end and keeps the last one.
+        activation_checkpointing: recompute activations in the backward pass: less memory, more time.
     """
 
     model: ModelConfig
     phases: tuple[Phase, ...]
-    seed: int = 0
-    validation: float = 0.2
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    stage2: Stage2Recipe | None = None
+    seed: NonNegativeInt = 0
+    validation: Annotated[float, Field(ge=0, le=1)] = 0.2
+    test_subjects: tuple[str, ...] = ()
+    travelling: Literal["test", "train"] = "test"
+    balance_sites: bool = False
     max_timestep: PositiveInt = 1000
     unified_share: float = 0.5
+    gradient_condition: bool = True
+    ema_guidance: bool = True
     weight_noise: float = 1.0
     weight_gradient: float = 1.0
     weight_ema: float = 1.0
-    weight_average: float = 0.995
+    weight_average: Annotated[float, Field(ge=0, lt=1)] = 0.995
     validate_every: PositiveInt = 100
+    patience: NonNegativeInt = 0
+    activation_checkpointing: bool = False
 
 
 def model_on_grid(model: ModelConfig, spacing: float) -> ModelConfig:
@@ -75,13 +169,16 @@ class _Tables:
     model: dict[str, Any] = field(default_factory=dict)
     phase: list[dict[str, Any]] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
+    augmentation: dict[str, Any] = field(default_factory=dict)
+    stage2: dict[str, Any] | None = None
 
 
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe file.
 
     ``[model]`` takes ``preset`` and any field of :class:`ModelConfig` but the network; ``[[phase]]`` tables
-    are :class:`Phase`; ``[training]`` holds the other fields of :class:`Recipe`.
+    are :class:`Phase`, ``[augmentation]`` is :class:`Augmentation` and ``[stage2]``, if it is there,
+    :class:`Stage2Recipe`; ``[training]`` holds the other fields of :class:`Recipe`.
 
     Raises:
         UsageError: not TOML, an unknown key or preset, a value missing or of the wrong kind, or no phase.
@@ -94,7 +191,15 @@ def load_recipe(path: Path) -> Recipe:
     if not tables.phase:
         raise UsageError(f"{path}: no [[phase]] table, so there is nothing to train.")
     phases = tuple(_build(path, Phase, table) for table in tables.phase)
-    return _build(path, Recipe, tables.training, model=_model(path, tables.model), phases=phases)
+    return _build(
+        path,
+        Recipe,
+        tables.training,
+        model=_model(path, tables.model),
+        phases=phases,
+        augmentation=_build(path, Augmentation, tables.augmentation),
+        stage2=None if tables.stage2 is None else _build(path, Stage2Recipe, tables.stage2),
+    )
 
 
 def _model(path: Path, table: dict[str, Any]) -> ModelConfig:

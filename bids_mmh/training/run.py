@@ -1,12 +1,36 @@
 """Training from derivatives to a model folder, in one call."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bids_mmh.errors import UsageError
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.training.data import find_scans
-from bids_mmh.training.recipe import Recipe
-from bids_mmh.training.stage1 import Stage1Trainer
+from bids_mmh.training.engine import Compute, loader_workers, make_fabric
+from bids_mmh.training.recipe import Recipe, Stage2Recipe
+from bids_mmh.training.split import make_split
+from bids_mmh.training.stage1 import train_stage1
+from bids_mmh.training.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """What a study decides beside its recipe.
+
+    Attributes:
+        split: table that says where each subject belongs; None to split by the recipe.
+        test_subjects: subjects that are never read, beside those of the recipe.
+        stage1: model folder to start Stage II from, instead of training Stage I.
+        target_site: in place of the recipe's.
+        encoder: in place of the recipe's.
+    """
+
+    split: Path | None = None
+    test_subjects: tuple[str, ...] = ()
+    stage1: Path | None = None
+    target_site: str | None = None
+    encoder: str | None = None
 
 
 def train(
@@ -14,20 +38,68 @@ def train(
     derivatives: Sequence[Path],
     output: Path,
     *,
-    device: str = "auto",
-    precision: str | None = None,
+    compute: Compute | None = None,
+    options: StudyOptions | None = None,
 ) -> Harmonizer:
-    """Train Stage I on preprocessed derivatives and write the model folder.
+    """Train a model on preprocessed derivatives and write its folder.
+
+    Stage I comes first (unless ``options.stage1`` has it), then Stage II if the recipe has one. Run again,
+    it goes on where it was. Under a launcher every process calls this; the first one writes.
 
     Args:
         recipe: what to train and how.
         derivatives: output folders of ``bids-mmh ... participant``.
-        output: model folder; ``output/training`` keeps cache, split, losses and checkpoint for resuming.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: see :func:`make_fabric`.
+        output: model folder; ``output/training`` keeps cache, split, losses and checkpoints.
+        compute: devices, processes, precision.
+        options: of the study.
+
+    Returns:
+        The trained model, on the CPU.
+
+    Raises:
+        UsageError: options and recipe do not fit together, or the machine cannot do what ``compute`` asks.
+        NoInputError: no scans, or nobody left to train on.
+        BadDataError: a scan, a split or a checkpoint cannot be used.
     """
+    compute, options = compute or Compute(), options or StudyOptions()
+    stage2 = _stage2_recipe(recipe, options)
+    if stage2 is not None:
+        raise UsageError("Stage II cannot be trained yet: remove the [stage2] table from the recipe.")
     scans = find_scans(derivatives, recipe.model.sequences)
-    trainer = Stage1Trainer(recipe, output / "training", device=device, precision=precision)
-    model = trainer.run(scans)
-    model.save_pretrained(output)
+    split = make_split(scans, recipe, options.split, options.test_subjects)
+    fabric = make_fabric(compute)
+    workspace = Workspace(fabric, output / "training", scans, split, loader_workers(fabric, compute))
+    if fabric.is_global_zero:
+        split.write(workspace.folder / "split.tsv")
+    if options.stage1 is None:
+        model = train_stage1(recipe, workspace)
+    else:
+        model = Harmonizer.from_pretrained(options.stage1)
+    if stage2 is not None:
+        return _train_stage2(model, stage2, recipe, workspace, output)
+    if fabric.is_global_zero:
+        model.save_pretrained(output)
+    fabric.barrier()
     return model
+
+
+def _stage2_recipe(recipe: Recipe, options: StudyOptions) -> Stage2Recipe | None:
+    """Stage II as the recipe has it, with what the options say in its place."""
+    if recipe.stage2 is None:
+        if options.stage1 or options.target_site or options.encoder:
+            raise UsageError(
+                "--stage1, --target-site and --encoder are for Stage II: add a [stage2] table to the recipe."
+            )
+        return None
+    return replace(
+        recipe.stage2,
+        target_site=options.target_site or recipe.stage2.target_site,
+        encoder=options.encoder or recipe.stage2.encoder,
+    )
+
+
+def _train_stage2(
+    model: Harmonizer, stage2: Stage2Recipe, recipe: Recipe, workspace: Workspace, output: Path
+) -> Harmonizer:
+    """Fine-tune ``model`` to a target site and write the folder of the result."""
+    raise NotImplementedError

@@ -1,11 +1,10 @@
-"""The two tables that a run leaves beside its model: ``losses.tsv`` and ``split.tsv``."""
+"""``losses.tsv``: what a run leaves beside its checkpoint for people and programs to read."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-TERMS = ("total", "noise", "gradient", "ema")
-_COLUMNS = ["phase", "step", "split", "learning_rate", *TERMS]
+from bids_mmh.files import atomic_path
 
 
 class LossTable:
@@ -13,10 +12,12 @@ class LossTable:
 
     Args:
         path: the table; made at the first row, continued if it is there.
+        terms: names of the losses beside their ``total``, in order.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, terms: Sequence[str]) -> None:
         self.path = path
+        self.terms = ("total", *terms)
 
     def append(self, position: tuple[int, int], split: str, rate: float, means: Mapping[str, float]) -> None:
         """Add the losses of a (phase, step); ``split`` is ``train`` or ``validation``."""
@@ -24,8 +25,8 @@ class LossTable:
         with self.path.open("a", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, delimiter="\t")
             if new:
-                writer.writerow(_COLUMNS)
-            writer.writerow([*position, split, f"{rate:.3g}", *(f"{means[name]:.6f}" for name in TERMS)])
+                writer.writerow(["phase", "step", "split", "learning_rate", *self.terms])
+            writer.writerow([*position, split, f"{rate:.3g}", *(f"{means[name]:.6f}" for name in self.terms)])
 
     def forget_from(self, position: tuple[int, int]) -> None:
         """Drop the rows of (phase, step) and later, which an interrupted run will make again."""
@@ -33,13 +34,7 @@ class LossTable:
             return
         with self.path.open(newline="", encoding="utf-8") as stream:
             header, *rows = csv.reader(stream, delimiter="\t")
-        kept = [row for row in rows if (int(row[0]), int(row[1])) < position]
-        with self.path.open("w", newline="", encoding="utf-8") as stream:
+        whole = [row for row in rows if len(row) == len(header)]  # a killed run may leave half a row
+        kept = [row for row in whole if (int(row[0]), int(row[1])) < position]
+        with atomic_path(self.path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
             csv.writer(stream, delimiter="\t").writerows([header, *kept])
-
-
-def write_split(path: Path, train: set[str], held_out: set[str]) -> None:
-    """Write which participants were trained on and which were held out."""
-    rows = [(s, "train") for s in sorted(train)] + [(s, "validation") for s in sorted(held_out)]
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream, delimiter="\t").writerows([("participant_id", "split"), *rows])

@@ -5,6 +5,8 @@ import pytest
 import bids_mmh.training.run as run
 from bids_mmh.cli.train import main
 from bids_mmh.errors import BadDataError, ExitCode
+from bids_mmh.training.engine import Compute
+from bids_mmh.training.run import StudyOptions
 
 
 @pytest.fixture
@@ -23,17 +25,37 @@ def asked(monkeypatch):
 
 
 def test_options_reach_the_training(recipe, asked):
-    options = ["--device", "cpu", "--precision", "32-true"]
-    assert main([recipe, "model", "one", "two", *options]) == ExitCode.OK
+    machine = ["--device", "cuda", "--devices", "2", "--num-nodes", "3"]
+    machine += ["--precision", "32-true", "--workers", "0"]
+    study = ["--split", "split.tsv", "--stage1", "old", "--target-site", "S", "--encoder", "clip"]
+    assert main([recipe, "model", "one", "two", "--test-subjects", "01", "sub-02", *machine, *study]) == 0
     ((read, derivatives, output), named) = asked[0]
     assert (read.model.name, read.phases[0].steps) == ("tiny", 3)
     assert (derivatives, output) == ([Path("one"), Path("two")], Path("model"))
-    assert named == {"device": "cpu", "precision": "32-true"}
+    assert named == {
+        "compute": Compute("cuda", devices=2, num_nodes=3, precision="32-true", workers=0),
+        "options": StudyOptions(Path("split.tsv"), ("01", "sub-02"), Path("old"), "S", "clip"),
+    }
 
 
-def test_the_device_is_chosen_by_default(recipe, asked):
+def test_the_machine_is_chosen_by_default(recipe, asked):
     main([recipe, "model", "one"])
-    assert asked[0][1] == {"device": "auto", "precision": None}
+    assert asked[0][1] == {"compute": Compute(), "options": StudyOptions()}
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "sentence"),
+    [
+        ("", ["--stage1", "old"], "add a [stage2] table"),
+        ("", ["--target-site", "S"], "add a [stage2] table"),
+        ("[stage2]\n", [], "Stage II cannot be trained yet"),
+    ],
+)
+def test_stage_two(recipe, table, options, sentence, capsys):
+    with Path(recipe).open("a") as stream:
+        stream.write(table)
+    assert main([recipe, "model", "one", *options]) == ExitCode.USAGE
+    assert sentence in capsys.readouterr().err
 
 
 def test_error_is_one_sentence_and_its_code(recipe, monkeypatch, capsys):
@@ -51,7 +73,9 @@ def test_recipe_that_is_missing(tmp_path, asked, capsys):
     assert not asked
 
 
-@pytest.mark.parametrize("arguments", [[], ["recipe.toml", "model"], ["a", "b", "c", "--wings"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["recipe.toml", "model"], ["a", "b", "c", "--wings"], ["a", "b", "c", "--devices", "0"]]
+)
 def test_wrong_usage(arguments, capsys):
     with pytest.raises(SystemExit) as left:
         main(arguments)

@@ -1,13 +1,10 @@
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
-import bids_mmh.training.data as data
 from bids_mmh.errors import BadDataError, NoInputError
-from bids_mmh.training.data import TrainingScan, VolumeCache, find_scans, load_on_grid, split_subjects
+from bids_mmh.training.data import find_scans, load_on_grid
 
 
 def test_find_scans_reads_sidecars(derivatives, write_scan):
@@ -36,7 +33,16 @@ def test_find_scans_looks_into_sessions(tmp_path, write_scan):
     path = write_scan(tmp_path / "sub-01", "01").parents[1]
     (tmp_path / "sub-01" / "ses-a").mkdir()
     (path / "anat").rename(tmp_path / "sub-01" / "ses-a" / "anat")
-    assert len(find_scans([tmp_path], ["T1w"])) == 1
+    (scan,) = find_scans([tmp_path], ["T1w"])
+    assert (scan.subject, scan.session) == ("sub-01", None)
+
+
+def test_the_session_is_in_the_name(tmp_path, write_scan):
+    path = write_scan(tmp_path, "01")
+    path.rename(path.with_name(path.name.replace("sub-01_", "sub-01_ses-b_")))
+    image = path.with_suffix(".nii.gz")
+    image.rename(image.with_name(image.name.replace("sub-01_", "sub-01_ses-b_")))
+    assert find_scans([tmp_path], ["T1w"])[0].session == "b"
 
 
 def test_nothing_found(tmp_path):
@@ -62,32 +68,6 @@ def test_image_or_mask_is_missing(tmp_path, write_scan, missing):
     next(write_scan(tmp_path, "01").parent.glob(missing)).unlink()
     with pytest.raises(BadDataError, match=r"nii\.gz is missing"):
         find_scans([tmp_path], ["T1w"])
-
-
-def scans_of(subjects, each=2):
-    return [
-        TrainingScan(f"{s}{i}", "", "T1w", "", subject=f"sub-{s:02}", slope=1, intercept=0)
-        for s in range(subjects)
-        for i in range(each)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("subjects", "fraction", "held"), [(10, 0.2, 2), (10, 0.0, 1), (2, 0.9, 1), (1, 0.2, 0)]
-)
-def test_split_never_shares_a_subject(subjects, fraction, held):
-    scans = scans_of(subjects)
-    train, validation = split_subjects(scans, fraction, seed=1)
-    assert len(validation) == held
-    assert not train & validation
-    assert train | validation == {scan.subject for scan in scans}
-
-
-def test_split_depends_on_the_seed_alone():
-    scans = scans_of(12)
-    splits = {tuple(sorted(split_subjects(scans, 0.25, seed)[1])) for seed in range(6)}
-    assert len(splits) > 1
-    assert split_subjects(scans[::-1], 0.25, 3) == split_subjects(scans, 0.25, 3)
 
 
 def scan_of(path):
@@ -126,37 +106,3 @@ def test_mask_of_another_shape(tmp_path, write_scan):
     scan = scan_of(write_scan(tmp_path, "01", mask=np.ones((9, 12, 11))))
     with pytest.raises(BadDataError, match="do not fit"):
         load_on_grid(scan, (9, 12, 12))
-
-
-def test_cache_gives_padded_volumes(derivatives, tiny, tmp_path):
-    cache = VolumeCache(find_scans([derivatives], ["T1w", "T2w"]), tiny, tmp_path / "cache")
-    assert len(cache) == 6
-    volume = cache[4]
-    assert volume.image.shape == (1, 1, 10, 12, 12)
-    assert volume.image.dtype == torch.float32
-    expected = torch.from_numpy(load_on_grid(cache.scans[4], tiny.shape).astype(np.float32))
-    assert torch.equal(volume.image[0, 0, :9], expected)
-    assert (volume.image[..., 9:, :, :] == -1).all()
-    assert torch.equal(volume.mask, volume.image > -1)
-    assert int(volume.mask.sum()) == 7 * 10 * 10
-    assert volume.sequence.tolist() == [1]
-    assert cache[0].sequence.tolist() == [0]
-
-
-def test_cache_is_built_once(derivatives, tiny, tmp_path, monkeypatch):
-    built = []
-
-    def counting(scan, shape):
-        built.append(shape)
-        return load_on_grid(scan, shape)
-
-    monkeypatch.setattr(data, "load_on_grid", counting)
-    scans = find_scans([derivatives], ["T1w"])
-    first = VolumeCache(scans, tiny, tmp_path / "cache")[0]
-    again = VolumeCache(scans, tiny, tmp_path / "cache")[0]
-    assert torch.equal(first.image, again.image)
-    assert len(built) == 1
-    VolumeCache(scans, replace(tiny, shape=(3, 4, 4)), tmp_path / "cache")[0]
-    VolumeCache([replace(scans[0], slope=0.02)], tiny, tmp_path / "cache")[0]
-    assert len(built) == 3
-    assert len(list((tmp_path / "cache").iterdir())) == 3

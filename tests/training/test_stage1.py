@@ -7,19 +7,22 @@ import torch
 
 from bids_mmh.errors import NoInputError
 from bids_mmh.method.harmonizer import Harmonizer, read_config
+from bids_mmh.training.engine import Compute
+from bids_mmh.training.loop import Loop
 from bids_mmh.training.plan import learning_rate
 from bids_mmh.training.run import train
-from bids_mmh.training.stage1 import Stage1Trainer
+
+CPU = Compute(device="cpu")
 
 
 def losses_of(folder):
-    with (folder / "training" / "losses.tsv").open(newline="") as stream:
+    with (folder / "training" / "stage1" / "losses.tsv").open(newline="") as stream:
         return list(csv.DictReader(stream, delimiter="\t"))
 
 
 def interrupt_after(monkeypatch, steps):
     """Let the next run be killed after some optimizer steps."""
-    original = Stage1Trainer._optimizer_step
+    original = Loop._optimizer_step
     done = []
 
     def step(self, *arguments):
@@ -28,11 +31,11 @@ def interrupt_after(monkeypatch, steps):
         done.append(None)
         return original(self, *arguments)
 
-    monkeypatch.setattr(Stage1Trainer, "_optimizer_step", step)
+    monkeypatch.setattr(Loop, "_optimizer_step", step)
 
 
 def test_a_run_leaves_a_model_and_its_history(derivatives, recipe, tmp_path):
-    model = train(recipe, [derivatives], tmp_path / "model", device="cpu")
+    model = train(recipe, [derivatives], tmp_path / "model", compute=CPU)
     rows = losses_of(tmp_path / "model")
     assert [(row["step"], row["split"]) for row in rows] == [
         *(("0", "train"), ("1", "train"), ("2", "train"), ("2", "validation")),
@@ -53,13 +56,14 @@ def test_a_run_leaves_a_model_and_its_history(derivatives, recipe, tmp_path):
 def test_training_moves_the_network_and_the_average_lags_behind(derivatives, recipe, tmp_path):
     torch.manual_seed(recipe.seed)
     fresh = Harmonizer(recipe.model).state_dict()
-    train(recipe, [derivatives], tmp_path / "model", device="cpu")
-    state = torch.load(tmp_path / "model" / "training" / "checkpoint.pt", weights_only=True)
+    model = train(recipe, [derivatives], tmp_path / "model", compute=CPU)
+    state = torch.load(tmp_path / "model" / "training" / "stage1" / "checkpoint.pt", weights_only=True)
     name = "network.head.bias"
-    moved = (state["model"][name] - fresh[name]).abs().max()
-    lagging = (state["average"][name] - fresh[name]).abs().max()
+    raw = state["modules"]["network"][name.removeprefix("network.")]
+    moved = (raw - fresh[name]).abs().max()
+    lagging = (model.state_dict()[name] - fresh[name]).abs().max()
     assert 0 < lagging < moved
-    assert torch.equal(state["average"]["records.mean"], state["model"]["records.mean"])
+    assert torch.equal(model.records.mean, state["task"]["mean"])
     rate = state["optimizer"]["param_groups"][0]["lr"]
     assert rate == pytest.approx(learning_rate(recipe.phases[0], 5))
 
@@ -69,44 +73,44 @@ def test_a_resumed_run_repeats_an_unbroken_one(derivatives, recipe, tmp_path, mo
     recipe = replace(
         recipe, phases=(recipe.phases[0], replace(recipe.phases[0], steps=2, learning_rate=2e-3))
     )
-    unbroken = train(recipe, [derivatives], tmp_path / "unbroken", device="cpu")
+    unbroken = train(recipe, [derivatives], tmp_path / "unbroken", compute=CPU)
     with monkeypatch.context() as patch:
         interrupt_after(patch, 4)
         with pytest.raises(KeyboardInterrupt):
-            train(recipe, [derivatives], tmp_path / "broken", device="cpu")
+            train(recipe, [derivatives], tmp_path / "broken", compute=CPU)
     assert len(losses_of(tmp_path / "broken")) == 5
-    resumed = train(recipe, [derivatives], tmp_path / "broken", device="cpu")
+    resumed = train(recipe, [derivatives], tmp_path / "broken", compute=CPU)
     assert losses_of(tmp_path / "broken") == losses_of(tmp_path / "unbroken")
     for name, value in unbroken.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
 
 
 def test_a_finished_run_is_not_trained_further(derivatives, recipe, tmp_path, monkeypatch):
-    first = train(recipe, [derivatives], tmp_path / "model", device="cpu")
+    first = train(recipe, [derivatives], tmp_path / "model", compute=CPU)
     rows = losses_of(tmp_path / "model")
     interrupt_after(monkeypatch, 0)
-    again = train(recipe, [derivatives], tmp_path / "model", device="cpu")
+    again = train(recipe, [derivatives], tmp_path / "model", compute=CPU)
     assert losses_of(tmp_path / "model") == rows
     assert torch.equal(first.state_dict()["network.head.bias"], again.state_dict()["network.head.bias"])
 
 
 def test_another_recipe_starts_anew(derivatives, recipe, tmp_path, caplog):
     short = replace(recipe, phases=(replace(recipe.phases[0], steps=1),))
-    train(short, [derivatives], tmp_path / "model", device="cpu")
+    train(short, [derivatives], tmp_path / "model", compute=CPU)
     with caplog.at_level(logging.WARNING, logger="bids_mmh.training"):
-        train(replace(short, seed=6), [derivatives], tmp_path / "model", device="cpu")
-    assert "made by another recipe: training starts anew" in caplog.text
+        train(replace(short, seed=6), [derivatives], tmp_path / "model", compute=CPU)
+    assert "made by another recipe or on other scans: training starts anew" in caplog.text
     assert [row["split"] for row in losses_of(tmp_path / "model")] == ["train", "validation"]
 
 
 def test_a_single_subject_has_no_validation(tmp_path, recipe, write_scan):
     write_scan(tmp_path / "in", "01")
     short = replace(recipe, phases=(replace(recipe.phases[0], steps=1),))
-    train(short, [tmp_path / "in"], tmp_path / "model", device="cpu")
+    train(short, [tmp_path / "in"], tmp_path / "model", compute=CPU)
     assert [row["split"] for row in losses_of(tmp_path / "model")] == ["train"]
 
 
 def test_nothing_to_train_on(recipe, tmp_path):
     with pytest.raises(NoInputError, match="No preprocessed T1w or T2w scans"):
-        train(recipe, [tmp_path], tmp_path / "model", device="cpu")
+        train(recipe, [tmp_path], tmp_path / "model", compute=CPU)
     assert not (tmp_path / "model").exists()

@@ -1,12 +1,13 @@
-from bids_mmh.training.tables import LossTable, write_split
+from bids_mmh.training.tables import LossTable
 
+TERMS = ("noise", "gradient", "ema")
 MEANS = {"total": 1.5, "noise": 1.0, "gradient": 0.25, "ema": 0.25}
 
 
 def test_loss_table(tmp_path):
     path = tmp_path / "losses.tsv"
-    LossTable(path).append((0, 0), "train", 1e-4, MEANS)
-    LossTable(path).append((0, 1), "validation", 12.0, MEANS)
+    LossTable(path, TERMS).append((0, 0), "train", 1e-4, MEANS)
+    LossTable(path, TERMS).append((0, 1), "validation", 12.0, MEANS)
     assert path.read_text().splitlines() == [
         "phase\tstep\tsplit\tlearning_rate\ttotal\tnoise\tgradient\tema",
         "0\t0\ttrain\t0.0001\t1.500000\t1.000000\t0.250000\t0.250000",
@@ -15,7 +16,7 @@ def test_loss_table(tmp_path):
 
 
 def test_forgets_what_will_be_made_again(tmp_path):
-    table = LossTable(tmp_path / "losses.tsv")
+    table = LossTable(tmp_path / "losses.tsv", TERMS)
     table.forget_from((0, 0))
     assert not table.path.exists()
     for position in [(0, 8), (0, 9), (0, 10), (1, 0), (1, 1)]:
@@ -27,11 +28,11 @@ def test_forgets_what_will_be_made_again(tmp_path):
     assert len(table.path.read_text().splitlines()) == 1
 
 
-def test_write_split(tmp_path):
-    write_split(tmp_path / "split.tsv", {"sub-03", "sub-01"}, {"sub-02"})
-    assert (tmp_path / "split.tsv").read_text().splitlines() == [
-        "participant_id\tsplit",
-        "sub-01\ttrain",
-        "sub-03\ttrain",
-        "sub-02\tvalidation",
-    ]
+def test_half_a_row_of_a_killed_run_is_dropped(tmp_path):
+    table = LossTable(tmp_path / "losses.tsv", TERMS)
+    for step in (0, 1):
+        table.append((0, step), "train", 1e-4, MEANS)
+    whole = table.path.read_text()
+    table.path.write_text(whole + "0\t")
+    table.forget_from((0, 2))
+    assert table.path.read_text() == whole

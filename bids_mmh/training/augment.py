@@ -1,0 +1,89 @@
+"""Random changes of a training volume: anatomy by default, style only where a recipe asks for it."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bids_mmh.method.padding import BACKGROUND
+from bids_mmh.training.data import DARKEST
+from bids_mmh.training.recipe import Augmentation
+
+
+def augment(image: Tensor, settings: Augmentation, seed: int) -> Tensor:
+    """Change a volume at random; ``seed`` decides how.
+
+    Args:
+        image: (H, W, D) on the grid, left-right first, brain above the background of −1 (so the image is its
+            own mask, and both move together).
+        settings: what may change, and how much.
+        seed: of all draws; each kind of change draws the same whichever others are on.
+    """
+    draws = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(6)]
+    if settings.flip and draws[0].random() < 0.5:
+        image = image.flip(0)
+    if settings.rotate or settings.scale:
+        image = _affine(image, settings, draws[1])
+    if settings.shift:
+        image = _shift(image, settings.shift, draws[2])
+    if settings.bias:
+        image = _bias(image, settings.bias, draws[3])
+    if settings.gamma:
+        image = _gamma(image, float(np.exp(draws[4].uniform(-settings.gamma, settings.gamma))))
+    if settings.noise:
+        image = _noise(image, settings.noise, draws[5])
+    return image
+
+
+def _shift(image: Tensor, largest: int, draws: np.random.Generator) -> Tensor:
+    """Move by whole voxels, as far as the brain stays inside: nothing is lost or interpolated."""
+    steps = []
+    for places, side in zip((image > BACKGROUND).nonzero().unbind(1), image.shape, strict=True):
+        down, up = min(largest, int(places.min())), min(largest, side - 1 - int(places.max()))
+        steps.append(int(draws.integers(-down, up + 1)))
+    return image.roll(steps, dims=(0, 1, 2))
+
+
+def _affine(image: Tensor, settings: Augmentation, draws: np.random.Generator) -> Tensor:
+    """Rotate and scale about the centre; the brain's edge is not mixed with background."""
+    from monai.transforms import Affine
+
+    angles = np.deg2rad(draws.uniform(-settings.rotate, settings.rotate, 3))
+    scales = 1.0 + draws.uniform(-settings.scale, settings.scale, 3)
+    move = Affine(
+        rotate_params=angles.tolist(),
+        scale_params=scales.tolist(),
+        mode="bilinear",
+        padding_mode="zeros",
+        image_only=True,
+    )
+    inside = image > BACKGROUND
+    moved = torch.as_tensor(move(torch.stack([torch.where(inside, image, 0.0), inside.float()])))
+    return _brain(moved[0] / moved[1].clamp(min=1e-6), moved[1] > 0.5)
+
+
+def _bias(image: Tensor, largest: float, draws: np.random.Generator) -> Tensor:
+    """Multiply intensities (counted from black) by a smooth field."""
+    from monai.transforms import RandBiasField
+
+    field = RandBiasField(degree=3, coeff_range=(-largest, largest), prob=1.0)
+    field.set_random_state(seed=int(draws.integers(2**32)))
+    return _brain(torch.as_tensor(field(_from_black(image)[None]))[0] + BACKGROUND, image > BACKGROUND)
+
+
+def _gamma(image: Tensor, exponent: float) -> Tensor:
+    """Raise intensities to a power that leaves −1 and 1 where they are."""
+    return _brain(2.0 * (_from_black(image) / 2.0) ** exponent + BACKGROUND, image > BACKGROUND)
+
+
+def _noise(image: Tensor, largest: float, draws: np.random.Generator) -> Tensor:
+    """Add Gaussian noise."""
+    noise = draws.standard_normal(tuple(image.shape), dtype=np.float32)
+    return _brain(image + draws.uniform(0, largest) * torch.from_numpy(noise), image > BACKGROUND)
+
+
+def _from_black(image: Tensor) -> Tensor:
+    return (image - BACKGROUND).clamp(min=0.0)
+
+
+def _brain(values: Tensor, inside: Tensor) -> Tensor:
+    return torch.where(inside, values.clamp(min=DARKEST), BACKGROUND).float()

@@ -1,0 +1,162 @@
+"""Which subjects are trained on, which validate, and which are for testing and never read.
+
+Subjects are split, never scans, and a label counts as one person in whichever folders it occurs.
+"""
+
+import csv
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bids_mmh.errors import NoInputError, UsageError
+from bids_mmh.files import atomic_path
+from bids_mmh.training.data import TrainingScan
+from bids_mmh.training.recipe import Recipe
+
+logger = logging.getLogger("bids_mmh.training")
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Subjects of each part (labels with ``sub-``)."""
+
+    train: frozenset[str]
+    validation: frozenset[str]
+    test: frozenset[str] = frozenset()
+
+    def scans(self, scans: Sequence[TrainingScan], part: str) -> list[TrainingScan]:
+        """Those of ``scans`` whose subject is in a part (``train``, ``validation`` or ``test``), in order."""
+        subjects: frozenset[str] = getattr(self, part)
+        return [scan for scan in scans if scan.subject in subjects]
+
+    def write(self, path: Path) -> None:
+        """Write the table that :func:`read_split` reads: participant_id, split."""
+        rows = [(subject, part) for part in PARTS for subject in sorted(getattr(self, part))]
+        with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+            writer.writerows([("participant_id", "split"), *rows])
+
+
+def travelling_subjects(scans: Sequence[TrainingScan]) -> set[str]:
+    """Subjects with scans from two or more (known) sites."""
+    sites = _sites(scans)
+    return {subject for subject, known in sites.items() if len(known - {"n/a"}) > 1}
+
+
+def make_split(
+    scans: Sequence[TrainingScan], recipe: Recipe, table: Path | None = None, test: Sequence[str] = ()
+) -> Split:
+    """Split the subjects of ``scans``.
+
+    Args:
+        scans: all scans there are.
+        recipe: its ``validation``, ``seed``, ``travelling`` and ``test_subjects``.
+        table: a table that says where each subject belongs; the recipe then decides nothing but
+            ``test_subjects``, which stay out whatever the table says.
+        test: further subjects to keep for testing.
+
+    Raises:
+        UsageError: the table lacks a subject or is not such a table, or a test subject does not exist.
+        NoInputError: nobody is left to train on.
+    """
+    subjects = {scan.subject for scan in scans}
+    named = _named(subjects, [*recipe.test_subjects, *test])
+    if table is not None:
+        split = _from_table(subjects - named, named, table)
+    else:
+        travelling = travelling_subjects(scans) - named if recipe.travelling == "test" else set()
+        if travelling:
+            logger.info(
+                "%d subjects were scanned at several sites and are kept for testing "
+                "(travelling = 'train' in the recipe would train on them): %s.",
+                len(travelling),
+                ", ".join(sorted(travelling)),
+            )
+        kept = named | travelling
+        train, validation = split_subjects(
+            [scan for scan in scans if scan.subject not in kept], recipe.validation, recipe.seed
+        )
+        split = Split(frozenset(train), frozenset(validation), frozenset(kept))
+    if not split.train:
+        raise NoInputError(
+            f"Nobody is left to train on: {len(split.test)} of {len(subjects)} subjects are kept for testing "
+            f"and {len(split.validation)} for validation. Name fewer, or set travelling = 'train' if they "
+            "were scanned at several sites."
+        )
+    return split
+
+
+def split_subjects(scans: Sequence[TrainingScan], fraction: float, seed: int) -> tuple[set[str], set[str]]:
+    """Split subjects into training and validation sets, at least one each if there are two.
+
+    Subjects are lined up by site, in random order within one, and every so many is taken: each site gives
+    its share of the validation subjects to within one.
+    """
+    sites = _sites(scans)
+    subjects = sorted(sites)
+    if len(subjects) < 2:
+        return set(subjects), set()
+    generator = np.random.default_rng(seed)
+    rank = dict(zip(subjects, generator.permutation(len(subjects)).tolist(), strict=True))
+    line = sorted(subjects, key=lambda subject: (sorted(sites[subject]), rank[subject]))
+    count = min(max(1, round(fraction * len(line))), len(line) - 1)
+    places = ((np.arange(count) + generator.random()) * len(line) / count).astype(int)
+    validation = {line[place] for place in places.tolist()}
+    return set(subjects) - validation, validation
+
+
+def read_split(path: Path) -> dict[str, str]:
+    """Read a table with the columns participant_id (with or without ``sub-``) and split.
+
+    Raises:
+        UsageError: no such file or columns, an unknown part, or a subject in two parts.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = [(row["participant_id"], row["split"]) for row in csv.DictReader(stream, delimiter="\t")]
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise UsageError(
+            f"{path} is not a split ({error!r}): it needs the columns participant_id and split."
+        ) from error
+    parts: dict[str, str] = {}
+    for subject, part in rows:
+        if part not in PARTS:
+            raise UsageError(f"{path}: {subject} is in split '{part}': use {', '.join(PARTS)}.")
+        if parts.setdefault(_label(subject), part) != part:
+            raise UsageError(f"{path}: {subject} is in two splits: keep one row.")
+    return parts
+
+
+def _from_table(subjects: set[str], test: set[str], path: Path) -> Split:
+    parts: Mapping[str, str] = read_split(path)
+    missing = sorted(subjects - parts.keys())
+    if missing:
+        raise UsageError(
+            f"{path} does not say where {missing[0]} belongs ({len(missing)} subjects are missing): add rows."
+        )
+    by_part = {part: frozenset(s for s in subjects if parts[s] == part) for part in PARTS}
+    return Split(by_part["train"], by_part["validation"], by_part["test"] | test)
+
+
+def _named(subjects: Collection[str], named: Sequence[str]) -> set[str]:
+    labels = {_label(name) for name in named}
+    unknown = sorted(labels - set(subjects))
+    if unknown:
+        raise UsageError(f"Test subject {unknown[0]} has no scan in the derivatives: correct its label.")
+    return labels
+
+
+def _label(subject: str) -> str:
+    return f"sub-{subject.removeprefix('sub-')}"
+
+
+def _sites(scans: Sequence[TrainingScan]) -> dict[str, set[str]]:
+    sites: dict[str, set[str]] = {}
+    for scan in scans:
+        sites.setdefault(scan.subject, set()).add(scan.site)
+    return sites

@@ -1,0 +1,54 @@
+"""What the stages of one run share: processes, scans and who they are for, and the folder of the run."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bids_mmh.method.config import ModelConfig
+from bids_mmh.training.cache import VolumeCache
+from bids_mmh.training.data import TrainingScan
+from bids_mmh.training.split import Split
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Shared by the stages of one run.
+
+    Attributes:
+        fabric: launched.
+        folder: ``MODEL_FOLDER/training``, seen by all processes; ``cache/`` in it is shared, and each stage
+            has its own folder there.
+        scans: all scans there are.
+        split: who is trained on, validated on, and never read.
+        workers: reading processes per device.
+    """
+
+    fabric: "Fabric"
+    folder: Path
+    scans: list[TrainingScan]
+    split: Split
+    workers: int = 0
+
+    def cache(self, config: ModelConfig, part: str) -> VolumeCache:
+        """Volumes of the subjects of a part (``train`` or ``validation``) on a model's grid.
+
+        The first process builds what is missing while the others wait; all must call it.
+        """
+        cache = VolumeCache(self.split.scans(self.scans, part), config, self.folder / "cache")
+        with self.fabric.rank_zero_first():
+            if self.fabric.is_global_zero:
+                cache.build(threads=min(16, os.cpu_count() or 1))
+        return cache
+
+    def fingerprint(self, *settings: object) -> str:
+        """Digest of settings and of the scans trained and validated on; a checkpoint belongs to one."""
+        scans = [
+            [(s.image.name, s.session, s.sequence, s.site) for s in self.split.scans(self.scans, part)]
+            for part in ("train", "validation")
+        ]
+        return hashlib.sha256(repr((settings, scans)).encode()).hexdigest()

@@ -1,0 +1,42 @@
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+import bids_mmh.training.cache as caching
+from bids_mmh.training.cache import VolumeCache
+from bids_mmh.training.data import find_scans, load_on_grid
+
+
+def test_cache_gives_padded_volumes(derivatives, tiny, tmp_path):
+    cache = VolumeCache(find_scans([derivatives], ["T1w", "T2w"]), tiny, tmp_path / "cache")
+    assert len(cache) == 6
+    volume = cache[4]
+    assert volume.image.shape == (1, 1, 10, 12, 12)
+    assert volume.image.dtype == torch.float32
+    expected = torch.from_numpy(load_on_grid(cache.scans[4], tiny.shape).astype(np.float32))
+    assert torch.equal(volume.image[0, 0, :9], expected)
+    assert (volume.image[..., 9:, :, :] == -1).all()
+    assert torch.equal(volume.mask, volume.image > -1)
+    assert int(volume.mask.sum()) == 7 * 10 * 10
+    assert volume.sequence.tolist() == [1]
+    assert cache[0].sequence.tolist() == [0]
+
+
+def test_cache_is_built_once(derivatives, tiny, tmp_path, monkeypatch):
+    built = []
+
+    def counting(scan, shape):
+        built.append(shape)
+        return load_on_grid(scan, shape)
+
+    monkeypatch.setattr(caching, "load_on_grid", counting)
+    scans = find_scans([derivatives], ["T1w"])
+    first = VolumeCache(scans, tiny, tmp_path / "cache")[0]
+    again = VolumeCache(scans, tiny, tmp_path / "cache")[0]
+    assert torch.equal(first.image, again.image)
+    assert len(built) == 1
+    VolumeCache(scans, replace(tiny, shape=(3, 4, 4)), tmp_path / "cache")[0]
+    VolumeCache([replace(scans[0], slope=0.02)], tiny, tmp_path / "cache")[0]
+    assert len(built) == 3
+    assert len(list((tmp_path / "cache").iterdir())) == 3
