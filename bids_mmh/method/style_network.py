@@ -34,14 +34,14 @@ class StyleNetworkConfig:
         size: edge of the input in pixels.
         dim: length D of the embedding.
         tones: channels of the point-wise branch.
-        widths: channels of the convolutions; each but the first halves the resolution.
+        widths: channels of the convolutions, each of which halves the resolution.
     """
 
     name: str = "embedded"
     size: int = 96
     dim: int = 128
-    tones: int = 32
-    widths: tuple[int, ...] = (24, 48, 96, 128)
+    tones: int = 16
+    widths: tuple[int, ...] = (32, 64, 96, 128)
 
     @property
     def intake(self) -> Intake:
@@ -59,16 +59,15 @@ class StyleNetwork(nn.Module):
     def __init__(self, config: StyleNetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.tone = nn.Sequential(
-            nn.Conv2d(1, config.tones, 1), nn.SiLU(), nn.Conv2d(config.tones, config.tones, 1), nn.SiLU()
-        )
+        self.tone = nn.Sequential(nn.Conv2d(1, config.tones, 1), nn.SiLU())
+        kernels = [5] + [3] * (len(config.widths) - 1)
         self.levels = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(before, width, 3, stride=1 if i == 0 else 2, padding=1, bias=False),
+                nn.Conv2d(before, width, kernel, stride=2, padding=kernel // 2, bias=False),
                 nn.BatchNorm2d(width),
                 nn.SiLU(),
             )
-            for i, (before, width) in enumerate(pairwise((1, *config.widths)))
+            for kernel, (before, width) in zip(kernels, pairwise((1, *config.widths)), strict=True)
         )
         pooled = 2 * (config.tones + sum(config.widths))
         self.head = nn.Sequential(
@@ -92,10 +91,10 @@ class StyleNetwork(nn.Module):
 
 def masked_moments(features: Tensor, weight: Tensor) -> Tensor:
     """Weighted mean and standard deviation over the pixels of (N, C, h, w); (N, 2C), 0 where no weight is."""
-    share = weight / weight.sum(dim=(2, 3), keepdim=True).clamp(min=1e-6)
-    mean = (features * share).sum(dim=(2, 3), keepdim=True)
-    variance = ((features - mean).square() * share).sum(dim=(2, 3))
-    return torch.cat([mean.flatten(1), (variance + 1e-6).sqrt()], dim=1)
+    share = (weight / weight.sum(dim=(2, 3), keepdim=True).clamp(min=1e-6)).flatten(1)[..., None]
+    flat = features.flatten(2)
+    mean, square = (flat @ share)[..., 0], (flat.square() @ share)[..., 0]
+    return torch.cat([mean, ((square - mean.square()).clamp(min=0.0) + 1e-6).sqrt()], dim=1)
 
 
 def save_style_network(network: StyleNetwork, folder: Path) -> None:
