@@ -1,60 +1,40 @@
-import importlib.util
-import json
 import re
-import sys
-from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-FILE = Path(__file__).parents[2] / "benchmarks" / "embedded_model.py"
 SHAPE = (20, 22, 18)
 
 
 @pytest.fixture(scope="module")
-def benchmark():
-    spec = importlib.util.spec_from_file_location("embedded_model", FILE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["embedded_model"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["embedded_model"]
+def benchmark(load_benchmark):
+    return load_benchmark("embedded_model")
 
 
-def write(folder, stem, desc, sequence, *, volume, slope, intercept, site):
-    """One derivative with its sidecar, stored so that ``slope * value + intercept`` is ``volume``."""
-    name = f"{stem}_space-MNI_desc-{desc}_{sequence}"
-    stored = np.where(volume == -1, 0, (volume - intercept) / slope).astype(np.float32)
-    nib.save(nib.Nifti1Image(stored, np.eye(4)), folder / f"{name}.nii.gz")
-    sidecar = {
-        "Site": site,
-        "Sequence": sequence,
-        "BrainMask": f"{stem}_space-MNI_desc-brain_mask.nii.gz",
-        "IntensityScaling": {"Slope": slope, "Intercept": intercept},
-    }
-    (folder / f"{name}.json").write_text(json.dumps(sidecar))
+@pytest.fixture
+def travelling(tmp_path, write_derivative):
+    """Make a study whose sites differ by a gamma; harmonized scans are equal at all sites."""
+
+    def make(**options):
+        return _travelling(tmp_path, write_derivative, **options)
+
+    return make
 
 
-def travelling(root, subjects=("01", "02"), sites=("east", "west"), harmonized=True):
-    """Subjects whose sites differ by a gamma; their harmonized scans are equal at all sites."""
+def _travelling(root, write, subjects=("01", "02"), sites=("east", "west"), harmonized=True):
     mask = np.zeros(SHAPE, np.uint8)
     mask[3:17, 3:19, 3:15] = 1
     for index, subject in enumerate(subjects):
         field = gaussian_filter(np.random.default_rng(index).standard_normal(SHAPE), 1)
         rank = field[mask > 0].argsort().argsort() / mask.sum()
         for exponent, site in enumerate(sites, start=1):
-            folder = root / f"sub-{subject}" / f"ses-{site}" / "anat"
-            folder.mkdir(parents=True)
-            stem = f"sub-{subject}_ses-{site}"
-            nib.save(nib.Nifti1Image(mask, np.eye(4)), folder / f"{stem}_space-MNI_desc-brain_mask.nii.gz")
             before, after = (np.full(SHAPE, -1.0) for _ in range(2))
             before[mask > 0] = 1.8 * rank**exponent - 0.9
             after[mask > 0] = 1.8 * rank - 0.9
-            write(folder, stem, "preproc", "T1w", volume=before, slope=0.01, intercept=-1.2, site=site)
+            write(root, subject, site, "preproc", volume=before, mask=mask, slope=0.01, intercept=-1.2)
             if harmonized:
-                write(folder, stem, "harmonized", "T1w", volume=after, slope=0.002, intercept=-1, site=site)
+                write(root, subject, site, "harmonized", volume=after, mask=mask, slope=0.002, intercept=-1)
     return root
 
 
@@ -63,8 +43,8 @@ def rows(text):
     return {cell[0]: cell[1:] for cell in cells}
 
 
-def test_perfect_harmonization_and_controls_between(benchmark, tmp_path, capsys):
-    assert benchmark.main([str(travelling(tmp_path))]) == 0
+def test_perfect_harmonization_and_controls_between(benchmark, travelling, capsys):
+    assert benchmark.main([str(travelling())]) == 0
     table = rows(capsys.readouterr().out)
     assert list(table)[1:] == list(benchmark.METHODS)
     ssim, psnr, pcc, wd, inter, _, _, pairs = table["MMH"]
@@ -77,7 +57,7 @@ def test_perfect_harmonization_and_controls_between(benchmark, tmp_path, capsys)
     assert float(matched[0]) > float(raw[0])
 
 
-def test_controls_never_see_the_subject_they_normalise(benchmark, tmp_path, monkeypatch):
+def test_controls_never_see_the_subject_they_normalise(benchmark, travelling, monkeypatch):
     fitted = []
 
     def spy(training, target):
@@ -86,16 +66,16 @@ def test_controls_never_see_the_subject_they_normalise(benchmark, tmp_path, monk
 
     fit_controls = benchmark.fit_controls
     monkeypatch.setattr(benchmark, "fit_controls", spy)
-    found = benchmark.find_scans([travelling(tmp_path)], ["T1w"])
+    found = benchmark.find_scans([travelling()], ["T1w"])
     benchmark.table(found, "T1w", "west")
     assert fitted == [{"sub-02"}, {"sub-01"}]
 
 
-def test_target_can_be_chosen(benchmark, tmp_path, capsys):
-    travelling(tmp_path)
-    assert benchmark.main([str(tmp_path), "--target", "west"]) == 0
+def test_target_can_be_chosen(benchmark, travelling, capsys):
+    study = str(travelling())
+    assert benchmark.main([study, "--target", "west"]) == 0
     assert "target site west: 2 pairs of 2" in capsys.readouterr().out
-    assert benchmark.main([str(tmp_path), "--target", "north"]) == 66
+    assert benchmark.main([study, "--target", "north"]) == 66
     assert "choose one of east, west" in capsys.readouterr().err
 
 
@@ -107,6 +87,6 @@ def test_target_can_be_chosen(benchmark, tmp_path, capsys):
         ({"harmonized": False}, "without --preproc-only"),
     ],
 )
-def test_studies_without_an_answer_say_why(benchmark, tmp_path, capsys, options, message):
-    assert benchmark.main([str(travelling(tmp_path, **options))]) == 66
+def test_studies_without_an_answer_say_why(benchmark, travelling, capsys, options, message):
+    assert benchmark.main([str(travelling(**options))]) == 66
     assert message in capsys.readouterr().err
