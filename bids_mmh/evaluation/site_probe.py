@@ -14,8 +14,7 @@ from bids_mmh.errors import BadDataError
 
 FEWEST_SUBJECTS = 4
 FOLDS = 5
-COMPONENTS = 10
-PERMUTATIONS = 200
+PERMUTATIONS = 100
 
 Fold = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp], NDArray[np.intp]]
 
@@ -46,9 +45,9 @@ def site_probe(
 ) -> tuple[SiteProbe | None, str]:
     """Classify the site by logistic regression, cross-validated by subject.
 
-    Features are standardised and reduced to ten principal components on the training folds. All scans of a
-    subject are in one fold. For the permutations, sites are shuffled among the scans of each subject who was
-    at several sites, and among the subjects who were at one only.
+    Features are standardised on the training folds. All scans of a subject are in one fold. For the
+    permutations, sites are shuffled among the scans of each subject who was at several sites, and among the
+    subjects who were at one only.
 
     Args:
         features: Shape (scans, features), all of one method and sequence.
@@ -113,9 +112,8 @@ def _folds(
 
     splitter = StratifiedGroupKFold(min(FOLDS, len(set(people))), shuffle=True, random_state=seed)
     for train, test in splitter.split(rows, labels, people):
-        components = min(COMPONENTS, len(train) - 1, rows.shape[1])
-        # Without whitening the first component would be the only one that the regression's penalty spares.
-        reduce = make_pipeline(StandardScaler(), PCA(components, whiten=True, random_state=seed))
+        # As many components as the training scans span: nothing is lost, and a fit of few scans is quick.
+        reduce = make_pipeline(StandardScaler(), PCA(min(len(train) - 1, rows.shape[1])))
         yield reduce.fit_transform(rows[train]), reduce.transform(rows[test]), train, test
 
 
