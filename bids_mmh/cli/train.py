@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import warnings
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ def main(argv: Sequence[str]) -> int:
     options = _parse(argv)
     first = all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
     logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(levelname)s: %(message)s")
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")  # harmless
     try:
         from bids_mmh.training.engine import Compute
         from bids_mmh.training.recipe import load_recipe
@@ -82,7 +84,7 @@ def _parse(argv: Sequence[str]) -> Namespace:
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     add("--devices", type=_positive, metavar="N", help="processes on this machine, one a device (default: 1)")
     add("--num-nodes", type=_positive, metavar="N", help="machines (default: what the launcher says, or 1)")
-    add("--precision", help="32-true, bf16-mixed, ...; by default what suits the device")
+    add("--precision", help="32-true, bf16-mixed or 16-mixed; by default what suits the device")
     add("--workers", type=_natural, metavar="N", help="reading processes per device (default: 4, CPU: 0)")
     return parser.parse_args(argv)
 

@@ -2,6 +2,9 @@
 
 import numpy as np
 import torch
+from numpy.polynomial import legendre
+from scipy.ndimage import affine_transform
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from bids_mmh.method.padding import BACKGROUND
@@ -45,29 +48,25 @@ def _shift(image: Tensor, largest: int, draws: np.random.Generator) -> Tensor:
 
 def _affine(image: Tensor, settings: Augmentation, draws: np.random.Generator) -> Tensor:
     """Rotate and scale about the centre; the brain's edge is not mixed with background."""
-    from monai.transforms import Affine
-
-    angles = np.deg2rad(draws.uniform(-settings.rotate, settings.rotate, 3))
+    angles = draws.uniform(-settings.rotate, settings.rotate, 3)
     scales = 1.0 + draws.uniform(-settings.scale, settings.scale, 3)
-    move = Affine(
-        rotate_params=angles.tolist(),
-        scale_params=scales.tolist(),
-        mode="bilinear",
-        padding_mode="zeros",
-        image_only=True,
-    )
+    matrix = Rotation.from_euler("xyz", angles, degrees=True).as_matrix() / scales  # from new voxels to old
+    centre = (np.array(image.shape) - 1) / 2
     inside = image > BACKGROUND
-    moved = torch.as_tensor(move(torch.stack([torch.where(inside, image, 0.0), inside.float()])))
-    return _brain(moved[0] / moved[1].clamp(min=1e-6), moved[1] > 0.5)
+    moved, weight = (
+        torch.from_numpy(affine_transform(v.numpy(), matrix, centre - matrix @ centre, order=1))
+        for v in (torch.where(inside, image, 0.0), inside.float())
+    )
+    return _brain(moved / weight.clamp(min=1e-6), weight > 0.5)
 
 
 def _bias(image: Tensor, largest: float, draws: np.random.Generator) -> Tensor:
-    """Multiply intensities (counted from black) by a smooth field."""
-    from monai.transforms import RandBiasField
-
-    field = RandBiasField(degree=3, coeff_range=(-largest, largest), prob=1.0)
-    field.set_random_state(seed=int(draws.integers(2**32)))
-    return _brain(torch.as_tensor(field(_from_black(image)[None]))[0] + BACKGROUND, image > BACKGROUND)
+    """Multiply intensities, counted from black, by the exponential of a cubic polynomial of the place."""
+    degrees = np.indices((4, 4, 4)).sum(0)
+    coefficients = np.where(degrees <= 3, draws.uniform(-largest, largest, (4, 4, 4)), 0.0)
+    x, y, z = (np.linspace(-1.0, 1.0, side) for side in image.shape)
+    field = torch.from_numpy(np.exp(legendre.leggrid3d(x, y, z, coefficients))).float()
+    return _brain(_from_black(image) * field + BACKGROUND, image > BACKGROUND)
 
 
 def _gamma(image: Tensor, exponent: float) -> Tensor:

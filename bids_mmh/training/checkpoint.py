@@ -30,7 +30,7 @@ def load_checkpoint(path: Path, fingerprint: str, device: torch.device) -> dict[
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise BadDataError(f"{path} is damaged ({error}): delete it to start anew.") from error
+        raise BadDataError(f"{path} is damaged or no checkpoint: delete it to start anew.") from error
     if state.get("fingerprint") != fingerprint:
         logger.warning("%s was made by another recipe or on other scans: training starts anew.", path)
         return None

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
+# weights stay in float32: the steps of a fine-tuning are too small for bf16 weights to move
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
+
 @dataclass(frozen=True)
 class Compute:
     """Where and how a run computes; nothing here decides what it computes.
@@ -20,8 +24,8 @@ class Compute:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         devices: processes on this machine, one a device; None for what the launcher says, or one.
         num_nodes: machines; None for what the launcher says, or one.
-        precision: Fabric's name of a precision; None for bf16 mixed on CUDA and float32 on CPU (most CPUs
-            only emulate bf16).
+        precision: one of ``PRECISIONS``; None for bf16 mixed on CUDA and float32 on CPU (most CPUs only
+            emulate bf16).
         workers: processes that read ahead, per device; None for 4 on CUDA and none on CPU.
     """
 
@@ -42,6 +46,8 @@ def make_fabric(compute: Compute = Compute()) -> "Fabric":
     """
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", compute.device):
         raise UsageError(f"'{compute.device}' is not a device: use auto, cpu, cuda or cuda:N.")
+    if compute.precision not in (None, *PRECISIONS):
+        raise UsageError(f"'{compute.precision}' is not a precision: use {', '.join(PRECISIONS)}.")
     index = compute.device.partition(":")[2]
     if index and (compute.devices or 1) > 1:
         raise UsageError(f"'{compute.device}' is one device: use --device cuda for {compute.devices}.")

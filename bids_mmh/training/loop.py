@@ -150,14 +150,25 @@ class Loop:
                 # gradients are averaged over processes: scale so that they are a mean over all parts
                 self.fabric.backward(losses["total"] * (self.fabric.world_size / accumulate))
             done.append((part, ({name: loss.detach() for name, loss in losses.items()}, observed)))
-        self.fabric.clip_gradients(next(iter(self.modules.values())), self.optimizer, max_norm=MAX_NORM)
+        told = [(part, (_as_floats(losses), observed)) for part, (losses, observed) in done]
+        everything = gather_in_order(self.fabric, told)
+        means = self._means([losses for losses, _ in everything])
+        self._descend()
+        self.task.after_step([one for _, observed in everything for one in observed])
+        return means
+
+    def _descend(self) -> None:
+        norm = self.fabric.clip_gradients(
+            next(iter(self.modules.values())),  # the norm is that of all parameters of the optimizer
+            self.optimizer,
+            max_norm=MAX_NORM,
+            error_if_nonfinite=False,
+        )
+        if self.fabric.strategy.precision.precision != "16-mixed":  # which skips such steps by itself
+            self._require_finite(float(cast(Tensor, norm)), "norm of the gradient")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.averages.update(self.task.modules)
-        told = [(part, (_as_floats(losses), observed)) for part, (losses, observed) in done]
-        everything = gather_in_order(self.fabric, told)
-        self.task.after_step([one for _, observed in everything for one in observed])
-        return self._means([losses for losses, _ in everything])
 
     @torch.no_grad()
     def _validate(self, items: Validation) -> dict[str, float]:
@@ -173,12 +184,15 @@ class Loop:
     def _means(self, parts: Sequence[dict[str, float]]) -> dict[str, float]:
         names = ("total", *self.task.terms)
         means = {name: math.fsum(part[name] for part in parts) / len(parts) for name in names}
-        if not math.isfinite(means["total"]):
-            raise BadDataError(
-                f"The loss is {means['total']} in phase {self.phase} at step {self.step}: lower the learning "
-                f"rate, or look for a broken scan; {self.checkpoint} has the last good state."
-            )
+        self._require_finite(means["total"], "loss")
         return means
+
+    def _require_finite(self, value: float, name: str) -> None:
+        if not math.isfinite(value):
+            raise BadDataError(
+                f"The {name} is {value} in phase {self.phase} at step {self.step}: lower the learning rate, "
+                "or look for a broken scan."
+            )
 
     def _watch(self, total: float) -> None:
         """Keep the best average and end the phase when patience is out."""

@@ -1,6 +1,9 @@
 """What the processes of a run tell each other beside gradients."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
+
+from bids_mmh.errors import BidsMmhError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -11,6 +14,24 @@ T = TypeVar("T")
 def shares(total: int, fabric: "Fabric") -> range:
     """Which of ``total`` parts are this process's: every ``world_size``-th, from its rank."""
     return range(fabric.global_rank, total, fabric.world_size)
+
+
+def on_first(fabric: "Fabric", action: Callable[[], None]) -> None:
+    """Let the first process do something, however long it takes, while the others wait.
+
+    Raises:
+        BidsMmhError: what ``action`` raised, on every process.
+    """
+    problem: BidsMmhError | None = None
+    with fabric.rank_zero_first():
+        if fabric.is_global_zero:
+            try:
+                action()
+            except BidsMmhError as error:
+                problem = error
+    problem = fabric.broadcast(problem)
+    if problem is not None:
+        raise problem
 
 
 def gather_in_order(fabric: "Fabric", mine: list[tuple[int, T]]) -> list[T]:

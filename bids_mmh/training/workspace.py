@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bids_mmh.method.config import ModelConfig
 from bids_mmh.training.cache import VolumeCache
 from bids_mmh.training.data import TrainingScan
+from bids_mmh.training.processes import on_first
 from bids_mmh.training.split import Split
 
 if TYPE_CHECKING:
@@ -40,9 +41,7 @@ class Workspace:
         The first process builds what is missing while the others wait; all must call it.
         """
         cache = VolumeCache(self.split.scans(self.scans, part), config, self.folder / "cache")
-        with self.fabric.rank_zero_first():
-            if self.fabric.is_global_zero:
-                cache.build(threads=min(16, os.cpu_count() or 1))
+        on_first(self.fabric, lambda: cache.build(threads=min(16, os.cpu_count() or 1)))
         return cache
 
     def fingerprint(self, *settings: object) -> str:

@@ -1,8 +1,11 @@
+import os
+
 import pytest
 import torch
 
+import bids_mmh.training.engine as engine
 from bids_mmh.errors import UsageError
-from bids_mmh.training.engine import Compute, make_fabric
+from bids_mmh.training.engine import Compute, loader_workers, make_fabric
 
 
 def test_cpu_is_full_precision():
@@ -14,7 +17,11 @@ def test_cpu_is_full_precision():
 
 @pytest.mark.parametrize(
     ("device", "precision", "sentence"),
-    [("tpu", None, "'tpu' is not a device"), ("cuda:x", None, "not a device"), ("cpu", "17-bit", "17-bit")],
+    [
+        ("tpu", None, "'tpu' is not a device"),
+        ("cuda:x", None, "not a device"),
+        ("cpu", "bf16-true", "'bf16-true' is not a precision: use 32-true"),
+    ],
 )
 def test_no_such_engine(device, precision, sentence):
     with pytest.raises(UsageError, match=sentence):
@@ -25,3 +32,32 @@ def test_no_such_engine(device, precision, sentence):
 def test_no_cuda():
     with pytest.raises(UsageError, match="Cannot train on 'cuda'"):
         make_fabric(Compute("cuda"))
+
+
+@pytest.mark.parametrize(
+    ("environment", "launched"),
+    [
+        ({}, (1, 1)),
+        ({"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}, (4, 2)),
+        ({"SLURM_NTASKS": "6", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}, (3, 2)),
+        ({"SLURM_NTASKS": "6", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "interactive"}, (1, 1)),
+    ],
+)
+def test_a_launcher_says_how_many_processes_there_are(monkeypatch, environment, launched):
+    for name in [*os.environ]:
+        if name.startswith(("SLURM", "TORCHELASTIC")):
+            monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert engine._launched() == launched
+
+
+def test_one_device_by_name_is_one_device():
+    with pytest.raises(UsageError, match="'cuda:1' is one device"):
+        make_fabric(Compute("cuda:1", devices=2))
+
+
+def test_readers():
+    fabric = make_fabric(Compute("cpu"))
+    assert loader_workers(fabric, Compute()) == 0
+    assert loader_workers(fabric, Compute(workers=3)) == 3

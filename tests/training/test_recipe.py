@@ -2,7 +2,7 @@ import pytest
 
 from bids_mmh.errors import ExitCode, UsageError
 from bids_mmh.method.config import PRESETS
-from bids_mmh.training.recipe import Phase, load_recipe, model_on_grid
+from bids_mmh.training.recipe import Augmentation, Phase, Stage2Recipe, load_recipe, model_on_grid
 
 PHASE = "[[phase]]\nspacing = 4.0\nsteps = 10\n"
 
@@ -30,6 +30,22 @@ def test_reads_everything(load):
     assert (recipe.model.depth, recipe.model.inversion_steps) == (60, 4)
     assert recipe.phases == (Phase(4.0, 10, accumulate=1), Phase(2.0, 20, learning_rate=5e-5))
     assert (recipe.seed, recipe.weight_ema, recipe.validation) == (3, 5.0, 0.2)
+
+
+def test_stage_two_and_augmentation(load):
+    plain = load(PHASE)
+    assert (plain.stage2, plain.augmentation, plain.travelling) == (None, Augmentation(), "test")
+    recipe = load(
+        "[augmentation]\nflip = true\nshift = 2\n[stage2]\ntarget_site = 'beta'\naggregation = 'axial_mean'\n"
+        "[training]\ntest_subjects = ['01', 'sub-02']\nema_guidance = false\npatience = 5\n" + PHASE
+    )
+    assert recipe.augmentation == Augmentation(flip=True, shift=2)
+    assert recipe.stage2 == Stage2Recipe(target_site="beta", aggregation="axial_mean")
+    assert (recipe.test_subjects, recipe.ema_guidance, recipe.patience) == (("01", "sub-02"), False, 5)
+
+
+def test_an_empty_table_asks_for_stage_two(load):
+    assert load("[stage2]\n" + PHASE).stage2 == Stage2Recipe()
 
 
 @pytest.mark.parametrize(
@@ -62,6 +78,15 @@ def test_model_on_grid():
         ("[model]\nsequences = 3\n" + PHASE, "wrong value of 'sequences'"),
         ("model = 3\n" + PHASE, "wrong value of 'model'"),
         ("phase = 3\n", "wrong value of 'phase'"),
+        ("[stage2]\nwings = 2\n" + PHASE, "unknown key 'wings'; known are accumulate"),
+        (
+            "[stage2]\naggregation = 'sum'\n" + PHASE,
+            "wrong value of 'aggregation'.*'attention' or 'axial_mean'",
+        ),
+        ("[augmentation]\nshift = -1\n" + PHASE, "wrong value of 'shift'"),
+        ("[training]\nstage2 = 3\n" + PHASE, "unknown key 'stage2'"),
+        ("[training]\ntravelling = 'ignore'\n" + PHASE, "wrong value of 'travelling'"),
+        ("[training]\nweight_average = 1.0\n" + PHASE, "wrong value of 'weight_average'"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(load, text, sentence):

@@ -1,15 +1,23 @@
+from dataclasses import replace
+
 import pytest
 
+from bids_mmh.errors import NoInputError, UsageError
 from bids_mmh.training.data import TrainingScan
-from bids_mmh.training.split import split_subjects
+from bids_mmh.training.split import Split, make_split, read_split, split_subjects, travelling_subjects
+
+
+def scan(subject, site="", name=""):
+    return TrainingScan(name, "", "T1w", site, subject=f"sub-{subject}", slope=1, intercept=0)
 
 
 def scans_of(subjects, each=2):
-    return [
-        TrainingScan(f"{s}{i}", "", "T1w", "", subject=f"sub-{s:02}", slope=1, intercept=0)
-        for s in range(subjects)
-        for i in range(each)
-    ]
+    return [scan(f"{s:02}", name=f"{s}{i}") for s in range(subjects) for i in range(each)]
+
+
+def at_sites(**counts):
+    """So many subjects at each site, two scans each."""
+    return [scan(f"{site}{i}", site) for site, count in counts.items() for i in range(count) for _ in "ab"]
 
 
 @pytest.mark.parametrize(
@@ -28,3 +36,105 @@ def test_split_depends_on_the_seed_alone():
     splits = {tuple(sorted(split_subjects(scans, 0.25, seed)[1])) for seed in range(6)}
     assert len(splits) > 1
     assert split_subjects(scans[::-1], 0.25, 3) == split_subjects(scans, 0.25, 3)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_site_gives_its_share(seed):
+    """A fifth of 40, 20, 10 and 5 subjects."""
+    _, validation = split_subjects(at_sites(a=40, b=20, c=10, d=5), 0.2, seed)
+    counts = [sum(subject[4] == site for subject in validation) for site in "abcd"]
+    assert sum(counts) == 15
+    assert all(abs(count - share) <= 1 for count, share in zip(counts, (8, 4, 2, 1), strict=True))
+
+
+def test_scans_of_a_part():
+    split = Split(frozenset({"sub-00"}), frozenset({"sub-01"}), frozenset({"sub-02"}))
+    scans = scans_of(3)
+    assert [split.scans(scans, part) for part in ("train", "validation", "test")] == [
+        scans[:2],
+        scans[2:4],
+        scans[4:],
+    ]
+
+
+def test_travellers_were_at_two_known_sites():
+    scans = [scan("x", "a"), scan("x", "b"), scan("y", "a"), scan("y", "n/a"), scan("z", "a"), scan("z", "a")]
+    assert travelling_subjects(scans) == {"sub-x"}
+
+
+@pytest.fixture
+def study():
+    """Ten people at one site each, and two who travelled between both."""
+    return [*at_sites(a=5, b=5), *(scan(name, site) for name in ("x", "y") for site in "ab")]
+
+
+def test_travellers_are_kept_for_testing(study, recipe):
+    split = make_split(study, recipe)
+    assert split.test == {"sub-x", "sub-y"}
+    assert (len(split.train), len(split.validation)) == (8, 2)
+    with_them = make_split(study, replace(recipe, travelling="train"))
+    assert with_them.test == set()
+    assert {"sub-x", "sub-y"} <= with_them.train | with_them.validation
+
+
+def test_named_test_subjects(study, recipe):
+    named = replace(recipe, test_subjects=("a0",))
+    split = make_split(study, named, test=["sub-b1"])
+    assert split.test == {"sub-a0", "sub-b1", "sub-x", "sub-y"}
+    assert not split.test & (split.train | split.validation)
+
+
+def test_a_written_split_is_read_as_it_was(study, recipe, tmp_path):
+    split = make_split(study, recipe)
+    split.write(tmp_path / "split.tsv")
+    assert (tmp_path / "split.tsv").read_text().splitlines()[0] == "participant_id\tsplit"
+    other_seed = replace(recipe, seed=99, travelling="train", validation=0.5)
+    assert make_split(study, other_seed, table=tmp_path / "split.tsv") == split
+
+
+def table_of(tmp_path, text):
+    (tmp_path / "split.tsv").write_text(text)
+    return tmp_path / "split.tsv"
+
+
+def test_a_table_may_name_more_people_and_drop_the_prefix(recipe, tmp_path):
+    table = table_of(
+        tmp_path, "participant_id\tage\tsplit\n00\t3\ttrain\nsub-01\t4\tvalidation\n77\t5\ttest\n"
+    )
+    assert make_split(scans_of(2), recipe, table=table) == Split(
+        frozenset({"sub-00"}), frozenset({"sub-01"}), frozenset()
+    )
+
+
+def test_named_test_subjects_win_over_a_table(recipe, tmp_path):
+    table = table_of(tmp_path, "participant_id\tsplit\n00\ttrain\n01\ttrain\n")
+    assert make_split(scans_of(2), recipe, table, ["01"]).test == {"sub-01"}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("participant_id\tgroup\n00\ttrain\n", "needs the columns participant_id and split"),
+        ("participant_id\tsplit\n00\ttraining\n", "in split 'training': use train, validation, test"),
+        ("participant_id\tsplit\n00\ttrain\nsub-00\ttest\n", "sub-00 is in two splits"),
+        ("participant_id\tsplit\n00\ttrain\n", "does not say where sub-01 belongs"),
+    ],
+)
+def test_tables_that_are_wrong(recipe, tmp_path, text, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        make_split(scans_of(2), recipe, table=table_of(tmp_path, text))
+
+
+def test_no_table(tmp_path):
+    with pytest.raises(UsageError, match="is not a split"):
+        read_split(tmp_path / "none.tsv")
+
+
+def test_a_mistyped_test_subject_is_not_trained_on_silently(recipe):
+    with pytest.raises(UsageError, match="Test subject sub-1 has no scan"):
+        make_split(scans_of(3), recipe, test=["1"])
+
+
+def test_nobody_left(recipe):
+    with pytest.raises(NoInputError, match=r"Nobody is left.*travelling = 'train'"):
+        make_split([scan("x", "a"), scan("x", "b")], recipe)
