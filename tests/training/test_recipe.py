@@ -1,8 +1,11 @@
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
 
 from bids_mmh.errors import ExitCode, UsageError
 from bids_mmh.method.config import PRESETS
-from bids_mmh.training.recipe import Augmentation, Phase, Stage2Recipe, load_recipe, model_on_grid
+from bids_mmh.training.recipe import Augmentation, Phase, Recipe, Stage2Recipe, load_recipe, model_on_grid
 
 PHASE = "[[phase]]\nspacing = 4.0\nsteps = 10\n"
 
@@ -99,3 +102,10 @@ def test_what_is_wrong_is_said_in_one_sentence(load, text, sentence):
 def test_no_file(tmp_path):
     with pytest.raises(UsageError, match="cannot be read"):
         load_recipe(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("kind", [Phase, Augmentation, Stage2Recipe, Recipe])
+def test_the_guide_names_every_key(kind):
+    guide = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    tables = {"model", "phases", "augmentation", "stage2"}
+    assert [f.name for f in fields(kind) if f.name not in tables and f"`{f.name}`" not in guide] == []
