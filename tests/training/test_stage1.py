@@ -7,10 +7,17 @@ import torch
 
 from bids_mmh.errors import NoInputError
 from bids_mmh.method.harmonizer import Harmonizer, read_config
-from bids_mmh.training.engine import Compute
+from bids_mmh.method.style import StyleStatistics, style_statistics
+from bids_mmh.training.data import find_scans
+from bids_mmh.training.engine import Compute, make_fabric
 from bids_mmh.training.loop import Loop
+from bids_mmh.training.objective import Observation
 from bids_mmh.training.plan import learning_rate
+from bids_mmh.training.recipe import Augmentation
 from bids_mmh.training.run import train
+from bids_mmh.training.split import Split
+from bids_mmh.training.stage1 import Stage1Task
+from bids_mmh.training.workspace import Workspace
 
 CPU = Compute(device="cpu")
 
@@ -114,3 +121,72 @@ def test_nothing_to_train_on(recipe, tmp_path):
     with pytest.raises(NoInputError, match="No preprocessed T1w or T2w scans"):
         train(recipe, [tmp_path], tmp_path / "model", compute=CPU)
     assert not (tmp_path / "model").exists()
+
+
+@pytest.fixture
+def task(derivatives, recipe, tmp_path):
+    """Stage I on two people, with one more for validation."""
+    scans = find_scans([derivatives], ["T1w", "T2w"])
+    split = Split(frozenset({"sub-01", "sub-03"}), frozenset({"sub-02"}))
+    workspace = Workspace(make_fabric(CPU), tmp_path / "training", scans, split)
+    torch.manual_seed(0)
+    return Stage1Task(Harmonizer(recipe.model), recipe, workspace)
+
+
+def test_records_start_from_the_first_scan_of_each_sequence(task, recipe):
+    data = task.data(0)
+    for part, sequence in enumerate((0, 1)):
+        first = data.train[0, part]
+        assert first.sequence.tolist() == [sequence]
+        own = style_statistics(first.image, first.mask, recipe.model.bins)
+        assert task.model.records.mean[sequence] == own.mean
+        assert torch.equal(task.model.records.histogram[sequence], own.histogram[0])
+    before = task.model.records.mean.clone()
+    task.model.records.mean[0] = 0.25
+    task.data(0)  # as when a run is resumed
+    assert task.model.records.mean.tolist() == [0.25, before[1]]
+
+
+def test_observations_move_the_records_in_their_order(task, recipe):
+    task.data(0)
+    before = task.model.records.mean.clone()
+    observed = [observation(0, 0.5), observation(1, 0.1), observation(0, -0.5)]
+    task.after_step(observed)
+    moved = 0.8 * (0.8 * before[0] + 0.2 * 0.5) + 0.2 * -0.5
+    assert task.model.records.mean[0] == pytest.approx(float(moved), abs=1e-6)
+    assert task.model.records.mean[1] == pytest.approx(float(0.8 * before[1] + 0.2 * 0.1), abs=1e-6)
+
+
+def observation(sequence, mean):
+    style = StyleStatistics(torch.full((1, 20), 0.05), torch.tensor([mean]), torch.tensor([0.3]))
+    return Observation(sequence, style)
+
+
+def test_losses_of_an_item_move_nothing_by_themselves(task, recipe):
+    item = task.data(0).train[0, 0]
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    seen = [task.losses(task.modules, item, seed) for seed in range(12)]
+    assert all(torch.equal(task.state_dict()[name], value) for name, value in before.items())
+    for losses, observed in seen:
+        assert set(losses) == {"total", "noise", "gradient", "ema"}
+        assert bool(observed) == (losses["ema"] > 0)
+    assert 0 < sum(bool(observed) for _, observed in seen) < 12
+
+
+def test_validation_items_are_never_augmented(task, recipe):
+    task.recipe = replace(recipe, augmentation=Augmentation(flip=True, noise=0.3))
+    data = task.data(0)
+    plain = task.workspace.cache(recipe.model, "train")
+    assert [data.validation.scans[i].subject for i in range(len(data.validation))] == ["sub-02"] * 2
+    index = plain.scans.index(data.train.cache.scans[data.train.order[0]])
+    assert not torch.equal(data.train[0, 0].image, plain[index].image)
+    own = task.workspace.cache(recipe.model, "validation")
+    assert torch.equal(data.validation[0].image, own[0].image)
+
+
+def test_a_position_always_gives_the_same_volume(task, recipe):
+    task.recipe = replace(recipe, augmentation=Augmentation(flip=True, shift=1, noise=0.3))
+    train = task.data(0).train
+    first = train[3, 1]
+    assert not torch.equal(first.image, train[1, 0].image)
+    assert torch.equal(first.image, task.data(0).train[3, 1].image)
