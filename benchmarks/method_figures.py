@@ -56,17 +56,17 @@ def before_and_after(part: Part) -> list[str]:
 
 
 def histograms(parts: Sequence[Part]) -> Figure:
-    """Mean histogram of each site in the test scans, before and after."""
+    """Mean histogram of each site in the test scans, before and after; bold: the target, raw."""
     figure = Figure(figsize=(9, 2.9 * len(parts)), layout="constrained")
     rows = figure.subplots(len(parts), 2, squeeze=False, sharex=True, sharey="row")
     for row, part in zip(rows, parts, strict=True):
         for axes, name in zip(row, before_and_after(part), strict=True):
+            wanted = _mean_density(part, RAW, part.target)
+            axes.plot(BIN_CENTRES, wanted, color=TARGET, lw=3, alpha=0.5, label=f"{part.target} (target)")
             for site, colour in colours(part).items():
-                own = [scan for scan in part.scans if scan.site == site]
-                curve = np.mean([_density(part.methods[name].outputs[s.name][s.mask]) for s in own], axis=0)
-                is_target = site == part.target
-                label = f"{site} (target)" if is_target else site
-                axes.plot(BIN_CENTRES, curve, color=colour, lw=2.4 if is_target else 1.4, label=label)
+                if (site, name) != (part.target, RAW):
+                    label = None if site == part.target else site
+                    axes.plot(BIN_CENTRES, _mean_density(part, name, site), color=colour, lw=1.3, label=label)
             wd = part.methods[name].study.inter_site_wd
             axes.set_title(f"{part.sequence}, {name}: inter-site WD {wd:.3f}", fontsize=10)
             axes.set_ylim(bottom=0)
@@ -77,9 +77,10 @@ def histograms(parts: Sequence[Part]) -> Figure:
     return figure
 
 
-def _density(values: NDArray[Any]) -> NDArray[np.float64]:
-    counts = intensity_histogram(values)
-    return np.asarray(counts / counts.sum() / BIN_WIDTH)
+def _mean_density(part: Part, method: str, site: str) -> NDArray[np.float64]:
+    outputs = part.methods[method].outputs
+    counts = [intensity_histogram(outputs[s.name][s.mask]) for s in part.scans if s.site == site]
+    return np.mean([count / count.sum() for count in counts], axis=0) / BIN_WIDTH
 
 
 def violins(parts: Sequence[Part]) -> Figure:
@@ -119,7 +120,8 @@ def feature_maps(parts: Sequence[Part]) -> Figure:
     for row, part in zip(rows, parts, strict=True):
         for axes, name in zip(row, before_and_after(part), strict=True):
             _feature_map(axes, part, name)
-        row[0].legend(fontsize=8, loc="best")
+    handles, labels = rows[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9)
     return figure
 
 
@@ -150,8 +152,9 @@ def mosaic(part: Part) -> Figure:
     raw = [pair.ssim for pair in part.methods[RAW].pairs]
     scan, target = part.pairs[int(np.argmin(raw))]
     images = {name: method.outputs[scan.name] for name, method in part.methods.items()}
+    images = {f"{RAW} ({scan.site})": images.pop(RAW), **images}
     images[f"Target ({target.site})"] = target.preproc
-    figure = Figure(figsize=(1.55 * len(images) + 0.7, 4.1), layout="constrained")
+    figure = Figure(figsize=(1.55 * len(images), 4.1), layout="constrained")
     top, bottom = figure.subplots(2, len(images))
     both = scan.mask & target.mask
     where, crop = _slice(both)
@@ -161,13 +164,15 @@ def mosaic(part: Part) -> Figure:
         difference = np.where(both, image - target.preproc, 0)[where][crop].T
         shown = below.imshow(difference, origin="lower", cmap="RdBu_r", vmin=-DIFFERENCE, vmax=DIFFERENCE)
         error = float(np.abs(image - target.preproc)[both].mean())
-        below.set_xlabel(f"mean |·| {error:.3f}", fontsize=8)
+        below.set_xlabel(f"mean abs. {error:.3f}", fontsize=8)
         for axes in (above, below):
             axes.set_xticks([])
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
-    bottom[-1].set_visible(False)
-    figure.colorbar(shown, ax=list(bottom), fraction=0.015, label="minus target")
+    # The target differs from itself nowhere: its place holds the colour bar.
+    bottom[-1].clear()
+    bottom[-1].set_axis_off()
+    figure.colorbar(shown, cax=bottom[-1].inset_axes((0.1, 0.05, 0.12, 0.9)), label="minus target")
     figure.suptitle(f"{part.sequence}, {scan.subject} from {scan.site}", fontsize=10)
     return figure
 
