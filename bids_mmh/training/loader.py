@@ -34,14 +34,15 @@ def load(items: Items, positions: list[tuple[int, int]], *, workers: int, pin: b
         workers: reading processes; 0 reads in this one.
         pin: whether to put them into page-locked memory, for a GPU.
     """
-    # a forked worker would inherit threads and CUDA state in whatever condition they are
+    # a forked worker would inherit threads and CUDA state in whatever condition they are, and one of a fork
+    # server would not notice that this process was killed
     loader = DataLoader(
         _Positioned(items),
         sampler=positions,
         batch_size=None,
         num_workers=workers,
         pin_memory=pin,
-        multiprocessing_context="forkserver" if workers else None,
+        multiprocessing_context="spawn" if workers else None,
         prefetch_factor=2 if workers else None,
     )
     return iter(loader)
