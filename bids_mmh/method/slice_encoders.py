@@ -15,7 +15,7 @@ from bids_mmh.method.padding import BACKGROUND
 from bids_mmh.method.style_network import MARKER, StyleNetwork, StyleNetworkConfig, read_style_config
 from bids_mmh.method.vision_towers import TOWERS, Intake
 
-VIT_CHUNK = 8  # slices at a time through a ViT-B: about 1.2 GB of activations when gradients flow
+VIT_CHUNK = 8  # slices at a time through a ViT-B: about 0.8 GB of activations when gradients flow
 
 
 class SliceEncoder(nn.Module):

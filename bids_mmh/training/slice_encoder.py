@@ -1,9 +1,9 @@
-"""Training of the project's own slice encoder: slices of one acquisition style attract, others repel.
+"""Training of the project's own slice encoder: one acquisition style attracts, another repels.
 
-Each step sees groups of slices that share a style and nothing else. Most groups are slices of several people,
-brought to one distribution of intensities first and then all through one random style; two groups have the
-same slices under two styles, so that style alone can tell them apart. The other groups are slices of one scan
-as it is: real differences of scanners and protocols.
+Each step is a small study of travelling subjects: a few people, whose tissues are first brought to common
+intensities, are all seen through the same few random styles. What is compared is the mean over some slices of
+a person: means of one style should lie together across people, and apart from the same people in other
+styles. Scans as they are would not do: where every site has its own people, the encoder would learn people.
 """
 
 import logging
@@ -14,6 +14,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from bids_mmh.errors import NoInputError
@@ -26,7 +27,7 @@ from bids_mmh.training.random_styles import apply_style, draw_style
 
 logger = logging.getLogger("bids_mmh.training")
 
-LEVELS = 256  # points of a quantile function
+TISSUES = (0.1, 0.5, 0.9)  # quantiles where the search for the intensities of the three tissues starts
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,9 @@ class EncoderRecipe:
         network: architecture.
         sequences: BIDS suffixes to learn from.
         steps: optimizer steps.
-        pairs: pairs of random styles of each sequence a step.
-        scans: scans as they are of each sequence a step.
-        slices: slices of each style and each scan a step.
+        styles: random styles of each sequence a step.
+        people: people of each sequence a step, or all if there are fewer.
+        slices: slices of each person a step.
         per_view: slices of each view read from a scan.
         learning_rate: at the start of a cosine decay to nothing.
         temperature: of the contrast.
@@ -48,27 +49,14 @@ class EncoderRecipe:
 
     network: StyleNetworkConfig = field(default_factory=StyleNetworkConfig)
     sequences: tuple[str, ...] = ("T1w", "T2w")
-    steps: int = 500
-    pairs: int = 3
-    scans: int = 3
-    slices: int = 6
+    steps: int = 240
+    styles: int = 4
+    people: int = 3
+    slices: int = 4
     per_view: int = 24
     learning_rate: float = 2e-3
     temperature: float = 0.1
     seed: int = 2026
-
-
-@dataclass(frozen=True)
-class SliceBank:
-    """Slices of all scans of one sequence in [0, 1], background 0: (scans, slices, 1, size, size).
-
-    Attributes:
-        own: as they are.
-        standard: with the intensities of all scans brought to one distribution.
-    """
-
-    own: Tensor
-    standard: Tensor
 
 
 def train_encoder(
@@ -93,8 +81,8 @@ def train_encoder(
     return style_encoder(network)
 
 
-def read_bank(scans: Sequence[TrainingScan], recipe: EncoderRecipe) -> SliceBank:
-    """Read the slices of scans of one sequence.
+def read_bank(scans: Sequence[TrainingScan], recipe: EncoderRecipe) -> Tensor:
+    """Slices (scans, slices, 1, size, size) of one sequence, each tissue at one intensity in all scans.
 
     Raises:
         NoInputError: fewer than two scans: there is nothing to compare.
@@ -102,7 +90,7 @@ def read_bank(scans: Sequence[TrainingScan], recipe: EncoderRecipe) -> SliceBank
     if len(scans) < 2:
         raise NoInputError(f"{scans[0].image} is the only scan of its sequence: training needs at least two.")
     own = torch.stack([read_slices(scan, recipe.per_view, recipe.network.size) for scan in scans])
-    return SliceBank(own, standardise(own))
+    return standardise(own)
 
 
 def read_slices(scan: TrainingScan, per_view: int, size: int) -> Tensor:
@@ -117,16 +105,29 @@ def read_slices(scan: TrainingScan, per_view: int, size: int) -> Tensor:
 
 
 def standardise(own: Tensor) -> Tensor:
-    """Map each scan's brain intensities to the mean quantile function of all scans; background stays 0."""
-    levels = np.linspace(0.0, 1.0, LEVELS)
+    """Bring the tissues of scans (scans, slices, 1, h, w) to the mean of their intensities over all scans.
+
+    The map is linear between the tissues. Matching whole histograms instead would make fluid look like grey
+    matter where there is more of it. Background stays 0.
+    """
     values = own.numpy()
-    quantiles = np.stack([np.quantile(scan[scan > 0], levels) for scan in values])
-    target = quantiles.mean(0)
-    mapped = [np.interp(scan, q, target) for scan, q in zip(values, quantiles, strict=True)]
+    tissues = np.stack([tissue_intensities(scan[scan > 0]) for scan in values])
+    ends = np.zeros((len(tissues), 1)), np.ones((len(tissues), 1))
+    knots = np.concatenate([ends[0], tissues, ends[1]], axis=1)
+    mapped = [np.interp(scan, k, knots.mean(0)) for scan, k in zip(values, knots, strict=True)]
     return torch.from_numpy(np.where(values > 0, np.stack(mapped), 0.0).astype(np.float32))
 
 
-def fit(network: StyleNetwork, banks: Sequence[SliceBank], recipe: EncoderRecipe) -> StyleNetwork:
+def tissue_intensities(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Centres of the three clusters of a brain's intensities (n,), rising."""
+    from scipy.cluster.vq import kmeans2
+
+    start = np.quantile(values, TISSUES)
+    centres, _ = kmeans2(values.astype(np.float64)[:, None], start[:, None], minit="matrix")
+    return np.sort(centres[:, 0])
+
+
+def fit(network: StyleNetwork, banks: Sequence[Tensor], recipe: EncoderRecipe) -> StyleNetwork:
     """Train a network on the banks of several sequences; it is returned in evaluation mode."""
     from tqdm import tqdm
 
@@ -137,7 +138,8 @@ def fit(network: StyleNetwork, banks: Sequence[SliceBank], recipe: EncoderRecipe
     bar = tqdm(range(recipe.steps), desc="slice encoder")
     for step in bar:
         slices, labels = draw_batch(banks, recipe, generator)
-        loss = contrastive_loss(network(slices), labels, temperature=recipe.temperature)
+        means = network(slices.flatten(0, 1)).unflatten(0, slices.shape[:2]).mean(1)
+        loss = contrastive_loss(means, labels, temperature=recipe.temperature)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -150,21 +152,16 @@ def fit(network: StyleNetwork, banks: Sequence[SliceBank], recipe: EncoderRecipe
 
 
 def draw_batch(
-    banks: Sequence[SliceBank], recipe: EncoderRecipe, generator: Generator
+    banks: Sequence[Tensor], recipe: EncoderRecipe, generator: Generator
 ) -> tuple[Tensor, list[int]]:
-    """Slices (N, 1, size, size) and the number of the style that each was seen through."""
-    groups: list[Tensor] = []
-    for bank in banks:
-        for _ in range(recipe.pairs):
-            base = _of_anyone(bank.standard, recipe.slices, generator)
-            groups += [apply_style(base, draw_style(generator), generator) for _ in range(2)]
-        for i in torch.randperm(len(bank.own), generator=generator)[: recipe.scans].tolist():
-            groups.append(_of_anyone(bank.own[i : i + 1], recipe.slices, generator))
-    labels = [label for label, group in enumerate(groups) for _ in group]
-    return torch.cat(groups), labels
-
-
-def _of_anyone(slices: Tensor, count: int, generator: Generator) -> Tensor:
-    """``count`` slices drawn from all scans."""
-    everyone = slices.flatten(0, 1)
-    return everyone[torch.randint(len(everyone), (count,), generator=generator)]
+    """Slices (N, slices, 1, size, size) of N people in styles, and the number of each one's style."""
+    seen, labels = [], []
+    for sequence, bank in enumerate(banks):
+        people = torch.randperm(len(bank), generator=generator)[: recipe.people]
+        chosen = torch.randint(bank.shape[1], (len(people), recipe.slices), generator=generator)
+        slices = bank[people[:, None], chosen]
+        for style in range(recipe.styles):
+            through = apply_style(slices.flatten(0, 1), draw_style(generator), generator)
+            seen.append(through.view_as(slices))
+            labels += [sequence * recipe.styles + style] * len(people)
+    return torch.cat(seen), labels

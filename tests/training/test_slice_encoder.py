@@ -12,7 +12,6 @@ from bids_mmh.method.style_network import StyleNetwork, StyleNetworkConfig
 from bids_mmh.training.data import find_scans
 from bids_mmh.training.slice_encoder import (
     EncoderRecipe,
-    SliceBank,
     draw_batch,
     fit,
     read_slices,
@@ -23,8 +22,8 @@ from bids_mmh.training.slice_encoder import (
 TINY = EncoderRecipe(
     network=StyleNetworkConfig(name="tiny", size=16, dim=8, tones=4, widths=(8, 8)),
     steps=3,
-    pairs=2,
-    scans=2,
+    styles=2,
+    people=2,
     slices=3,
     per_view=4,
 )
@@ -32,11 +31,20 @@ TINY = EncoderRecipe(
 
 @pytest.fixture
 def bank(rng):
-    """Two scans of eight slices, one twice as bright as the other."""
-    own = torch.rand(2, 8, 1, 16, 16, generator=rng) * 0.4 + 0.05
-    own[1] *= 2
-    own[..., :3] = 0
-    return SliceBank(own, standardise(own))
+    """Three people's eight slices of noise with a strip of background, wider from one to the next."""
+    slices = torch.rand(3, 8, 1, 16, 16, generator=rng) * 0.8 + 0.1
+    for person in range(3):
+        slices[person, ..., : person + 2] = 0
+    return slices
+
+
+def three_tissues(intensities, shares, rng):
+    """One scan (slices, 1, h, w) of tissues at given intensities, a little noise, and background."""
+    index = torch.multinomial(torch.tensor(shares), 4 * 20 * 20, replacement=True, generator=rng)
+    values = torch.tensor(intensities)[index] + 0.01 * torch.randn(index.shape, generator=rng)
+    values = values.view(4, 1, 20, 20)
+    values[..., :4] = 0
+    return values, index.view(4, 1, 20, 20)
 
 
 def test_slices_of_three_views_in_the_unit_interval(derivatives):
@@ -48,29 +56,33 @@ def test_slices_of_three_views_in_the_unit_interval(derivatives):
     assert (slices > 0).flatten(1).any(1).all()
 
 
-def test_standard_intensities_are_alike_and_keep_their_order(bank):
-    inside = bank.own > 0
-    for a, b, brain in zip(bank.own, bank.standard, inside, strict=True):
-        assert torch.equal(a[brain].argsort(), b[brain].argsort())
-    means = [float(scan[brain].mean()) for scan, brain in zip(bank.standard, inside, strict=True)]
-    assert means[0] == pytest.approx(means[1], abs=1e-3)
-    assert (bank.standard[~inside] == 0).all()
+def test_tissues_come_together_whatever_their_shares(rng):
+    one, index_one = three_tissues([0.2, 0.5, 0.8], [0.2, 0.4, 0.4], rng)
+    two, index_two = three_tissues([0.1, 0.6, 0.9], [0.5, 0.3, 0.2], rng)
+    standard = standardise(torch.stack([one, two]))
+    for tissue, expected in enumerate([0.15, 0.55, 0.85]):
+        for scan, index, own in zip(standard, (index_one, index_two), (one, two), strict=True):
+            values = scan[(index == tissue) & (own > 0)]
+            assert values.mean().item() == pytest.approx(expected, abs=0.01)
+    assert (standard[0][one == 0] == 0).all()
+    inside = one > 0
+    assert torch.equal(standard[0][inside].argsort(), one[inside].argsort())
 
 
-def test_a_batch_pairs_styles_over_the_same_slices(bank, rng):
+def test_everyone_of_a_batch_is_seen_through_every_style(bank, rng):
     slices, labels = draw_batch([bank, bank], TINY, rng)
-    assert len(slices) == len(labels) == 2 * (2 * TINY.pairs + TINY.scans) * TINY.slices
-    assert labels == sorted(labels)
-    first, second = slices[:3], slices[3:6]
-    assert labels[:6] == [0, 0, 0, 1, 1, 1]
-    assert torch.equal(first > 0, second > 0)
+    assert slices.shape == (2 * 2 * 2, 3, 1, 16, 16)
+    assert labels == [0, 0, 1, 1, 2, 2, 3, 3]
+    first, second = slices[:2], slices[2:4]
+    strips, others = ((part > 0).any(dim=-2) for part in (first, second))
+    assert torch.equal(strips, others)  # the same two people
+    assert not torch.equal(strips[0], strips[1])
     assert not torch.allclose(first, second)
 
 
-def test_scans_of_a_batch_are_different_ones(bank, rng):
-    slices, _ = draw_batch([bank], replace(TINY, pairs=0, scans=2), rng)
-    bright = [float(group.max()) > 0.5 for group in slices.split(3)]
-    assert sorted(bright) == [False, True]
+def test_fewer_people_than_asked_for_are_all_taken(bank, rng):
+    slices, labels = draw_batch([bank], replace(TINY, people=9), rng)
+    assert len(slices) == len(labels) == 2 * 3
 
 
 def test_training_makes_styles_tell_apart(bank):
@@ -81,7 +93,8 @@ def test_training_makes_styles_tell_apart(bank):
 
     def contrast():
         with torch.no_grad():
-            return contrastive_loss(network.eval()(slices), labels).item()
+            means = network.eval()(slices.flatten(0, 1)).unflatten(0, slices.shape[:2]).mean(1)
+            return contrastive_loss(means, labels).item()
 
     before = contrast()
     fit(network, [bank], recipe)
