@@ -47,20 +47,20 @@ def modulate(normalised: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 class StyleMLP(nn.Module):
-    """MLP_l of Eq. 8: a style → scale and shift offsets of one decoder level.
+    """MLP_l of Eq. 8: a style code → scale and shift offsets of one decoder level.
 
     Its last layer starts at zero, so AdaIN starts as plain instance normalisation whatever the style.
     """
 
-    def __init__(self, channels: int, hidden: int = 64) -> None:
+    def __init__(self, code: int, channels: int, hidden: int = 64) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(2, hidden), nn.SiLU(), zero_module(nn.Linear(hidden, 2 * channels))
+            nn.Linear(code, hidden), nn.SiLU(), zero_module(nn.Linear(hidden, 2 * channels))
         )
 
-    def forward(self, style: Tensor) -> Tensor:
-        """(B, 2) mean and standard deviation → (B, 2·channels): δ, then β."""
-        return self.layers(style)
+    def forward(self, code: Tensor) -> Tensor:
+        """(B, code) numbers of a :func:`~bids_mmh.method.style_code.style_code` → (B, 2·channels): δ, β."""
+        return self.layers(code)
 
 
 class ResBlock(nn.Module):

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bids_mmh.method.style_code import StyleCodeKind
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -16,6 +18,7 @@ class NetworkConfig:
             voxels into channels and makes a call about eight times cheaper.
         groups: groups of GroupNorm.
         head_channels: channels per attention head.
+        style_code: what AdaIN is told (see :mod:`bids_mmh.method.style_code`).
     """
 
     channels: tuple[int, ...]
@@ -24,6 +27,7 @@ class NetworkConfig:
     patch: int = 1
     groups: int = 8
     head_channels: int = 32
+    style_code: StyleCodeKind = "displacement"
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built from (ValueError)."""
@@ -36,6 +40,23 @@ class NetworkConfig:
     def multiple(self) -> int:
         """Every side of an input volume must be divisible by this."""
         return self.patch * 2 ** (len(self.channels) - 1)
+
+
+@dataclass(frozen=True)
+class TargetConfig:
+    """What Stage II fine-tuned a model to.
+
+    Attributes:
+        site: the target site, as the study names it.
+        encoder: slice encoder that saw the styles in training (not needed any more at inference).
+        encoder_digest: SHA-256 of its weights.
+        aggregation: how its slice embeddings became one.
+    """
+
+    site: str
+    encoder: str
+    encoder_digest: str
+    aggregation: str
 
 
 @dataclass(frozen=True)
@@ -56,6 +77,9 @@ class ModelConfig:
         decay: γ of the EMA records.
         output_adain: whether sampling gives each clean estimate the mean and standard deviation of its domain
             (docs/method.md).
+        gradient_condition: whether the network sees the gradient map G; false is the ablation w/o G.
+        ema_guidance: whether the style records guide the network; false is the ablation w/o E.
+        target: the target site of a Stage II model; None for Stage I, whose domain is the unified one.
     """
 
     name: str
@@ -70,6 +94,9 @@ class ModelConfig:
     threshold: int = 100
     decay: float = 0.8
     output_adain: bool = True
+    gradient_condition: bool = True
+    ema_guidance: bool = True
+    target: TargetConfig | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready dictionary; the inverse of :meth:`from_dict`."""
@@ -79,7 +106,10 @@ class ModelConfig:
     def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
         """Rebuild from :meth:`to_dict` (lists become tuples); unknown keys raise TypeError."""
         network = NetworkConfig(**_tuples(values["network"]))
-        return cls(**{**_tuples(values), "network": network})
+        target = values.get("target")
+        return cls(
+            **{**_tuples(values), "network": network, "target": TargetConfig(**target) if target else None}
+        )
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,12 @@
-"""The harmonizer: one scaled volume in, the same brain in its sequence's unified domain out (Stage I)."""
+"""The harmonizer: one scaled volume in, the same brain in its sequence's domain out.
+
+Stage I moves a scan into the unified domain of its sequence; where the model was fine-tuned to a target site,
+Stage II moves the result on to that site.
+"""
 
 import hashlib
 import json
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,26 +20,65 @@ from bids_mmh.method.config import ModelConfig
 from bids_mmh.method.gradient import gradient_map
 from bids_mmh.method.network import ConditionalUNet
 from bids_mmh.method.padding import BACKGROUND, crop_to, pad_to_multiple
-from bids_mmh.method.sampling import invert, sample
+from bids_mmh.method.precision import fast_autocast
+from bids_mmh.method.sampling import Predictor, invert, sample
 from bids_mmh.method.schedule import NoiseSchedule
-from bids_mmh.method.style import StyleRecords, style_statistics, to_style
+from bids_mmh.method.style import StyleRecords, StyleStatistics, style_statistics, to_style
+from bids_mmh.method.style_code import style_code
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
 
-class Harmonizer(nn.Module):
-    """Network, style records and the walk between them.
+@dataclass(frozen=True)
+class Anchor:
+    """What stays as it is on a scan's whole walk.
 
-    Inversion is told the scan's own style, sampling the record of its sequence. That change of style is what
-    harmonizes: with one style for both directions the walk returns the input (docs/method.md).
+    Attributes:
+        mask: (B, 1, H, W, D) brain mask, padded to the network's sides.
+        gradient: gradient map G of the scan, same shape; zeros where the model does without.
+        sequence: (B,) sequence indices m.
+    """
+
+    mask: Tensor
+    gradient: Tensor
+    sequence: Tensor
+
+
+@dataclass(frozen=True)
+class Latent:
+    """A volume inverted to the depth of the model, and the style that it had before."""
+
+    value: Tensor
+    own: StyleStatistics
+
+
+class Harmonizer(nn.Module):
+    """Networks, style records and the walks between the domains.
+
+    Inversion is told the scan's own style, sampling the record of the domain to go to. That change of style
+    is what harmonizes: with one style for both directions the walk returns the input (docs/method.md).
+
+    Attributes:
+        network: ε_θ of Stage I.
+        records: unified domain of each sequence.
+        target_network: fine-tuned copy of ``network``; None without a target site.
+        target_records: style of each sequence at the target site; None without one.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.schedule = NoiseSchedule()
-        self.network = ConditionalUNet(config.network, len(config.sequences))
-        self.records = StyleRecords(len(config.sequences), config.bins, config.decay)
+        self.network = self._new_network()
+        self.records = self._new_records()
+        self.target_network = None if config.target is None else self._new_network()
+        self.target_records = None if config.target is None else self._new_records()
+
+    def _new_network(self) -> ConditionalUNet:
+        return ConditionalUNet(self.config.network, len(self.config.sequences))
+
+    def _new_records(self) -> StyleRecords:
+        return StyleRecords(len(self.config.sequences), self.config.bins, self.config.decay)
 
     def sequence_index(self, sequence: str) -> int:
         """Index m of a BIDS suffix; BadDataError if the model was not trained for it."""
@@ -46,47 +90,99 @@ class Harmonizer(nn.Module):
         return self.config.sequences.index(sequence)
 
     @torch.inference_mode()
-    def forward(self, volume: Tensor, mask: Tensor, sequence: Tensor, style: Tensor | None = None) -> Tensor:
-        """Harmonize a batch; deterministic.
+    def forward(self, volume: Tensor, mask: Tensor, sequence: Tensor, *, stage: int | None = None) -> Tensor:
+        """Harmonize a batch; deterministic on one kind of device.
 
         Args:
             volume: (B, 1, H, W, D) float32, brain in about [−1, 1], background −1.
             mask: (B, 1, H, W, D) boolean brain mask.
             sequence: (B,) sequence indices.
-            style: (B, 2) mean and standard deviation to move to; the sequence's record by default.
+            stage: 1 to stop in the unified domain; by default as far as the model goes.
 
         Returns:
             Harmonized volumes, shape of ``volume``, background −1.
         """
-        shape = volume.shape
+        with fast_autocast(volume.device):
+            padded, anchor = self.anchor(volume, mask, sequence)
+            result = self.unify(padded, anchor)
+            if self.target_network is not None and self.target_records is not None and stage != 1:
+                latent = self.invert(result, anchor)
+                target = self.target_records.of(sequence)
+                result = self.sample(self.target_network, latent, anchor, target)
+        return torch.where(mask.bool(), crop_to(result, volume.shape), BACKGROUND)
+
+    def anchor(self, volume: Tensor, mask: Tensor, sequence: Tensor) -> tuple[Tensor, Anchor]:
+        """Pad a batch to the network's sides; returns it with what anchors its walks."""
         multiple = self.config.network.multiple
         padded = pad_to_multiple(volume, multiple).to(memory_format=torch.channels_last_3d)
         inside = pad_to_multiple(mask.bool(), multiple, value=False)
-        own = style_statistics(volume, mask, self.config.bins).moments
-        target = self.records.of(sequence).moments if style is None else style
-        gradient = gradient_map(padded)
-        predict = partial(self._predict, gradient=gradient, sequence=sequence)
-        latent = invert(
+        return padded, Anchor(inside, self.gradient(padded), sequence)
+
+    def gradient(self, volume: Tensor) -> Tensor:
+        """G of a volume as the network is shown it: zeros in the ablation w/o G."""
+        return gradient_map(volume) if self.config.gradient_condition else torch.zeros_like(volume)
+
+    def style_code(self, own: StyleStatistics, told: StyleStatistics) -> Tensor:
+        """The style code that the network is told; zeros in the ablation w/o E."""
+        code = style_code(own, told, self.config.network.style_code)
+        return code if self.config.ema_guidance else torch.zeros_like(code)
+
+    def unify(self, volume: Tensor, anchor: Anchor) -> Tensor:
+        """Stage I on a padded batch: into the unified domain; background −1."""
+        latent = self.invert(volume, anchor)
+        return self.sample(self.network, latent, anchor, self.records.of(anchor.sequence))
+
+    def invert(self, volume: Tensor, anchor: Anchor) -> Latent:
+        """Eq. 13 with the Stage I network, told the volume's own style."""
+        own = style_statistics(volume, anchor.mask, self.config.bins)
+        value = invert(
             self.schedule,
-            partial(predict, style=own),
-            padded,
+            self._predictor(self.network, anchor, self.style_code(own, own)),
+            volume,
             depth=self.config.depth,
             steps=self.config.inversion_steps,
         )
+        return Latent(value, own)
+
+    def sample(
+        self,
+        network: nn.Module,
+        latent: Latent,
+        anchor: Anchor,
+        told: StyleStatistics,
+        *,
+        tracked: int | None = None,
+    ) -> Tensor:
+        """Eqs. 12 and 14 with either network: from a latent to a clean volume of the told style.
+
+        Args:
+            network: ``network``, ``target_network``, or what a training engine made of one.
+            latent: of :meth:`invert`.
+            anchor: of the scan.
+            told: style to be in.
+            tracked: gradients flow through so many last steps; all by default.
+
+        Returns:
+            The padded volume, background −1.
+        """
+        adapt = self.config.output_adain and self.config.ema_guidance
         clean = sample(
             self.schedule,
-            partial(predict, style=target),
-            latent,
+            self._predictor(network, anchor, self.style_code(latent.own, told)),
+            latent.value,
             depth=self.config.depth,
             steps=self.config.sampling_steps,
-            correct=partial(to_style, mask=inside, style=target) if self.config.output_adain else None,
+            correct=partial(to_style, mask=anchor.mask, style=told.moments) if adapt else None,
+            tracked=tracked,
         )
-        return torch.where(mask.bool(), crop_to(clean, shape), BACKGROUND)
+        return torch.where(anchor.mask, clean, BACKGROUND)
 
-    def _predict(
-        self, volume: Tensor, t: Tensor, *, gradient: Tensor, sequence: Tensor, style: Tensor
-    ) -> Tensor:
-        return self.network(volume, t, gradient, sequence, style)
+    @staticmethod
+    def _predictor(network: nn.Module, anchor: Anchor, code: Tensor) -> Predictor:
+        def predict(volume: Tensor, t: Tensor) -> Tensor:
+            return network(volume, t, anchor.gradient, anchor.sequence, code).float()
+
+        return predict
 
     def save_pretrained(self, folder: Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` into ``folder``, each atomically."""

@@ -17,6 +17,7 @@ from bids_mmh.method.blocks import (
     zero_module,
 )
 from bids_mmh.method.config import NetworkConfig
+from bids_mmh.method.style_code import code_length
 
 
 class Stage(nn.Module):
@@ -47,7 +48,7 @@ class ConditionalUNet(nn.Module):
     """ε_θ(I_t, t, G, m, style): predicts the noise in a volume.
 
     The noisy volume and its gradient map are concatenated; time and sequence reach every block; the style
-    (mean, std) reaches every decoder block by AdaIN. A fresh network answers 0: its last convolution starts
+    code reaches every decoder block by AdaIN. A fresh network answers 0: its last convolution starts
     at zero.
     """
 
@@ -110,7 +111,7 @@ class ConditionalUNet(nn.Module):
         stages = [
             self._stage(width + skips.pop(), level, adain=True) for _ in range(self.config.res_blocks + 1)
         ]
-        style = StyleMLP(width)
+        style = StyleMLP(code_length(self.config.style_code), width)
         # narrow before the wide concatenation of the next level
         up = nn.Conv3d(width, channels[level - 1], 3, padding=1) if level > 0 else None
         return DecoderLevel(stages, style, up)
@@ -123,7 +124,7 @@ class ConditionalUNet(nn.Module):
             t: timesteps (B,).
             gradient: gradient map G of the clean scan, shape of ``volume``.
             sequence: sequence indices m (B,).
-            style: mean and standard deviation (B, 2) of the domain to be in.
+            style: code of the style to be in (B, code), of :func:`~bids_mmh.method.style_code.style_code`.
 
         Returns:
             ε, shape of ``volume``.

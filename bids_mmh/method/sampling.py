@@ -78,10 +78,18 @@ def sample(
     depth: int,
     steps: int,
     correct: Correction | None = None,
+    tracked: int | None = None,
 ) -> Tensor:
     """Walk a latent at timestep ``depth`` down to a clean volume in ``steps`` network calls.
 
     ``correct`` maps every step's clean estimate to the one to head for; without it sampling undoes inversion.
+    Gradients flow through the last ``tracked`` steps only (through all by default): truncated
+    back-propagation.
     """
-    *_, clean = _walk(schedule, predict, latent, timestep_path(depth, steps)[::-1], correct)
+    path = timestep_path(depth, steps)[::-1]
+    split = 0 if tracked is None else max(0, steps - tracked)
+    if split:
+        with torch.no_grad():
+            *_, latent = _walk(schedule, predict, latent, path[: split + 1], correct)
+    *_, clean = _walk(schedule, predict, latent, path[split:], correct)
     return clean

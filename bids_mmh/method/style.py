@@ -24,6 +24,10 @@ class StyleStatistics:
         """(B, 2): mean and standard deviation, what AdaIN is told (Eq. 8)."""
         return torch.stack([self.mean, self.std], dim=1)
 
+    def detach(self) -> "StyleStatistics":
+        """The same statistics, cut from the graph."""
+        return StyleStatistics(self.histogram.detach(), self.mean.detach(), self.std.detach())
+
 
 def soft_histogram(values: Tensor, bins: int = 100, bandwidth: float | None = None) -> Tensor:
     """Differentiable histogram of Eqs. 6 and 7 in linear cost and memory.

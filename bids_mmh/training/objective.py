@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bids_mmh.method.gradient import gradient_map
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.losses import ema_loss, gradient_loss, noise_loss, reliability
 from bids_mmh.method.style import StyleStatistics, style_statistics
@@ -48,54 +47,80 @@ class Losses:
     ema: Tensor
 
 
+@dataclass(frozen=True)
+class Observation:
+    """What a reliable estimate says about the style of its sequence: it moves the EMA record (Eq. 9).
+
+    Records move once per optimizer step, by the observations of all its samples in their order, so that one
+    process and many end with the same records.
+    """
+
+    sequence: int
+    style: StyleStatistics
+
+
+@dataclass(frozen=True)
+class Stage1Result:
+    """Losses of a batch and the observations that are to move the records after the step."""
+
+    losses: Losses
+    observed: list[Observation]
+
+
 def stage1_losses(
-    model: Harmonizer, network: nn.Module, volume: Volume, draw: Draw, recipe: Recipe, *, update: bool
-) -> Losses:
+    model: Harmonizer, network: nn.Module, volume: Volume, draw: Draw, recipe: Recipe
+) -> Stage1Result:
     """Eq. 11 on one batch.
 
     A sample is told either its own style or the record of its sequence (``draw.unified``). Under its own
     style the clean volume is known, so L_N counts everywhere. Under the record, at t ≤ τ, the clean volume
     is *not* the scan itself but the same anatomy in the unified domain: there L_N counts in the background
-    alone, and L_G and L_E say what the brain should be.
+    alone, and L_G and L_E say what the brain should be. A model without EMA guidance (w/o E) is never told a
+    record, one without gradient condition (w/o G) has no L_G.
 
     Args:
-        model: harmonizer in training; its records are updated if ``update``.
+        model: harmonizer in training; its records are read, not moved.
         network: the model's network as the training engine wraps it.
         volume: batch on the model's grid.
         draw: timesteps, noise and conditioning.
         recipe: loss weights.
-        update: whether to update the EMA records (training) or not (validation).
     """
-    schedule, records = model.schedule, model.records
+    schedule = model.schedule
     own = style_statistics(volume.image, volume.mask, model.config.bins)
-    if update:
-        records.initialise(volume.sequence, own)
-    record = records.of(volume.sequence)
-    style = torch.where(draw.unified[:, None], record.moments, own.moments)
-    gradient = gradient_map(volume.image)
+    record = model.records.of(volume.sequence)
+    unified = draw.unified & model.config.ema_guidance
+    code = torch.where(unified[:, None], model.style_code(own, record), model.style_code(own, own))
+    gradient = model.gradient(volume.image)
     noisy = schedule.add_noise(volume.image, draw.noise, draw.t)
-    epsilon = network(noisy, draw.t, gradient, volume.sequence, style)
+    epsilon = network(noisy, draw.t, gradient, volume.sequence, code)
     estimate = schedule.clean_estimate(noisy, epsilon, draw.t)
-    moved = draw.unified & (draw.t <= model.config.threshold)
+    moved = unified & (draw.t <= model.config.threshold)
     counts = ~(volume.mask & moved.view(-1, 1, 1, 1, 1))
     noise = recipe.weight_noise * noise_loss(draw.noise, epsilon, counts)
-    anatomy = recipe.weight_gradient * gradient_loss(gradient, estimate)
-    ema = recipe.weight_ema * _ema_term(model, volume, estimate, draw, moved, update=update)
-    return Losses((noise + anatomy + ema).mean(), noise.mean(), anatomy.mean(), ema.mean())
+    anatomy = recipe.weight_gradient * _anatomy_term(model, gradient, estimate)
+    ema, observed = _ema_term(model, volume, estimate, draw, moved)
+    ema = recipe.weight_ema * ema
+    losses = Losses((noise + anatomy + ema).mean(), noise.mean(), anatomy.mean(), ema.mean())
+    return Stage1Result(losses, observed)
+
+
+def _anatomy_term(model: Harmonizer, gradient: Tensor, estimate: Tensor) -> Tensor:
+    """L_G (B,); 0 where the model does without the gradient condition."""
+    if not model.config.gradient_condition:
+        return estimate.new_zeros(len(estimate))
+    return gradient_loss(gradient, estimate)
 
 
 def _ema_term(
-    model: Harmonizer, volume: Volume, estimate: Tensor, draw: Draw, moved: Tensor, *, update: bool
-) -> Tensor:
+    model: Harmonizer, volume: Volume, estimate: Tensor, draw: Draw, moved: Tensor
+) -> tuple[Tensor, list[Observation]]:
     """L_E of the samples moved to the record; 0 for the others, whose statistics are not computed."""
     losses = [estimate.new_zeros(())] * len(moved)
+    observed = []
     for i in moved.nonzero().flatten().tolist():
-        style: StyleStatistics = style_statistics(
-            estimate[i : i + 1], volume.mask[i : i + 1], model.config.bins
-        )
+        style = style_statistics(estimate[i : i + 1], volume.mask[i : i + 1], model.config.bins)
         sequence = volume.sequence[i : i + 1]
-        if update:
-            model.records.update(sequence, style, torch.ones(1, dtype=torch.bool))
         weight = reliability(draw.t[i : i + 1], model.config.threshold).to(estimate.device)
         losses[i] = (weight * ema_loss(model.records.of(sequence), style))[0]
-    return torch.stack(losses)
+        observed.append(Observation(int(sequence), style.detach()))
+    return torch.stack(losses), observed
