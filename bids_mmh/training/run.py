@@ -19,7 +19,8 @@ class StudyOptions:
     """What a study decides beside its recipe.
 
     Attributes:
-        split: table that says where each subject belongs; None to split by the recipe.
+        split: table that says where each subject belongs; None for that of ``stage1``, or to split by the
+            recipe.
         test_subjects: subjects that are never read, beside those of the recipe.
         stage1: model folder to start Stage II from, instead of training Stage I.
         target_site: in place of the recipe's.
@@ -66,7 +67,7 @@ def train(
     if stage2 is not None:
         raise UsageError("Stage II cannot be trained yet: remove the [stage2] table from the recipe.")
     scans = find_scans(derivatives, recipe.model.sequences)
-    split = make_split(scans, recipe, options.split, options.test_subjects)
+    split = make_split(scans, recipe, _split_table(options), options.test_subjects)
     fabric = make_fabric(compute)
     workspace = Workspace(fabric, output / "training", scans, split, loader_workers(fabric, compute))
     if fabric.is_global_zero:
@@ -96,6 +97,14 @@ def _stage2_recipe(recipe: Recipe, options: StudyOptions) -> Stage2Recipe | None
         target_site=options.target_site or recipe.stage2.target_site,
         encoder=options.encoder or recipe.stage2.encoder,
     )
+
+
+def _split_table(options: StudyOptions) -> Path | None:
+    """Stage II keeps the split of the Stage I it starts from: whom that held out, this must not train on."""
+    if options.split is None and options.stage1 is not None:
+        table = options.stage1 / "training" / "split.tsv"
+        return table if table.exists() else None
+    return options.split
 
 
 def _train_stage2(

@@ -9,7 +9,7 @@ from bids_mmh.errors import UsageError
 from bids_mmh.training.data import load_on_grid
 from bids_mmh.training.engine import Compute
 from bids_mmh.training.recipe import Augmentation, Stage2Recipe
-from bids_mmh.training.run import StudyOptions, train
+from bids_mmh.training.run import StudyOptions, _split_table, train
 
 CPU = Compute("cpu")
 
@@ -83,3 +83,13 @@ def test_stage_two_is_refused_before_anything_is_trained(derivatives, short, tmp
     with pytest.raises(UsageError, match="Stage II cannot be trained yet"):
         train(replace(short, stage2=Stage2Recipe()), [derivatives], tmp_path / "m", compute=CPU)
     assert not (tmp_path / "m").exists()
+
+
+def test_stage_two_keeps_the_split_of_its_stage_one(tmp_path):
+    table = tmp_path / "old" / "training" / "split.tsv"
+    assert _split_table(StudyOptions(stage1=tmp_path / "old")) is None
+    table.parent.mkdir(parents=True)
+    table.touch()
+    assert _split_table(StudyOptions(stage1=tmp_path / "old")) == table
+    assert _split_table(StudyOptions(stage1=tmp_path / "old", split=tmp_path / "b.tsv")) == tmp_path / "b.tsv"
+    assert _split_table(StudyOptions()) is None
