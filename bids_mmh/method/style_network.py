@@ -13,7 +13,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from bids_mmh.errors import BadDataError, NoInputError
@@ -101,7 +101,7 @@ def save_style_network(network: StyleNetwork, folder: Path) -> None:
     """Write ``config.json`` and ``model.safetensors`` into ``folder``, each atomically."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     with atomic_path(folder / WEIGHTS_FILE) as file:
-        save_file(tensors, file)
+        file.write_bytes(save(tensors))
     with atomic_path(folder / CONFIG_FILE) as file:
         file.write_text(json.dumps(asdict(network.config), indent=2) + "\n", encoding="utf-8")
 
