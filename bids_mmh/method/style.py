@@ -58,7 +58,8 @@ def soft_histogram(values: Tensor, bins: int = 100, bandwidth: float | None = No
     counts = counts.index_add(0, index, 1.0 - share).index_add(0, index + 1, share)
     offsets = torch.arange(-margin, margin + 1, device=values.device, dtype=torch.float32) * cell
     kernel = torch.exp(-0.5 * (offsets / h) ** 2)
-    smooth = F.conv1d(counts.view(1, 1, -1), kernel.view(1, 1, -1)).view(-1)
+    with torch.autocast(values.device.type, enabled=False):  # bfloat16 would shift the quantiles
+        smooth = F.conv1d(counts.view(1, 1, -1), kernel.view(1, 1, -1)).view(-1)
     histogram = smooth[::OVERSAMPLING]
     return histogram / (histogram.sum() + 1e-12)
 
@@ -120,6 +121,11 @@ class StyleRecords(nn.Module):
     def of(self, sequence: Tensor) -> StyleStatistics:
         """The records of sequence indices (B,)."""
         return StyleStatistics(self.histogram[sequence], self.mean[sequence], self.std[sequence])
+
+    @torch.no_grad()
+    def assign(self, m: int, style: StyleStatistics) -> None:
+        """Set the record of sequence ``m`` to a style of batch size 1."""
+        self._set(m, style.histogram[0], style.mean[0], style.std[0])
 
     @torch.no_grad()
     def initialise(self, sequence: Tensor, style: StyleStatistics) -> None:

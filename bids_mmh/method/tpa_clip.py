@@ -116,10 +116,18 @@ class TriPlanarEncoder(nn.Module):
         Raises:
             ValueError: a mask is empty.
         """
+        return self.aggregator(*self.slices(volume, mask))
+
+    def slices(self, volume: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """What the frozen encoder makes of volumes, before anything that is learnt; arguments as above.
+
+        Returns:
+            Embeddings (B, V, Z, D) of the slices of V views, and their places in the volume (B, V, Z), 0–1.
+        """
         brain = torch.where(mask.bool(), volume, BACKGROUND)
         views = [self._view(brain, mask.bool(), AXES[view]) for view in self.aggregator.views]
         embeddings, places = zip(*views, strict=True)
-        return self.aggregator(torch.stack(embeddings, dim=1), torch.stack(places, dim=1))
+        return torch.stack(embeddings, dim=1), torch.stack(places, dim=1)
 
     def style(self, image: Tensor, aligned: Tensor, mask: Tensor) -> Tensor:
         """Style vectors S = Ψ(I) − Ψ(I′) (Eq. 18) of scans and their globally harmonized selves; (B, D)."""

@@ -24,8 +24,7 @@ class Compute:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         devices: processes on this machine, one a device; None for what the launcher says, or one.
         num_nodes: machines; None for what the launcher says, or one.
-        precision: one of ``PRECISIONS``; None for bf16 mixed on CUDA and float32 on CPU (most CPUs only
-            emulate bf16).
+        precision: one of ``PRECISIONS``; None for bf16 mixed where the hardware has it, else float32.
         workers: processes that read ahead, per device; None for 4 on CUDA and none on CPU.
     """
 
@@ -54,16 +53,19 @@ def make_fabric(compute: Compute = Compute()) -> "Fabric":
     import torch
     from lightning_fabric import Fabric
 
+    from bids_mmh.method.precision import precision_name
+
     for name in ("lightning_fabric", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     cuda = compute.device.startswith("cuda") or (compute.device == "auto" and torch.cuda.is_available())
+    precision = compute.precision or precision_name(torch.device("cuda" if cuda else "cpu"))
     devices, num_nodes = _launched()
     try:
         fabric = Fabric(
             accelerator="cuda" if cuda else "cpu",
             devices=[int(index)] if index else compute.devices or devices,
             num_nodes=compute.num_nodes or num_nodes,
-            precision=compute.precision or ("bf16-mixed" if cuda else "32-true"),  # type: ignore[arg-type]
+            precision=precision,  # type: ignore[arg-type]
         )
         fabric.launch()
     except (ValueError, RuntimeError) as error:

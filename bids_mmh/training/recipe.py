@@ -74,7 +74,10 @@ class Stage2Recipe:
 
     Attributes:
         steps: optimizer steps.
-        learning_rate: peak of a linear warm-up and cosine decay.
+        learning_rate: peak of a linear warm-up and cosine decay; of the network and of the aggregator.
+        aggregator_steps: steps in which the aggregator learns to tell acquisitions apart (the guard alone)
+            before the network is touched; it starts from random weights.
+        aggregator_learning_rate: of those steps.
         accumulate: source volumes per optimizer step, over all processes.
         backprop_steps: last K of the T_r sampling steps that gradients flow through.
         weight_style: weight of L_S (Eq. 19).
@@ -85,12 +88,16 @@ class Stage2Recipe:
         encoder: slice encoder: ``embedded``, ``biomedclip``, ``clip`` or a folder or file of weights.
         aggregation: how slices become one embedding a view: ``attention``, or ``axial_mean`` to ablate it.
         slices: slices Z of each view.
+        guard_scans: scans whose style vectors the guard compares in each step.
+        weight_average: decay of the average of weights that is saved.
         min_scans: a site with fewer scans of a sequence does not qualify as the automatic target.
         validate_every: steps between validations, which also write a checkpoint.
     """
 
     steps: PositiveInt = 200
     learning_rate: PositiveFloat = 5e-7
+    aggregator_steps: NonNegativeInt = 200
+    aggregator_learning_rate: PositiveFloat = 1e-3
     accumulate: PositiveInt = 4
     backprop_steps: PositiveInt = 10
     weight_style: NonNegativeFloat = 1.0
@@ -101,6 +108,8 @@ class Stage2Recipe:
     encoder: str = "embedded"
     aggregation: Literal["attention", "axial_mean"] = "attention"
     slices: PositiveInt = 24
+    guard_scans: PositiveInt = 12
+    weight_average: Annotated[float, Field(ge=0, lt=1)] = 0.98
     min_scans: PositiveInt = 3
     validate_every: PositiveInt = 50
 
@@ -124,8 +133,6 @@ class Recipe:
         balance_sites: draw each site equally often, however many scans it has.
         max_timestep: largest t trained; the model never sees a deeper one.
         unified_share: share of samples conditioned on the record instead of their own style.
-        gradient_condition: give the network the gradient map G and use L_G; false is the ablation w/o G.
-        ema_guidance: use the style records and L_E; false is the ablation w/o E.
         weight_noise: weight of L_N.
         weight_gradient: weight of L_G.
         weight_ema: weight of L_E.
@@ -147,8 +154,6 @@ class Recipe:
     balance_sites: bool = False
     max_timestep: PositiveInt = 1000
     unified_share: float = 0.5
-    gradient_condition: bool = True
-    ema_guidance: bool = True
     weight_noise: float = 1.0
     weight_gradient: float = 1.0
     weight_ema: float = 1.0
@@ -176,9 +181,10 @@ class _Tables:
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe file.
 
-    ``[model]`` takes ``preset`` and any field of :class:`ModelConfig` but the network; ``[[phase]]`` tables
-    are :class:`Phase`, ``[augmentation]`` is :class:`Augmentation` and ``[stage2]``, if it is there,
-    :class:`Stage2Recipe`; ``[training]`` holds the other fields of :class:`Recipe`.
+    ``[model]`` takes ``preset``, ``style_code`` and any field of :class:`ModelConfig` but the network and the
+    target; ``[[phase]]`` tables are :class:`Phase`, ``[augmentation]`` is :class:`Augmentation` and
+    ``[stage2]``, if it is there, :class:`Stage2Recipe`; ``[training]`` holds the other fields of
+    :class:`Recipe`.
 
     Raises:
         UsageError: not TOML, an unknown key or preset, a value missing or of the wrong kind, or no phase.
@@ -205,10 +211,12 @@ def load_recipe(path: Path) -> Recipe:
 def _model(path: Path, table: dict[str, Any]) -> ModelConfig:
     settings = dict(table)
     preset = str(settings.pop("preset", "lite"))
+    network = {name: settings.pop(name) for name in ("style_code",) if name in settings}
     if preset not in PRESETS:
         raise UsageError(f"{path}: unknown preset '{preset}'; there are {', '.join(PRESETS)}.")
     values = {field.name: getattr(PRESETS[preset], field.name) for field in fields(ModelConfig)}
-    fixed = {name: values.pop(name) for name in ("network", "shape", "spacing")}
+    fixed = {name: values.pop(name) for name in ("network", "shape", "spacing", "target")}
+    fixed["network"] = replace(fixed["network"], **network)
     spacing = settings.pop("spacing", fixed["spacing"])
     return model_on_grid(_build(path, ModelConfig, {**values, **settings}, **fixed), float(spacing))
 

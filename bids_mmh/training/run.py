@@ -11,7 +11,10 @@ from bids_mmh.training.engine import Compute, loader_workers, make_fabric
 from bids_mmh.training.recipe import Recipe, Stage2Recipe
 from bids_mmh.training.split import make_split
 from bids_mmh.training.stage1 import train_stage1
+from bids_mmh.training.stage2 import train_stage2
 from bids_mmh.training.workspace import Workspace
+
+STAGE1_FOLDER = "stage1"  # in the folder of a Stage II model: the model that it was fine-tuned from
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,6 @@ def train(
     """
     compute, options = compute or Compute(), options or StudyOptions()
     stage2 = _stage2_recipe(recipe, options)
-    if stage2 is not None:
-        raise UsageError("Stage II cannot be trained yet: remove the [stage2] table from the recipe.")
     scans = find_scans(derivatives, recipe.model.sequences)
     split = make_split(scans, recipe, _split_table(options), options.test_subjects)
     fabric = make_fabric(compute)
@@ -77,7 +78,9 @@ def train(
     else:
         model = Harmonizer.from_pretrained(options.stage1)
     if stage2 is not None:
-        return _train_stage2(model, stage2, recipe, workspace, output)
+        if fabric.is_global_zero and options.stage1 is None:
+            model.save_pretrained(output / STAGE1_FOLDER)
+        model = train_stage2(model, stage2, workspace, recipe.seed)
     if fabric.is_global_zero:
         model.save_pretrained(output)
     fabric.barrier()
@@ -105,10 +108,3 @@ def _split_table(options: StudyOptions) -> Path | None:
         table = options.stage1 / "training" / "split.tsv"
         return table if table.exists() else None
     return options.split
-
-
-def _train_stage2(
-    model: Harmonizer, stage2: Stage2Recipe, recipe: Recipe, workspace: Workspace, output: Path
-) -> Harmonizer:
-    """Fine-tune ``model`` to a target site and write the folder of the result."""
-    raise NotImplementedError

@@ -1,0 +1,228 @@
+"""Stage II: fine-tuning to a target site by style vectors (paper 3.3, Eq. 20), as a task of the loop."""
+
+import logging
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bids_mmh.errors import BadDataError
+from bids_mmh.method.config import TargetConfig
+from bids_mmh.method.harmonizer import Anchor, Harmonizer, Latent
+from bids_mmh.method.losses import gradient_loss
+from bids_mmh.method.slice_encoders import load_encoder
+from bids_mmh.method.style import style_statistics
+from bids_mmh.method.style_losses import (
+    Separation,
+    consistency_loss,
+    contrastive_loss,
+    displacement_loss,
+    separation,
+)
+from bids_mmh.method.tpa_clip import TriPlanarConfig, TriPlanarEncoder
+from bids_mmh.training.aggregator import train_aggregator
+from bids_mmh.training.loop import Loop, LoopSettings
+from bids_mmh.training.pairs import GuardBatch, Pair, PairMaker, TrainingPairs, ValidationPairs
+from bids_mmh.training.recipe import Phase, Stage2Recipe
+from bids_mmh.training.target_site import choose_target, rank_sites, set_target_records, write_ranking
+from bids_mmh.training.task import PhaseData
+from bids_mmh.training.walks import SliceEmbeddings, Walk, WalkCache, build_walks, maker_of
+from bids_mmh.training.workspace import Workspace
+
+logger = logging.getLogger("bids_mmh.training")
+
+WATCHED = 50  # guard batches whose mean separation says whether the aggregator has collapsed
+
+
+class Stage2Task:
+    """Fine-tunes a copy of the Stage I network, and the aggregator that judges its styles.
+
+    Args:
+        model: with a target; all but ``target_network`` is frozen.
+        psi: Ψ; its slice encoder is frozen.
+        recipe: of Stage II.
+        pairs: training pairs.
+        validation: validation pairs.
+    """
+
+    terms: Sequence[str] = ("style", "consistency", "gradient", "guard", "separation")
+
+    def __init__(
+        self,
+        model: Harmonizer,
+        psi: TriPlanarEncoder,
+        recipe: Stage2Recipe,
+        pairs: TrainingPairs,
+        validation: ValidationPairs,
+    ) -> None:
+        assert model.target_network is not None and model.target_records is not None
+        self.model, self.psi, self.recipe = model, psi, recipe
+        self.records = model.target_records
+        self.phase_data = PhaseData(pairs, validation)
+        model.requires_grad_(False)
+        self.modules: Mapping[str, nn.Module] = {"network": model.target_network.requires_grad_(True)}
+        if any(True for _ in psi.aggregator.parameters()):
+            self.modules = {**self.modules, "aggregator": psi.aggregator}
+        self.watched: deque[Separation] = deque(maxlen=WATCHED)
+
+    def data(self, phase: int) -> PhaseData:  # noqa: ARG002
+        """The one phase's pairs."""
+        return self.phase_data
+
+    def losses(
+        self, modules: Mapping[str, nn.Module], item: Pair, seed: int
+    ) -> tuple[Mapping[str, Tensor], Sequence[Separation]]:
+        """Eq. 20 and the guard on one pair; nothing is drawn, all follows from the pair."""
+        del seed
+        aggregator = modules.get("aggregator", self.psi.aggregator)
+        moved, anatomy = self._translate(modules["network"], item.source)
+        rebuilt, anatomy_target = self._translate(modules["network"], item.target)
+        wanted = _style(aggregator, item.target.slices)
+        got = self._style_of(aggregator, moved, item.source)
+        again = self._style_of(aggregator, rebuilt, item.target)
+        guards = _guard_styles(aggregator, item.guard)
+        apart = separation(guards.detach(), item.guard.sites, item.guard.subjects)
+        recipe = self.recipe
+        terms = {
+            "style": recipe.weight_style * displacement_loss(wanted, got).mean(),
+            "consistency": recipe.weight_consistency * consistency_loss(wanted, again).mean(),
+            "gradient": recipe.weight_gradient * (anatomy + anatomy_target) / 2,
+            "guard": recipe.weight_guard * contrastive_loss(guards, item.guard.sites),
+        }
+        total = torch.stack(list(terms.values())).sum()
+        return {"total": total, **terms, "separation": total.new_tensor(apart.ratio)}, [apart]
+
+    def after_step(self, observed: Sequence[Separation]) -> None:
+        """Watch the aggregator.
+
+        Raises:
+            BadDataError: it has collapsed.
+        """
+        self.watched.extend(observed)
+        if len(self.watched) == WATCHED and "aggregator" in self.modules:
+            require_open(self.watched)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: what is watched is watched anew after a resumption."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""
+
+    def _translate(self, network: nn.Module, walk: Walk) -> tuple[Tensor, Tensor]:
+        """A scan at the target, and how much its anatomy changed (L_G, a scalar)."""
+        model, config = self.model, self.model.config
+        anchor = Anchor(walk.mask, model.gradient(walk.image), walk.sequence)
+        own = style_statistics(walk.aligned, walk.mask, config.bins)
+        told = self.records.of(walk.sequence)
+        latent = Latent(walk.latent, own)
+        moved = model.sample(network, latent, anchor, told, tracked=self.recipe.backprop_steps)
+        if not config.gradient_condition:
+            return moved, moved.new_zeros(())
+        return moved, gradient_loss(anchor.gradient, moved).mean()
+
+    def _style_of(self, aggregator: nn.Module, moved: Tensor, walk: Walk) -> Tensor:
+        """S_X→Y = Ψ(I_X→Y) − Ψ(I′_X) (Eq. 18)."""
+        return aggregator(*self.psi.slices(moved, walk.mask)) - aggregator(
+            walk.slices.aligned, walk.slices.places
+        )
+
+
+def _style(aggregator: nn.Module, slices: SliceEmbeddings) -> Tensor:
+    """S = Ψ(I) − Ψ(I′) of a real scan, from its frozen slice embeddings."""
+    return aggregator(slices.image, slices.places) - aggregator(slices.aligned, slices.places)
+
+
+def _guard_styles(aggregator: nn.Module, guard: GuardBatch) -> Tensor:
+    return _style(aggregator, SliceEmbeddings(guard.image, guard.aligned, guard.places))
+
+
+def require_open(watched: Sequence[Separation]) -> None:
+    """Stop where the aggregator tells acquisitions apart no better than people.
+
+    Raises:
+        BadDataError: on average over ``watched`` it does not.
+    """
+    count = len(watched)
+    mean = Separation(
+        sum(one.between for one in watched) / count,
+        sum(one.within for one in watched) / count,
+        sum(one.norm for one in watched) / count,
+    )
+    if mean.collapsed:
+        raise BadDataError(
+            f"The style aggregator has collapsed (style vectors of length {mean.norm:.2g}, separation "
+            f"{mean.ratio:.2f}): raise weight_guard or aggregator_steps, or lower the learning rate."
+        )
+
+
+def train_stage2(stage1: Harmonizer, recipe: Stage2Recipe, workspace: Workspace, seed: int) -> Harmonizer:
+    """Fine-tune a Stage I model to a target site, or go on with it; returns the result on the CPU.
+
+    Raises:
+        UsageError: the target site does not exist.
+        NoInputError: no site qualifies, or there is nothing to fine-tune with.
+        BadDataError: the style aggregator collapsed, or a file was damaged.
+    """
+    fabric, config = workspace.fabric, stage1.config
+    train, held_out = workspace.cache(config, "train"), workspace.cache(config, "validation")
+    ranking = rank_sites(train, recipe.min_scans)
+    site = choose_target(ranking, recipe.target_site, recipe.min_scans)
+    folder = workspace.folder / "stage2"
+    if fabric.is_global_zero:
+        write_ranking(folder / "target_sites.tsv", ranking, site)
+    psi = _new_psi(recipe, seed).to(fabric.device)
+    target = TargetConfig(site, psi.encoder.name, psi.encoder.digest, recipe.aggregation)
+    model = start_from(stage1, target)
+    assert model.target_records is not None
+    set_target_records(model.target_records, train, site)
+    model = model.to(fabric.device)
+    maker = maker_of(model, psi)
+    walks, held_out_walks = (WalkCache(volumes, folder / "walks", maker) for volumes in (train, held_out))
+    for walk_cache in (walks, held_out_walks):
+        build_walks(walk_cache, model, psi, fabric)
+    pair_maker = PairMaker(walks, site, recipe.guard_scans)
+    train_aggregator(psi.aggregator, pair_maker, recipe, seed)
+    task = Stage2Task(
+        model,
+        psi,
+        recipe,
+        TrainingPairs(pair_maker, recipe.accumulate, seed),
+        ValidationPairs(pair_maker, held_out_walks, seed),
+    )
+    phase = Phase(config.spacing, recipe.steps, recipe.learning_rate, recipe.accumulate)
+    loop = Loop(
+        fabric,
+        task,
+        # never out of patience: all steps are made, and the best validated average is what remains
+        LoopSettings((phase,), seed, recipe.weight_average, recipe.validate_every, patience=recipe.steps),
+        folder,
+        fingerprint=workspace.fingerprint(recipe, site, maker, seed),
+        workers=workspace.workers,
+    )
+    loop.run()
+    assert model.target_network is not None
+    model.target_network.load_state_dict(loop.averages["network"].state_dict())
+    return model.cpu().to(memory_format=torch.channels_last_3d).eval()
+
+
+def _new_psi(recipe: Stage2Recipe, seed: int) -> TriPlanarEncoder:
+    """Ψ with an untrained aggregator, the same on every process."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = TriPlanarConfig(slices=recipe.slices, aggregation=recipe.aggregation)
+        return TriPlanarEncoder(load_encoder(recipe.encoder), config)
+
+
+def start_from(stage1: Harmonizer, target: TargetConfig) -> Harmonizer:
+    """A model with a target whose second network starts as a copy of the first."""
+    model = Harmonizer(replace(stage1.config, target=target))
+    model.network.load_state_dict(stage1.network.state_dict())
+    model.records.load_state_dict(stage1.records.state_dict())
+    assert model.target_network is not None and model.target_records is not None
+    model.target_network.load_state_dict(stage1.network.state_dict())
+    model.target_records.load_state_dict(stage1.records.state_dict())
+    return model.to(memory_format=torch.channels_last_3d)

@@ -1,0 +1,119 @@
+"""The target site: the one whose scans look most alike (paper 4.1), or the one asked for; and its style."""
+
+import csv
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bids_mmh.errors import NoInputError, UsageError
+from bids_mmh.evaluation.similarity import intensity_histogram
+from bids_mmh.evaluation.site_distance import site_distances
+from bids_mmh.files import atomic_path
+from bids_mmh.method.style import StyleRecords, StyleStatistics, style_statistics
+from bids_mmh.training.cache import VolumeCache
+
+logger = logging.getLogger("bids_mmh.training")
+
+UNKNOWN = "n/a"
+
+
+@dataclass(frozen=True)
+class SiteVariability:
+    """How much the scans of a site differ.
+
+    Attributes:
+        site: its name.
+        scans: fewest scans that it has of any sequence.
+        variability: mean pairwise Wasserstein distance of its scans' histograms, per sequence, averaged over
+            the sequences; NaN where a sequence has one scan or none.
+        qualifies: whether it has enough scans of every sequence.
+    """
+
+    site: str
+    scans: int
+    variability: float
+    qualifies: bool
+
+
+def rank_sites(volumes: VolumeCache, min_scans: int) -> list[SiteVariability]:
+    """All known sites of a cache, those that qualify first, the least variable first."""
+    sequences = sorted({scan.sequence for scan in volumes.scans})
+    histograms = [_histogram(volumes, i) for i in range(len(volumes))]
+    counts = Counter((scan.site, scan.sequence) for scan in volumes.scans)
+    within: dict[str, list[float]] = {}
+    for sequence in sequences:
+        chosen = [i for i, scan in enumerate(volumes.scans) if scan.sequence == sequence]
+        sites = [volumes.scans[i].site for i in chosen]
+        distances = site_distances(np.stack([histograms[i] for i in chosen]), sites)
+        for site, distance in zip(distances.sites, np.diag(distances.matrix), strict=True):
+            within.setdefault(site, []).append(float(distance))
+    ranking = []
+    for site, found in within.items():
+        fewest = min(counts[site, sequence] for sequence in sequences)
+        variability = float(np.mean(found)) if len(found) == len(sequences) else float("nan")
+        qualifies = site != UNKNOWN and fewest >= min_scans and bool(np.isfinite(variability))
+        ranking.append(SiteVariability(site, fewest, variability, qualifies))
+    return sorted(ranking, key=lambda one: (not one.qualifies, one.variability, one.site))
+
+
+def choose_target(ranking: Sequence[SiteVariability], wanted: str, min_scans: int) -> str:
+    """The wanted site, or for ``auto`` the first that qualifies.
+
+    Raises:
+        UsageError: there is no such site.
+        NoInputError: no site has enough scans, or the target is the only site.
+    """
+    names = [one.site for one in ranking if one.site != UNKNOWN]
+    if wanted != "auto" and wanted not in names:
+        raise UsageError(f"No training scan is from the site '{wanted}': there are {', '.join(names)}.")
+    if len(ranking) < 2:
+        raise NoInputError(f"All training scans are from {names or [UNKNOWN]}: Stage II needs another site.")
+    few = [one.site for one in ranking if not one.qualifies]
+    if wanted == "auto":
+        if len(few) == len(ranking):
+            raise NoInputError(
+                f"No site has {min_scans} training scans of every sequence, so none can be the target: "
+                "name one (--target-site), or lower min_scans in the recipe."
+            )
+        if few:
+            logger.info("Not considered as target, with fewer than %d scans: %s.", min_scans, ", ".join(few))
+    site = ranking[0].site if wanted == "auto" else wanted
+    logger.info("Target site: %s.", site)
+    return site
+
+
+def write_ranking(path: Path, ranking: Sequence[SiteVariability], target: str) -> None:
+    """Write the table of sites that the choice was made from."""
+    with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        writer.writerow(["site", "scans", "variability", "qualifies", "target"])
+        for one in ranking:
+            known = f"{one.variability:.5f}" if np.isfinite(one.variability) else "n/a"
+            answers = ["yes" if answer else "no" for answer in (one.qualifies, one.site == target)]
+            writer.writerow([one.site, one.scans, known, *answers])
+
+
+def set_target_records(records: StyleRecords, volumes: VolumeCache, site: str) -> None:
+    """Set the records to the mean style of a site's scans, per sequence; others stay as they are."""
+    for m, sequence in enumerate(volumes.config.sequences):
+        chosen = [i for i, s in enumerate(volumes.scans) if (s.site, s.sequence) == (site, sequence)]
+        if not chosen:
+            continue
+        items = [volumes[i] for i in chosen]
+        styles = [style_statistics(item.image, item.mask, volumes.config.bins) for item in items]
+        mean = StyleStatistics(
+            torch.cat([style.histogram for style in styles]).mean(0, keepdim=True),
+            torch.cat([style.mean for style in styles]).mean(0, keepdim=True),
+            torch.cat([style.std for style in styles]).mean(0, keepdim=True),
+        )
+        records.assign(m, mean)
+
+
+def _histogram(volumes: VolumeCache, index: int) -> np.ndarray:
+    volume = volumes[index]
+    return intensity_histogram(volume.image[volume.mask].numpy())
