@@ -53,10 +53,24 @@ def test_fresh_block_passes_its_input_through(adain, rng):
     assert torch.equal(ResBlock(8, 8, 6, 4, adain=adain)(x, torch.ones(1, 6)), x)
 
 
-def test_style_mlp_starts_as_identity(rng):
-    assert not StyleMLP(8)(torch.randn(3, 2, generator=rng)).any()
+@pytest.mark.parametrize("code", [2, 15])
+def test_style_mlp_starts_as_identity(code, rng):
+    offsets = StyleMLP(code, 8)(torch.randn(3, code, generator=rng))
+    assert offsets.shape == (3, 16)
+    assert not offsets.any()
     x = torch.randn(1, 8, 2, 2, 2, generator=rng)
     assert torch.equal(modulate(x, torch.zeros(1, 8), torch.zeros(1, 8)), x)
+
+
+def test_style_mlp_transcribed(rng, randomise):
+    mlp = randomise(StyleMLP(3, 4, hidden=5))
+    code = torch.randn(2, 3, generator=rng)
+    first, second = (
+        [p.detach().double().numpy() for p in (layer.weight, layer.bias)] for layer in mlp.layers[::2]
+    )
+    hidden = code.double().numpy() @ first[0].T + first[1]
+    expected = (hidden / (1 + np.exp(-hidden))) @ second[0].T + second[1]
+    np.testing.assert_allclose(mlp(code).detach(), expected, atol=1e-5)
 
 
 def test_self_attention_transcribed(rng, randomise):

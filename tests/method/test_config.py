@@ -1,8 +1,11 @@
 import json
+from dataclasses import replace
 
 import pytest
 
-from bids_mmh.method.config import PRESETS, ModelConfig, NetworkConfig
+from bids_mmh.method.config import PRESETS, ModelConfig, NetworkConfig, TargetConfig
+
+TARGET = TargetConfig(site="alpha", encoder="embedded", encoder_digest="0f", aggregation="attention")
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -13,12 +16,51 @@ def test_json_round_trip(preset):
     assert hash(again) == hash(config)
 
 
+def test_json_round_trip_of_a_target_and_of_the_ablations():
+    tiny = PRESETS["tiny"]
+    config = replace(
+        tiny,
+        network=replace(tiny.network, style_code="record"),
+        output_adain=False,
+        gradient_condition=False,
+        ema_guidance=False,
+        target=TARGET,
+    )
+    again = ModelConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again == config
+    assert again.target == TARGET
+    assert hash(again) == hash(config)
+
+
+def test_a_configuration_without_later_keys_is_that_of_stage_i():
+    values = PRESETS["tiny"].to_dict()
+    for key in ("target", "gradient_condition", "ema_guidance", "output_adain"):
+        del values[key]
+    assert ModelConfig.from_dict(values) == PRESETS["tiny"]
+
+
+def test_presets_are_whole_models_of_stage_i():
+    for config in PRESETS.values():
+        assert config.target is None
+        assert config.gradient_condition
+        assert config.ema_guidance
+        assert config.network.style_code == "displacement"
+
+
+def test_a_target_is_whole():
+    values = {**PRESETS["tiny"].to_dict(), "target": {"site": "alpha"}}
+    with pytest.raises(TypeError, match="encoder"):
+        ModelConfig.from_dict(values)
+
+
 def test_unknown_keys_are_refused():
     values = PRESETS["tiny"].to_dict()
     with pytest.raises(TypeError, match="wings"):
         ModelConfig.from_dict({**values, "wings": 2})
     with pytest.raises(TypeError, match="wings"):
         ModelConfig.from_dict({**values, "network": {**values["network"], "wings": 2}})
+    with pytest.raises(TypeError, match="wings"):
+        ModelConfig.from_dict({**values, "target": {"site": "alpha", "wings": 2}})
 
 
 @pytest.mark.parametrize("preset", PRESETS)

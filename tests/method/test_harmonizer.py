@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from bids_mmh.errors import BadDataError, NoInputError
+from bids_mmh.method.gradient import gradient_map
 from bids_mmh.method.harmonizer import CONFIG_FILE, WEIGHTS_FILE, Harmonizer, model_sha256, read_config
+from bids_mmh.method.style import style_statistics
+from bids_mmh.method.style_code import quantiles, style_code
 
-T1W = torch.tensor([0])
+T1W, T2W = torch.tensor([0]), torch.tensor([1])
 
 
 @pytest.fixture
@@ -24,56 +27,126 @@ def edit_config(folder, change):
     file.write_text(json.dumps(values))
 
 
-def test_saved_model_answers_bit_by_bit_alike(harmonizer, folder, head):
+class Listener:
+    """What a network is told: timestep, gradient map and style code of every call."""
+
+    def __init__(self, network):
+        self.t, self.gradient, self.code = [], [], []
+        network.register_forward_pre_hook(self._listen)
+
+    def _listen(self, _, inputs):
+        self.t.append(int(inputs[1][0]))
+        self.gradient.append(inputs[2])
+        self.code.append(inputs[4])
+
+
+def moments(volume, mask):
+    return torch.stack([volume[mask].mean(), volume[mask].std()])[None]
+
+
+def assert_saved_whole(model, folder, head):
+    """What is loaded has every value of the model and answers bit by bit alike."""
     loaded = Harmonizer.from_pretrained(folder)
-    assert loaded.config == harmonizer.config
+    assert loaded.config == model.config
     assert not loaded.training
-    for name, value in harmonizer.state_dict().items():
+    assert loaded.state_dict().keys() == model.state_dict().keys()
+    for name, value in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value)
-    harmonizer.to(memory_format=torch.channels_last_3d)
-    assert torch.equal(loaded(*head, T1W), harmonizer(*head, T1W))
+    model.to(memory_format=torch.channels_last_3d)
+    for stage in (None, 1):
+        assert torch.equal(loaded(*head, T1W, stage=stage), model(*head, T1W, stage=stage))
+    return loaded
 
 
-def test_deterministic(harmonizer, head):
-    assert torch.equal(harmonizer(*head, T1W), harmonizer(*head, T1W))
+def test_saved_model_answers_bit_by_bit_alike(harmonizer, folder, head):
+    loaded = assert_saved_whole(harmonizer, folder, head)
+    assert loaded.target_network is None
+    assert loaded.target_records is None
 
 
-def test_result_follows_record_and_sequence(harmonizer, head):
-    result = harmonizer(*head, T1W)
+def test_deterministic(two_stage, head, either_precision):
+    assert torch.equal(two_stage(*head, T1W), two_stage(*head, T1W))
+
+
+@pytest.mark.parametrize("output_adain", [True, False])
+def test_result_follows_record_and_sequence(build, set_record, toy, head, output_adain):
+    harmonizer = build(replace(toy, output_adain=output_adain))
     inside = head[1]
-    by_default = harmonizer(*head, T1W, harmonizer.records.of(T1W).moments)
-    assert torch.equal(by_default, result)
-    assert not torch.equal(harmonizer(*head, T1W, torch.tensor([[0.6, 0.1]]))[inside], result[inside])
-    assert not torch.equal(harmonizer(*head, torch.tensor([1]))[inside], result[inside])
+    result = harmonizer(*head, T1W)[inside]
+    of_t2w = harmonizer(*head, T2W)[inside]
+    assert not torch.equal(of_t2w, result)
+    set_record(harmonizer.records, 0, 0.6, 0.1)
+    assert not torch.allclose(harmonizer(*head, T1W)[inside], result, atol=1e-3)
+    assert torch.equal(harmonizer(*head, T2W)[inside], of_t2w)
 
 
-def test_inversion_is_told_the_own_style_and_sampling_the_record(harmonizer, head):
-    told = []
-    harmonizer.network.register_forward_pre_hook(lambda _, inputs: told.append((int(inputs[1]), inputs[4])))
+def test_result_follows_the_histogram_of_the_record(harmonizer, head):
+    """The code has its quantiles, beside mean and standard deviation."""
+    result = harmonizer(*head, T1W)
+    harmonizer.records.histogram[0] = harmonizer.records.histogram[0].roll(2)
+    assert not torch.allclose(harmonizer(*head, T1W), result, atol=1e-4)
+
+
+def test_inversion_is_told_the_own_style_and_sampling_the_record(harmonizer, head, float32):
+    told = Listener(harmonizer.network)
     harmonizer(*head, T1W)
-    inside = head[0][head[1]]
-    own = torch.stack([inside.mean(), inside.std()])[None]
-    assert [t for t, _ in told] == [1, 13, 27, 40, 20]
-    for _, style in told[:3]:
-        torch.testing.assert_close(style, own)
-    for _, style in told[3:]:
-        torch.testing.assert_close(style, torch.tensor([[0.1, 0.3]]))
+    own = style_statistics(*head, bins=20)
+    torch.testing.assert_close(own.moments, moments(*head))
+    assert told.t == [1, 13, 27, 40, 20]
+    for code in told.code[:3]:
+        torch.testing.assert_close(code[:, :2], own.moments)
+        assert not code[:, 2:].any()
+    record = harmonizer.records.of(T1W)
+    torch.testing.assert_close(record.moments, torch.tensor([[0.1, 0.3]]))
+    way = [record.moments - own.moments, quantiles(record.histogram) - quantiles(own.histogram)]
+    for code in told.code[3:]:
+        torch.testing.assert_close(code, torch.cat([record.moments, 10 * torch.cat(way, 1)], 1))
 
 
-def test_background_is_exactly_minus_one(harmonizer, head):
+def test_a_model_of_records_is_told_moments_alone(build, toy, head, float32):
+    harmonizer = build(replace(toy, network=replace(toy.network, style_code="record")))
+    told = Listener(harmonizer.network)
+    harmonizer(*head, T1W)
+    for code in told.code[:3]:
+        torch.testing.assert_close(code, moments(*head))
+    for code in told.code[3:]:
+        torch.testing.assert_close(code, torch.tensor([[0.1, 0.3]]))
+
+
+def test_the_gradient_map_is_that_of_the_scan_on_the_whole_walk(two_stage, head):
+    told, told_in_stage_2 = Listener(two_stage.network), Listener(two_stage.target_network)
+    two_stage(*head, T1W)
+    assert len(told.gradient) == 3 + 2 + 3
+    assert len(told_in_stage_2.gradient) == 2
+    for gradient in told.gradient + told_in_stage_2.gradient:
+        assert torch.equal(gradient, gradient_map(head[0]))
+
+
+def test_background_is_exactly_minus_one(two_stage, head, either_precision):
     volume, mask = head
-    result = harmonizer(volume, mask, T1W)
-    assert (result[~mask] == -1).all()
-    assert (result[mask] != -1).all()
-    assert result.dtype == torch.float32
+    for stage in (None, 1):
+        result = two_stage(volume, mask, T1W, stage=stage)
+        assert (result[~mask] == -1).all()
+        assert (result[mask] != -1).all()
+        assert result.dtype == torch.float32
 
 
-def test_sides_that_do_not_fit_are_padded_with_background(harmonizer, head):
+def test_sides_that_do_not_fit_are_padded_with_background(two_stage, head):
     volume, mask = (x[..., :7, :, :11] for x in head)
-    result = harmonizer(volume, mask, T1W)
+    full = two_stage(*head, T1W)  # beyond the crop there is background only, which is what padding adds
+    result = two_stage(volume, mask, T1W)
     assert result.shape == volume.shape
-    full = harmonizer(*head, T1W)  # beyond the crop there is background only, which is what padding adds
     assert torch.equal(result, full[..., :7, :, :11])
+
+
+def test_anchor_is_padded(harmonizer, head):
+    volume, mask = (x[..., :7, :, :11] for x in head)
+    padded, anchor = harmonizer.anchor(volume, mask, T1W)
+    assert padded.shape == anchor.mask.shape == anchor.gradient.shape == (1, 1, 8, 8, 12)
+    assert (padded[..., 7:, :, :] == -1).all()
+    assert not anchor.mask[..., 7:, :, :].any()
+    assert torch.equal(anchor.mask[..., :7, :, :11], mask)
+    assert torch.equal(anchor.gradient, gradient_map(padded))
 
 
 def test_an_untrained_model_returns_nearly_its_input(toy, head):
@@ -83,12 +156,214 @@ def test_an_untrained_model_returns_nearly_its_input(toy, head):
     torch.testing.assert_close(plain(volume, mask, T1W), volume, atol=1e-5, rtol=0)
 
 
-def test_output_adain_lands_on_the_asked_style(toy, head):
+def walk(harmonizer, head, *, back_to_own):
+    with torch.no_grad():
+        padded, anchor = harmonizer.anchor(*head, T1W)
+        latent = harmonizer.invert(padded, anchor)
+        told = latent.own if back_to_own else harmonizer.records.of(T1W)
+        return harmonizer.sample(harmonizer.network, latent, anchor, told)
+
+
+@pytest.mark.parametrize("output_adain", [True, False])
+def test_told_its_own_style_a_scan_returns(build, toy, head, output_adain, float32):
+    """And the more nearly, the more steps; told the record, it goes elsewhere."""
+    errors = []
+    for steps in (5, 20):
+        harmonizer = build(
+            replace(toy, output_adain=output_adain, inversion_steps=steps, sampling_steps=steps)
+        )
+        errors.append(float((walk(harmonizer, head, back_to_own=True) - head[0]).abs().mean()))
+    moved = float((walk(harmonizer, head, back_to_own=False) - head[0]).abs().mean())
+    assert errors[0] > 2 * errors[1]
+    assert errors[1] < 0.002
+    assert moved > 10 * errors[1]
+
+
+def test_output_adain_lands_on_the_record(toy, set_record, head):
     volume, mask = head
-    style = torch.tensor([[0.1, 0.3]])
-    result = Harmonizer(toy)(volume, mask, T1W, style)
+    model = Harmonizer(toy)
+    set_record(model.records, 1, 0.1, 0.3)
+    result = model(volume, mask, T2W)
     assert result[mask].mean().item() == pytest.approx(0.1, abs=1e-4)
     assert result[mask].std(correction=0).item() == pytest.approx(0.3, abs=1e-4)
+
+
+def pair(head):
+    """Two scans with masks of their own, one of each sequence."""
+    volume, mask = head
+    smaller = mask.clone()
+    smaller[:, :, :3] = False
+    other = torch.where(smaller, 0.5 * volume.flip(4) + 0.2, -1.0)
+    return torch.cat([volume, other]), torch.cat([mask, smaller]), torch.tensor([0, 1])
+
+
+@pytest.mark.parametrize("stage", [None, 1])
+def test_scans_of_a_batch_do_not_meet(two_stage, head, stage, float32):
+    volumes, masks, sequences = pair(head)
+    together = two_stage(volumes, masks, sequences, stage=stage)
+    for i in range(2):
+        alone = two_stage(volumes[i : i + 1], masks[i : i + 1], sequences[i : i + 1], stage=stage)
+        torch.testing.assert_close(together[i : i + 1], alone, atol=1e-4, rtol=0)
+
+
+def test_stage_2_starts_from_the_result_of_stage_1(two_stage, head, float32):
+    """The Stage I network inverts it, told its style; the fine-tuned copy samples the latent."""
+    told, told_in_stage_2 = Listener(two_stage.network), Listener(two_stage.target_network)
+    unified = two_stage(*head, T1W, stage=1)
+    assert told.t == [1, 13, 27, 40, 20]
+    assert not told_in_stage_2.t
+    two_stage(*head, T1W)
+    assert told.t[5:] == [1, 13, 27, 40, 20, 1, 13, 27]
+    assert told_in_stage_2.t == [40, 20]
+    own = style_statistics(unified, head[1], bins=20)
+    for code in told.code[10:]:
+        torch.testing.assert_close(code, style_code(own, own))
+    target = two_stage.target_records.of(T1W)
+    torch.testing.assert_close(target.moments, torch.tensor([[0.3, 0.2]]))
+    for code in told_in_stage_2.code:
+        torch.testing.assert_close(code, style_code(own, target))
+
+
+def test_stage_1_stops_in_the_unified_domain(two_stage, build, toy, head):
+    plain = build(toy)
+    for name, value in plain.network.state_dict().items():
+        assert torch.equal(value, two_stage.network.state_dict()[name])
+    unified = plain(*head, T1W)
+    assert torch.equal(two_stage(*head, T1W, stage=1), unified)
+    assert not torch.allclose(two_stage(*head, T1W), unified, atol=0.01)
+
+
+@pytest.mark.parametrize("output_adain", [True, False])
+def test_stage_2_follows_the_records_of_the_target(build, set_record, toy_target, head, output_adain):
+    model = build(replace(toy_target, output_adain=output_adain))
+    result, unified, of_t2w = model(*head, T1W), model(*head, T1W, stage=1), model(*head, T2W)
+    set_record(model.target_records, 0, -0.3, 0.4)
+    assert not torch.allclose(model(*head, T1W), result, atol=1e-3)
+    assert torch.equal(model(*head, T1W, stage=1), unified)
+    assert torch.equal(model(*head, T2W), of_t2w)
+
+
+def test_stage_2_lands_on_the_record_of_the_target(two_stage, head):
+    result = two_stage(*head, T1W)[head[1]]
+    assert result.mean().item() == pytest.approx(0.3, abs=1e-4)
+    assert result.std(correction=0).item() == pytest.approx(0.2, abs=1e-4)
+
+
+def test_stage_2_follows_its_own_network(two_stage, head):
+    result, unified = two_stage(*head, T1W), two_stage(*head, T1W, stage=1)
+    with torch.no_grad():
+        two_stage.target_network.head.weight.mul_(1.5)
+    assert not torch.allclose(two_stage(*head, T1W), result, atol=1e-4)
+    assert torch.equal(two_stage(*head, T1W, stage=1), unified)
+
+
+def test_a_saved_target_keeps_both_networks_and_records(two_stage, head, tmp_path):
+    two_stage.save_pretrained(tmp_path)
+    loaded = assert_saved_whole(two_stage, tmp_path, head)
+    assert loaded.config.target.site == "alpha"
+    weights = [dict(network.named_parameters()) for network in (loaded.network, loaded.target_network)]
+    assert not torch.equal(weights[0]["stem.weight"], weights[1]["stem.weight"])
+    assert loaded.records.mean.tolist() == pytest.approx([0.1, -0.2])
+    assert loaded.target_records.mean.tolist() == pytest.approx([0.3, -0.4])
+    assert loaded.target_records.seen.all()
+
+
+def test_a_folder_from_before_stage_2_loads(harmonizer, folder, head):
+    def forget(values):
+        for key in ("target", "gradient_condition", "ema_guidance"):
+            del values[key]
+
+    edit_config(folder, forget)
+    assert_saved_whole(harmonizer, folder, head)
+
+
+@pytest.mark.parametrize("kept", ["two_stage", "harmonizer"])
+def test_weights_of_the_other_stage(request, toy, toy_target, tmp_path, kept):
+    request.getfixturevalue(kept).save_pretrained(tmp_path)
+    other = toy if kept == "two_stage" else toy_target
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(other.to_dict()))
+    with pytest.raises(BadDataError, match=r"do not fit its configuration.*target_network"):
+        Harmonizer.from_pretrained(tmp_path)
+
+
+def test_without_gradient_condition_the_network_sees_zeros(build, toy_target, head):
+    model = build(replace(toy_target, gradient_condition=False))
+    told = [Listener(model.network), Listener(model.target_network)]
+    result = model(*head, T1W)
+    for listener in told:
+        assert listener.gradient
+        assert not any(gradient.any() for gradient in listener.gradient)
+    assert not torch.equal(result, build(toy_target)(*head, T1W))
+
+
+def test_without_ema_guidance_nothing_is_told_and_no_moment_given(build, set_record, toy_target, head):
+    model = build(replace(toy_target, ema_guidance=False))
+    assert model.config.output_adain
+    told = [Listener(model.network), Listener(model.target_network)]
+    result, unified = model(*head, T1W), model(*head, T1W, stage=1)
+    for listener in told:
+        assert listener.code
+        assert not any(code.any() for code in listener.code)
+    assert abs(unified[head[1]].mean().item() - 0.1) > 0.01
+    assert abs(result[head[1]].mean().item() - 0.3) > 0.01
+    for records in (model.records, model.target_records):
+        set_record(records, 0, 0.6, 0.1)
+    assert torch.equal(model(*head, T1W), result)
+
+
+def sampled(model, head, tracked):
+    """Result and gradients of the fine-tuned network when its output is asked to be 0."""
+    padded, anchor = model.anchor(*head, T1W)
+    with torch.no_grad():
+        latent = model.invert(padded, anchor)
+    model.zero_grad()
+    told = model.target_records.of(T1W)
+    result = model.sample(model.target_network, latent, anchor, told, tracked=tracked)
+    result[anchor.mask].square().sum().backward()
+    assert all(p.grad is None for p in model.network.parameters())
+    return result.detach(), [p.grad.clone() for p in model.target_network.parameters()]
+
+
+def test_gradients_flow_through_the_tracked_steps_alone(build, toy_target, head, float32):
+    model = build(replace(toy_target, output_adain=False, sampling_steps=3))
+    graph = []
+    model.target_network.register_forward_pre_hook(lambda *_: graph.append(torch.is_grad_enabled()))
+    result, gradients = sampled(model, head, None)
+    whole, all_steps = sampled(model, head, 3)
+    assert graph == [True] * 6
+    assert torch.equal(whole, result)
+    assert all(torch.equal(a, b) for a, b in zip(all_steps, gradients, strict=True))
+    for tracked in (1, 2):
+        graph.clear()
+        truncated, last_steps = sampled(model, head, tracked)
+        assert graph == [False] * (3 - tracked) + [True] * tracked
+        assert torch.equal(truncated, result)
+        assert all(gradient.any() for gradient in last_steps)
+        assert not any(torch.equal(a, b) for a, b in zip(last_steps, gradients, strict=True))
+
+
+@pytest.mark.parametrize("stage", [None, 1])
+def test_bf16_where_it_is_native_changes_little(two_stage, head, monkeypatch, stage):
+    results, computed = {}, []
+    two_stage.network.stem.register_forward_hook(lambda *arguments: computed.append(arguments[-1].dtype))
+    for native in (False, True):
+        monkeypatch.setattr("bids_mmh.method.precision.has_native_bf16", lambda _, native=native: native)
+        results[native] = two_stage(*head, T1W, stage=stage)
+        assert results[native].dtype == torch.float32
+    half = len(computed) // 2
+    assert set(computed[:half]) == {torch.float32}
+    assert set(computed[half:]) == {torch.bfloat16}
+    difference = (results[True] - results[False]).abs()
+    assert 0 < float(difference.max()) < 0.02
+    assert float(difference.mean()) < 0.002
+
+
+def test_style_is_measured_in_float32_all_the_same(harmonizer, head, bfloat16):
+    told = Listener(harmonizer.network)
+    harmonizer(*head, T1W)
+    own, record = style_statistics(*head, bins=20), harmonizer.records.of(T1W)
+    torch.testing.assert_close(told.code[0], style_code(own, own), atol=1e-6, rtol=0)
+    torch.testing.assert_close(told.code[-1], style_code(own, record), atol=1e-5, rtol=0)
 
 
 def test_sequence_index(harmonizer):
@@ -127,6 +402,8 @@ def test_weights_of_another_network(folder):
         lambda values: values.pop("network"),
         lambda values: values.update(network="big"),
         lambda values: values["network"].update(attention=[True]),
+        lambda values: values.update(target={"site": "alpha"}),
+        lambda values: values.update(target="alpha"),
     ],
 )
 def test_configuration_of_another_version(folder, change):

@@ -6,8 +6,16 @@ import torch
 from bids_mmh.method.blocks import SelfAttention
 from bids_mmh.method.config import PRESETS
 from bids_mmh.method.network import ConditionalUNet
+from bids_mmh.method.style_code import code_length
 
 SHAPE = (1, 1, 4, 4, 8)
+
+
+def code(*beginning):
+    """A style code that begins so and goes on with zeros: told the own style."""
+    style = torch.zeros(1, code_length("displacement"))
+    style[0, : len(beginning)] = torch.tensor(beginning)
+    return style
 
 
 @pytest.fixture
@@ -17,7 +25,7 @@ def inputs(rng):
         "t": torch.tensor([5]),
         "gradient": torch.randn(SHAPE, generator=rng),
         "sequence": torch.tensor([0]),
-        "style": torch.tensor([[0.1, 0.4]]),
+        "style": code(0.1, 0.4),
     }
 
 
@@ -25,7 +33,7 @@ OTHER = {
     "t": torch.tensor([90]),
     "gradient": torch.zeros(SHAPE),
     "sequence": torch.tensor([1]),
-    "style": torch.tensor([[-0.3, 0.7]]),
+    "style": code(-0.3, 0.7),
 }
 
 
@@ -59,6 +67,24 @@ def test_style_is_silent_at_the_start(toy_network, inputs):
 @pytest.mark.parametrize("name", OTHER)
 def test_every_condition_is_heard(network, inputs, name):
     assert change(network, inputs, name) > 1e-3
+
+
+@pytest.mark.parametrize("number", range(code_length("displacement")))
+def test_every_number_of_the_style_code_is_heard(network, inputs, number):
+    other = inputs["style"].clone()
+    other[0, number] += 1.0
+    with torch.no_grad():
+        before, after = network(**inputs), network(**{**inputs, "style": other})
+    assert float((after - before).abs().mean() / before.abs().mean()) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["displacement", "record"])
+def test_a_network_takes_the_code_of_its_configuration(toy_network, inputs, kind):
+    network = ConditionalUNet(replace(toy_network, style_code=kind), 2)
+    style = torch.ones(1, code_length(kind))
+    assert network(**{**inputs, "style": style}).shape == SHAPE
+    with pytest.raises(RuntimeError, match="shapes"):
+        network(**{**inputs, "style": style[:, 1:]})
 
 
 def silence_conditions(network, *, decoder_level=None):
@@ -111,7 +137,7 @@ def test_output_has_the_shape_of_the_volume(toy_network, patch, randomise):
     network = randomise(ConditionalUNet(replace(toy_network, patch=patch), 2))
     assert network.config.multiple == 2 * patch
     volume = torch.zeros(2, 1, 4, 8, 12)
-    epsilon = network(volume, torch.tensor([1, 50]), volume, torch.tensor([0, 1]), torch.ones(2, 2))
+    epsilon = network(volume, torch.tensor([1, 50]), volume, torch.tensor([0, 1]), torch.ones(2, 15))
     assert epsilon.shape == volume.shape
     assert not torch.equal(epsilon[0], epsilon[1])
 

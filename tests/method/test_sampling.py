@@ -105,3 +105,73 @@ def test_the_predictor_is_told_the_true_timestep(clean):
     invert(SCHEDULE, predict, clean, depth=40, steps=4)
     sample(SCHEDULE, predict, clean, depth=40, steps=2)
     assert told == [1, 10, 20, 30, 40, 20]
+
+
+@pytest.fixture
+def weight():
+    return torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+
+
+def listening(weight, calls):
+    """A predictor with one parameter that notes at every call whether a graph is being built."""
+
+    def predict(volume, t):
+        calls.append((int(t), torch.is_grad_enabled()))
+        return weight * volume * (1 + t.double() / DEPTH)
+
+    return predict
+
+
+def tracked_gradient(weight, clean, tracked, calls):
+    weight.grad = None
+    result = sample(SCHEDULE, listening(weight, calls), clean, depth=DEPTH, steps=5, tracked=tracked)
+    result.square().sum().backward()
+    return result.detach(), weight.grad.clone()
+
+
+@pytest.mark.parametrize("tracked", [1, 2, 4])
+def test_only_the_last_steps_are_tracked(weight, clean, tracked):
+    calls = []
+    value, gradient = tracked_gradient(weight, clean, tracked, calls)
+    assert [t for t, _ in calls] == [200, 160, 120, 80, 40]
+    assert [graph for _, graph in calls] == [False] * (5 - tracked) + [True] * tracked
+    full_value, full_gradient = tracked_gradient(weight, clean, None, [])
+    assert torch.equal(value, full_value)
+    assert not torch.allclose(gradient, full_gradient, rtol=0.01)
+
+
+def test_truncated_gradient_is_that_of_the_last_step_from_a_constant(weight, clean):
+    """One step by Eq. 12, from where the untracked walk has come to."""
+    _, gradient = tracked_gradient(weight, clean, 1, [])
+    predict = listening(weight, [])
+    volume = clean
+    for start, end in pairwise([200, 160, 120, 80, 40]):
+        volume = ddim_step(SCHEDULE, predict, volume, start, end).detach()
+    weight.grad = None
+    ddim_step(SCHEDULE, predict, volume, 40, 0).square().sum().backward()
+    torch.testing.assert_close(gradient, weight.grad)
+
+
+@pytest.mark.parametrize("tracked", [5, 6])
+def test_tracking_all_steps_is_the_default(weight, clean, tracked):
+    value, gradient = tracked_gradient(weight, clean, tracked, [])
+    full_value, full_gradient = tracked_gradient(weight, clean, None, [])
+    assert torch.equal(value, full_value)
+    assert torch.equal(gradient, full_gradient)
+
+
+def test_every_clean_estimate_is_corrected(clean):
+    """The last one, at t = 0, is the result; ε stays, so each step heads for the corrected volume."""
+    seen = []
+
+    def correct(estimate):
+        seen.append(estimate)
+        return estimate + 0.5
+
+    epsilon = torch.ones_like(clean)
+    result = sample(SCHEDULE, lambda *_: epsilon, clean, depth=DEPTH, steps=4, correct=correct, tracked=2)
+    assert len(seen) == 4
+    first = SCHEDULE.clean_estimate(clean, epsilon, torch.tensor([DEPTH]))
+    for step, estimate in enumerate(seen):
+        torch.testing.assert_close(estimate, first + 0.5 * step)
+    torch.testing.assert_close(result, first + 2.0)

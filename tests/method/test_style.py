@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 import scipy.stats
 import torch
 
+from bids_mmh.method.precision import fast_autocast
 from bids_mmh.method.style import (
     StyleRecords,
     StyleStatistics,
@@ -73,6 +75,17 @@ def test_soft_histogram_bins_are_centred_from_end_to_end():
     assert int(soft_histogram(torch.tensor([0.0]), bins=21).argmax()) == 10
 
 
+def test_statistics_stay_in_float32_where_the_network_runs_in_bf16(rng, bfloat16):
+    volume = brain_like(rng).view(1, 1, 10, 20, 20)
+    mask = volume > -0.9
+    expected = style_statistics(volume, mask)
+    with fast_autocast(volume.device):
+        style = style_statistics(volume, mask)
+    for name in ("histogram", "mean", "std"):
+        assert getattr(style, name).dtype == torch.float32
+        torch.testing.assert_close(getattr(style, name), getattr(expected, name))
+
+
 def test_wider_bandwidth_is_smoother(rng):
     values = brain_like(rng)
     assert soft_histogram(values, bandwidth=0.2).max() < 0.7 * soft_histogram(values).max()
@@ -99,6 +112,16 @@ def test_wasserstein_is_the_earth_movers_distance_in_other_units(rng):
     assert float(wasserstein(a, a)) == 0
 
 
+@pytest.mark.parametrize("move", [lambda x: x + 0.2, lambda x: 0.6 * x, lambda x: 0.8 * x.abs() - 0.5])
+def test_wasserstein_of_known_samples(rng, move):
+    """From the values themselves, not from their histograms; the kernel widens both alike."""
+    a = 0.3 * torch.rand(5000, generator=rng).logit().clamp(-2, 2)
+    b = move(a)
+    distance = scipy.stats.wasserstein_distance(a.numpy(), b.numpy())
+    ours = wasserstein(soft_histogram(a), soft_histogram(b))
+    assert float(ours) == pytest.approx(distance * (K - 1) / (2 * K), rel=0.03)
+
+
 def test_wasserstein_of_a_shift_by_three_bins():
     a = torch.zeros(2, K)
     a[:, 40] = 1.0
@@ -122,6 +145,16 @@ def test_records_start_from_the_first_image_of_each_sequence():
     assert not records.histogram[0].any()
 
 
+def test_a_record_can_be_assigned_whatever_was_there():
+    records = StyleRecords(2, bins=4)
+    for mean in (0.5, -0.7):
+        records.assign(1, style(mean))
+        assert records.of(torch.tensor([1])).moments.flatten().tolist() == pytest.approx([mean, mean + 10])
+    assert records.histogram[1].tolist() == [1, 0, 0, 0]
+    assert records.seen.tolist() == [False, True]
+    assert not records.histogram[0].any()
+
+
 def test_records_follow_equation_9_when_reliable():
     records = StyleRecords(2, bins=4, decay=0.8)
     records.initialise(torch.tensor([0, 1]), style(0.5, 0.5))
@@ -130,6 +163,34 @@ def test_records_follow_equation_9_when_reliable():
     assert float(records.std[0]) == pytest.approx(0.8 * (0.8 * 10.5 + 0.2 * 11.0) + 0.2 * 12.0)
     assert records.histogram[0].tolist() == pytest.approx([0.8, 0, 0.2, 0])
     assert float(records.mean[1]) == 0.5
+
+
+def test_equation_9_transcribed(rng):
+    """A long run of both sequences, reliable or not, beside the formula with γ = 0.8."""
+    gamma, count = 0.8, 30
+    sequence = torch.randint(0, 2, (count,), generator=rng)
+    reliable = torch.rand(count, generator=rng) < 0.5
+    styles = StyleStatistics(
+        torch.rand(count, 4, generator=rng),
+        torch.randn(count, generator=rng),
+        torch.rand(count, generator=rng),
+    )
+    records = StyleRecords(2, bins=4, decay=gamma)
+    records.initialise(torch.tensor([0, 1]), style(0.5, -0.5))
+    expected = {
+        "histogram": records.histogram.double().numpy(),
+        "mean": records.mean.double().numpy(),
+        "std": records.std.double().numpy(),
+    }
+    for i in range(count):
+        if reliable[i]:
+            m = int(sequence[i])
+            for name, record in expected.items():
+                record[m] = gamma * record[m] + (1 - gamma) * getattr(styles, name)[i].numpy()
+    records.update(sequence, styles, reliable)
+    assert 5 < int(reliable.sum()) < 25
+    for name, record in expected.items():
+        np.testing.assert_allclose(getattr(records, name), record, rtol=1e-5)
 
 
 def test_records_are_part_of_the_state():

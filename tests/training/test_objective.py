@@ -5,7 +5,8 @@ import torch
 
 from bids_mmh.method.gradient import gradient_map
 from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.method.style import style_statistics
+from bids_mmh.method.style import StyleStatistics, soft_histogram, style_statistics
+from bids_mmh.method.style_code import style_code
 from bids_mmh.training.data import Volume
 from bids_mmh.training.objective import Draw, draw, stage1_losses
 
@@ -21,17 +22,22 @@ def volume(rng):
     return Volume(image, mask, torch.tensor([0, 1]))
 
 
-@pytest.fixture
-def model(tiny):
+def build(config):
     torch.manual_seed(0)
-    model = Harmonizer(tiny)
+    model = Harmonizer(config)
     for parameter in model.network.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.05)
-    model.records.mean.copy_(torch.tensor([0.4, -0.4]))
-    model.records.histogram.fill_(1 / tiny.bins)
-    model.records.seen.fill_(True)
+    mean, std = torch.tensor([0.4, -0.4]), torch.tensor([0.3, 0.2])
+    values = mean[:, None] + 3**0.5 * std[:, None] * torch.linspace(-1, 1, 1001)
+    histogram = torch.stack([soft_histogram(v, config.bins) for v in values])
+    model.records.initialise(torch.tensor([0, 1]), StyleStatistics(histogram, mean, std))
     return model
+
+
+@pytest.fixture
+def model(tiny):
+    return build(tiny)
 
 
 def choose(rng, t, unified):
@@ -52,6 +58,12 @@ def values(*arguments, **options):
         return losses(*arguments, **options)
 
 
+def codes(model, volume):
+    """What the network is told of each sample under its own style, and under the record."""
+    own, record = style_statistics(volume.image, volume.mask, 20), model.records.of(volume.sequence)
+    return style_code(own, own), style_code(own, record)
+
+
 def predicted(model, volume, chosen, style):
     """ε, and the clean estimate by Eq. 4, from the schedule's definition."""
     alpha_bar = model.schedule.alpha_bar[chosen.t].float().view(-1, 1, 1, 1, 1)
@@ -63,7 +75,8 @@ def predicted(model, volume, chosen, style):
 
 def test_own_style_counts_noise_everywhere(model, volume, recipe, rng):
     chosen = choose(rng, [50, 150], [False, False])
-    own = style_statistics(volume.image, volume.mask, 20).moments
+    own, record = codes(model, volume)
+    assert not torch.equal(own, record)
     epsilon, estimate = predicted(model, volume, chosen, own)
     result = values(model, volume, chosen, recipe)
     noise = (chosen.noise - epsilon).square().mean()
@@ -78,7 +91,7 @@ def test_unified_style_counts_noise_in_the_background_alone_up_to_tau(model, vol
     """The first sample is at τ, the second beyond it."""
     chosen = choose(rng, [TAU, TAU + 1], [True, True])
     record = model.records.of(volume.sequence)
-    epsilon, estimate = predicted(model, volume, chosen, record.moments)
+    epsilon, estimate = predicted(model, volume, chosen, codes(model, volume)[1])
     error = (chosen.noise - epsilon).square()
     noise = (error[0][~volume.mask[0]].mean() + error[1].mean()) / 2
     style = style_statistics(estimate[:1], volume.mask[:1], 20)
@@ -87,6 +100,16 @@ def test_unified_style_counts_noise_in_the_background_alone_up_to_tau(model, vol
     result = values(model, volume, chosen, recipe)
     assert float(result.noise) == pytest.approx(float(noise), rel=1e-4)
     assert float(result.ema) == pytest.approx(float((distance + moments) / (TAU + 1) / 2), rel=1e-3)
+
+
+@pytest.mark.parametrize("unified", [[True, False], [False, True]])
+def test_each_sample_is_told_what_was_drawn_for_it(model, volume, recipe, rng, unified):
+    told = []
+    model.network.register_forward_pre_hook(lambda _, inputs: told.append(inputs[4]))
+    values(model, volume, choose(rng, [50, 150], unified), recipe)
+    own, record = codes(model, volume)
+    expected = torch.stack([(record if drawn else own)[i] for i, drawn in enumerate(unified)])
+    torch.testing.assert_close(told[0], expected)
 
 
 def test_weights_of_the_terms(model, volume, recipe, rng):
@@ -122,7 +145,7 @@ def test_only_reliable_unified_samples_are_observed(model, volume, recipe, rng, 
 
 def test_what_is_observed_is_the_style_of_the_estimate(model, volume, recipe, rng):
     chosen = choose(rng, [30, 900], [True, True])
-    _, estimate = predicted(model, volume, chosen, model.records.of(volume.sequence).moments)
+    _, estimate = predicted(model, volume, chosen, codes(model, volume)[1])
     style = style_statistics(estimate[:1], volume.mask[:1], 20)
     (one,) = observed(model, volume, chosen, recipe)
     for name in ("histogram", "mean", "std"):
@@ -158,3 +181,35 @@ def test_draws_follow_the_seed_and_the_recipe(volume, recipe):
     assert not torch.equal(draws[0].noise, draws[1].noise)
     for share, count in ((0.0, 0), (1.0, 2)):
         assert int(draw(volume, replace(recipe, unified_share=share), 0).unified.sum()) == count
+
+
+def test_without_ema_guidance_no_record_is_told_compared_or_moved(tiny, volume, recipe, rng):
+    """L_N then counts everywhere, whatever was drawn: no sample is to be anything but itself."""
+    model = build(replace(tiny, ema_guidance=False))
+    told = []
+    model.network.register_forward_pre_hook(lambda _, inputs: told.append(inputs[4]))
+    chosen = choose(rng, [50, 60], [True, True])
+    epsilon, estimate = predicted(model, volume, chosen, torch.zeros(2, 15))
+    with torch.no_grad():
+        result = stage1_losses(model, model.network, volume, chosen, recipe)
+    assert not any(code.any() for code in told)
+    assert result.observed == []
+    assert float(result.losses.ema) == 0
+    noise = (chosen.noise - epsilon).square().mean()
+    assert float(result.losses.noise) == pytest.approx(float(noise), rel=1e-4)
+    anatomy = (gradient_map(volume.image) - gradient_map(estimate)).square().mean()
+    assert float(result.losses.gradient) == pytest.approx(float(anatomy), rel=1e-3)
+
+
+def test_without_gradient_condition_none_is_shown_or_compared(tiny, volume, recipe, rng):
+    model = build(replace(tiny, gradient_condition=False))
+    shown = []
+    model.network.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[2]))
+    with torch.no_grad():
+        result = stage1_losses(model, model.network, volume, choose(rng, [50, 60], [True, False]), recipe)
+    assert shown[0].shape == SHAPE
+    assert not shown[0].any()
+    assert float(result.losses.gradient) == 0
+    assert float(result.losses.ema) > 0
+    assert float(result.losses.total) == pytest.approx(float(result.losses.noise + result.losses.ema))
+    assert [one.sequence for one in result.observed] == [0]
