@@ -49,7 +49,7 @@ def _device(value: str) -> str:
     return value
 
 
-def _model(value: str) -> str:
+def model_location(value: str) -> str:
     """Make a folder absolute; a name without a separator that is no folder stays a name."""
     path = Path(value)
     is_folder = value != EMBEDDED_MODEL and (path.is_dir() or len(path.parts) > 1)
@@ -91,7 +91,7 @@ class Settings(BaseModel):
     sequences: Annotated[tuple[str, ...], Several, Field(min_length=1)] = ("T1w", "T2w")
     site_from: str = "auto"
 
-    model: Annotated[str, AfterValidator(_model)] = EMBEDDED_MODEL
+    model: Annotated[str, AfterValidator(model_location)] = EMBEDDED_MODEL
     preproc_only: bool = False
     output_spaces: Annotated[tuple[Literal["MNI", "native"], ...], Several, Field(min_length=1)] = (
         "MNI",

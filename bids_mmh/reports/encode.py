@@ -17,7 +17,7 @@ def encode(figure: Figure, kind: str) -> bytes:
 
     Args:
         figure: A matplotlib figure.
-        kind: ``webp`` or ``svg``.
+        kind: ``webp``, ``png`` or ``svg``.
 
     Returns:
         The file's bytes.
@@ -30,6 +30,8 @@ def encode(figure: Figure, kind: str) -> bytes:
     with rc_context({"svg.hashsalt": "bids-mmh"}):
         if kind == "svg":
             figure.savefig(target, format="svg", metadata={"Date": None}, transparent=True)
+        elif kind == "png":
+            figure.savefig(target, format="png", dpi=150)
         else:
             FigureCanvasAgg(figure)
             figure.savefig(target, format="webp", pil_kwargs={"quality": 82, "method": 3})
