@@ -1,9 +1,10 @@
 """The terms of the Stage I objective (Eqs. 3, 5, 10)."""
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from bids_mmh.method.gradient import gradient_map
+from bids_mmh.method.gradient import gradient_map, interior
 from bids_mmh.method.style import StyleStatistics, wasserstein
 
 
@@ -19,9 +20,41 @@ def noise_loss(noise: Tensor, epsilon: Tensor, counts: Tensor) -> Tensor:
     return error.flatten(1).sum(1) / counts.flatten(1).sum(1)
 
 
-def gradient_loss(gradient: Tensor, estimate: Tensor) -> Tensor:
-    """L_G (Eq. 5) per sample: mean squared difference between G(I) and G of the clean estimate; (B,)."""
-    return (gradient - gradient_map(estimate)).square().flatten(1).mean(1)
+def gradient_loss(image: Tensor, estimate: Tensor, mask: Tensor, scales: int = 1) -> Tensor:
+    """L_G (Eq. 5) per sample: mean squared difference between G(I) and G of the clean estimate; (B,).
+
+    G is taken inside the brain, at ``scales`` resolutions of which each halves the one before, and the
+    differences are averaged. At full resolution alone, a slow field of brightness costs next to nothing,
+    and it is the easiest way for a network to satisfy L_E (docs/method.md).
+
+    Args:
+        image: the scan I (B, 1, H, W, D).
+        estimate: clean estimate, same shape.
+        mask: boolean brain mask, same shape.
+        scales: number of resolutions; those at which no brain is left to compare do not count.
+    """
+    total, count = image.new_zeros(len(image)), 0
+    for scale in range(scales):
+        if scale:
+            image, estimate, mask = _halved(image, estimate, mask)
+        inside = interior(mask).flatten(1)
+        if not inside.any(1).all():
+            break
+        error = (gradient_map(image, mask) - gradient_map(estimate, mask)).square().flatten(1)
+        total = total + error.sum(1) / inside.sum(1)
+        count += 1
+    return total / max(count, 1)
+
+
+def _halved(image: Tensor, estimate: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Means over the brain voxels of cells of 2×2×2; a cell is brain if at least half of it is."""
+    if min(mask.shape[2:]) < 2:
+        return image, estimate, torch.zeros_like(mask)
+    weight = F.avg_pool3d(mask.to(image.dtype), 2)
+    coarse_image, coarse_estimate = (
+        F.avg_pool3d(torch.where(mask, v, 0.0), 2) / weight.clamp(min=0.125) for v in (image, estimate)
+    )
+    return coarse_image, coarse_estimate, weight >= 0.5
 
 
 def ema_loss(record: StyleStatistics, style: StyleStatistics) -> Tensor:

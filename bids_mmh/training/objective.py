@@ -51,6 +51,10 @@ class Losses:
 class Observation:
     """What a reliable estimate says about the style of its sequence: it moves the EMA record (Eq. 9).
 
+    Only samples told their own style are observed. Their estimates are held to real scans by L_N; those of
+    samples told the record are held to the record itself, and a record that follows them drifts away from
+    every real scan (docs/method.md).
+
     Records move once per optimizer step, by the observations of all its samples in their order, so that one
     process and many end with the same records.
     """
@@ -97,30 +101,35 @@ def stage1_losses(
     moved = unified & (draw.t <= model.config.threshold)
     counts = ~(volume.mask & moved.view(-1, 1, 1, 1, 1))
     noise = recipe.weight_noise * noise_loss(draw.noise, epsilon, counts)
-    anatomy = recipe.weight_gradient * _anatomy_term(model, gradient, estimate)
-    ema, observed = _ema_term(model, volume, estimate, draw, moved)
-    ema = recipe.weight_ema * ema
+    anatomy = recipe.weight_gradient * _anatomy_term(model, volume, estimate, recipe)
+    ema = recipe.weight_ema * _ema_term(model, volume, estimate, draw, moved)
+    observed = _observe(model, volume, estimate, ~unified & (draw.t <= model.config.threshold))
     losses = Losses((noise + anatomy + ema).mean(), noise.mean(), anatomy.mean(), ema.mean())
     return Stage1Result(losses, observed)
 
 
-def _anatomy_term(model: Harmonizer, gradient: Tensor, estimate: Tensor) -> Tensor:
+def _anatomy_term(model: Harmonizer, volume: Volume, estimate: Tensor, recipe: Recipe) -> Tensor:
     """L_G (B,); 0 where the model does without the gradient condition."""
     if not model.config.gradient_condition:
         return estimate.new_zeros(len(estimate))
-    return gradient_loss(gradient, estimate)
+    return gradient_loss(volume.image, estimate, volume.mask, recipe.gradient_scales)
 
 
-def _ema_term(
-    model: Harmonizer, volume: Volume, estimate: Tensor, draw: Draw, moved: Tensor
-) -> tuple[Tensor, list[Observation]]:
+def _ema_term(model: Harmonizer, volume: Volume, estimate: Tensor, draw: Draw, moved: Tensor) -> Tensor:
     """L_E of the samples moved to the record; 0 for the others, whose statistics are not computed."""
     losses = [estimate.new_zeros(())] * len(moved)
-    observed = []
     for i in moved.nonzero().flatten().tolist():
         style = style_statistics(estimate[i : i + 1], volume.mask[i : i + 1], model.config.bins)
-        sequence = volume.sequence[i : i + 1]
         weight = reliability(draw.t[i : i + 1], model.config.threshold).to(estimate.device)
-        losses[i] = (weight * ema_loss(model.records.of(sequence), style))[0]
-        observed.append(Observation(int(sequence), style.detach()))
-    return torch.stack(losses), observed
+        losses[i] = (weight * ema_loss(model.records.of(volume.sequence[i : i + 1]), style))[0]
+    return torch.stack(losses)
+
+
+def _observe(model: Harmonizer, volume: Volume, estimate: Tensor, reliable: Tensor) -> list[Observation]:
+    """What the estimates of the reliable samples say about the styles of their sequences."""
+    found = []
+    for i in reliable.nonzero().flatten().tolist() if model.config.ema_guidance else ():
+        with torch.no_grad():
+            style = style_statistics(estimate[i : i + 1], volume.mask[i : i + 1], model.config.bins)
+        found.append(Observation(int(volume.sequence[i]), style))
+    return found

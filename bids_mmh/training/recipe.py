@@ -83,6 +83,7 @@ class Stage2Recipe:
         weight_style: weight of L_S (Eq. 19).
         weight_consistency: weight of L_C.
         weight_gradient: weight of L_G.
+        gradient_scales: resolutions at which L_G compares gradients; 1 is the paper's.
         weight_guard: weight of the guard against a collapsed style aggregator.
         target_site: name of the target site, or ``auto`` for the site with the least style variability.
         encoder: slice encoder: ``embedded``, ``biomedclip``, ``clip`` or a folder or file of weights.
@@ -103,6 +104,7 @@ class Stage2Recipe:
     weight_style: NonNegativeFloat = 1.0
     weight_consistency: NonNegativeFloat = 1.0
     weight_gradient: NonNegativeFloat = 1.0
+    gradient_scales: PositiveInt = 4
     weight_guard: NonNegativeFloat = 1.0
     target_site: str = "auto"
     encoder: str = "embedded"
@@ -136,7 +138,8 @@ class Recipe:
         weight_noise: weight of L_N.
         weight_gradient: weight of L_G.
         weight_ema: weight of L_E.
-        weight_average: decay of the average of weights that is saved.
+        gradient_scales: resolutions at which L_G compares gradients; 1 is the paper's.
+        weight_average: decay of the averages of weights and of style records that are saved.
         validate_every: steps between validations, which also write a checkpoint.
         patience: stop a phase after this many validations without a better total, and keep the best
             average; 0 trains to the end and keeps the last one.
@@ -157,6 +160,7 @@ class Recipe:
     weight_noise: float = 1.0
     weight_gradient: float = 1.0
     weight_ema: float = 1.0
+    gradient_scales: PositiveInt = 4
     weight_average: Annotated[float, Field(ge=0, lt=1)] = 0.995
     validate_every: PositiveInt = 100
     patience: NonNegativeInt = 0

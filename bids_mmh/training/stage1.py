@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.method.style import StyleStatistics, style_statistics
+from bids_mmh.method.style import StyleRecords, StyleStatistics, style_statistics
 from bids_mmh.training.augment import augment
 from bids_mmh.training.cache import VolumeCache
 from bids_mmh.training.data import Volume
@@ -40,13 +40,24 @@ class TrainingVolumes:
 
 
 class Stage1Task:
-    """Trains the network of a :class:`Harmonizer` and moves its style records."""
+    """Trains the network of a :class:`Harmonizer` and moves its style records.
+
+    With γ = 0.8 a record is the style of the last few scans, never the same for long: in training that shows
+    the network many styles to go to, as the unified domain it would be a matter of chance. So the records
+    that are saved are averaged as slowly as the weights.
+
+    Attributes:
+        averaged: those records.
+    """
 
     terms: Sequence[str] = ("noise", "gradient", "ema")
 
     def __init__(self, model: Harmonizer, recipe: Recipe, workspace: Workspace) -> None:
         self.model, self.recipe, self.workspace = model, recipe, workspace
         self.modules: Mapping[str, nn.Module] = {"network": model.network}
+        config = model.config
+        self.averaged = StyleRecords(len(config.sequences), config.bins, recipe.weight_average)
+        self.averaged.to(model.records.mean.device)
 
     def data(self, phase: int) -> PhaseData:
         """Volumes on the phase's grid; records not seen yet start from the first scan of their sequence."""
@@ -71,26 +82,28 @@ class Stage1Task:
 
     def after_step(self, observed: Sequence[Observation]) -> None:
         """Eq. 9, once a step, by the observations of all processes in their order."""
-        records = self.model.records
-        device = records.mean.device
+        device = self.model.records.mean.device
+        reliable = torch.ones(1, dtype=torch.bool)
         for one in observed:
-            reliable = torch.ones(1, dtype=torch.bool)
-            records.update(torch.tensor([one.sequence]), _on(one.style, device), reliable)
+            for records in (self.model.records, self.averaged):
+                records.update(torch.tensor([one.sequence]), _on(one.style, device), reliable)
 
     def state_dict(self) -> dict[str, Any]:
-        """The style records."""
-        return dict(self.model.records.state_dict())
+        """Both kinds of style records."""
+        return {"records": self.model.records.state_dict(), "averaged": self.averaged.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the style records."""
-        self.model.records.load_state_dict(state)
+        """Restore them."""
+        self.model.records.load_state_dict(state["records"])
+        self.averaged.load_state_dict(state["averaged"])
 
     def _start_records(self, cache: VolumeCache, order: Order) -> None:
         count = len({scan.sequence for scan in cache.scans})  # they take turns: each is among the first
         for n in range(count):
             volume = cache[order[n]]
             style = style_statistics(volume.image, volume.mask, self.model.config.bins)
-            self.model.records.initialise(volume.sequence, _on(style, self.model.records.mean.device))
+            for records in (self.model.records, self.averaged):
+                records.initialise(volume.sequence, _on(style, records.mean.device))
 
 
 def train_stage1(recipe: Recipe, workspace: Workspace) -> Harmonizer:
@@ -120,7 +133,7 @@ def train_stage1(recipe: Recipe, workspace: Workspace) -> Harmonizer:
     loop.run()
     trained = Harmonizer(recipe.model)
     trained.network.load_state_dict(loop.averages["network"].state_dict())
-    trained.records.load_state_dict(model.records.state_dict())
+    trained.records.load_state_dict(task.averaged.state_dict())
     return trained.to(memory_format=torch.channels_last_3d).eval()
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bids_mmh.method.gradient import gradient_map, mean_forward_difference
+from bids_mmh.method.gradient import gradient_map, interior, mean_forward_difference
 
 
 @pytest.fixture
@@ -85,3 +85,26 @@ def test_more_voxels_than_quantile_takes():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="compares with CUDA, and there is none here")
 def test_equal_on_cpu_and_gpu(volume):
     torch.testing.assert_close(gradient_map(volume.cuda()).cpu(), gradient_map(volume), atol=1e-6, rtol=0)
+
+
+def test_inside_a_mask_the_step_to_the_background_does_not_count(rng):
+    volume = torch.randn(1, 1, 10, 10, 10, generator=rng)
+    mask = torch.zeros_like(volume, dtype=torch.bool)
+    mask[..., 2:8, 2:8, 2:8] = True
+    shown = gradient_map(torch.where(mask, volume, -1.0), mask)
+    torch.testing.assert_close(shown, gradient_map(torch.where(mask, volume, -50.0), mask))
+    inside = interior(mask)
+    assert not shown[~inside].any()
+    alone = gradient_map(volume[..., 2:8, 2:8, 2:8], mask[..., 2:8, 2:8, 2:8])
+    torch.testing.assert_close(shown[..., 2:8, 2:8, 2:8], alone)
+
+
+def test_interior_needs_the_three_forward_neighbours():
+    mask = torch.ones(1, 1, 3, 3, 3, dtype=torch.bool)
+    mask[..., 1, 1, 1] = False
+    inside = interior(mask)[0, 0]
+    expected = torch.zeros(3, 3, 3, dtype=torch.bool)
+    expected[:2, :2, :2] = True
+    for hole in ((1, 1, 1), (0, 1, 1), (1, 0, 1), (1, 1, 0)):
+        expected[hole] = False
+    assert torch.equal(inside, expected)

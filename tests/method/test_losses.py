@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from bids_mmh.method.gradient import gradient_map
+from bids_mmh.method.gradient import gradient_map, interior
 from bids_mmh.method.losses import ema_loss, gradient_loss, noise_loss, reliability
 from bids_mmh.method.style import StyleStatistics
 
@@ -27,17 +27,59 @@ def test_noise_loss_has_no_gradient_where_nothing_counts():
     assert torch.equal(epsilon.grad != 0, counts)
 
 
-def test_gradient_loss_transcribed(rng):
+def everywhere(like):
+    return torch.ones_like(like, dtype=torch.bool)
+
+
+def test_gradient_loss_is_equation_5_inside_the_brain(rng):
     image, estimate = torch.randn(2, *SHAPE, generator=rng)
-    loss = gradient_loss(gradient_map(image), estimate)
+    mask = everywhere(image)
+    mask[1, :, 0] = False
+    loss = gradient_loss(image, estimate, mask)
+    inside = interior(mask).numpy()
     for i in range(2):
-        difference = gradient_map(image).numpy()[i] - gradient_map(estimate).numpy()[i]
-        assert float(loss[i]) == pytest.approx(np.mean(difference**2), rel=1e-5)
+        a, b = (gradient_map(v, mask).numpy()[i] for v in (image, estimate))
+        assert float(loss[i]) == pytest.approx(np.mean((a - b)[inside[i]] ** 2), rel=1e-5)
 
 
-def test_gradient_loss_does_not_see_a_change_of_style(rng):
-    image = torch.randn(SHAPE, generator=rng)
-    assert gradient_loss(gradient_map(image), 0.3 * image + 0.2).max() < 1e-10
+def test_gradient_loss_does_not_see_a_change_of_style_though_the_background_stays(rng):
+    image = torch.randn(2, 1, 12, 12, 12, generator=rng)
+    mask = everywhere(image)
+    mask[..., :3, :, :] = False
+    changed = torch.where(mask, 0.3 * image + 0.2, image)
+    assert gradient_loss(image, changed, mask, scales=3).max() < 1e-10
+    assert gradient_loss(image, changed, everywhere(image), scales=3).min() > 1e-4
+
+
+def test_gradient_loss_sees_a_slow_field_at_coarse_scales(rng):
+    """A spot that darkens the middle: next to nothing at full resolution, plain where voxels are large."""
+    from scipy.ndimage import gaussian_filter
+
+    anatomy = gaussian_filter(np.random.default_rng(0).standard_normal((32, 32, 32)), 1.0)
+    image = torch.from_numpy((anatomy / anatomy.std() * 0.4).astype(np.float32))[None, None]
+    axis = torch.linspace(-1, 1, 32) ** 2
+    spot = torch.exp(-2 * (axis[:, None, None] + axis[:, None] + axis))
+    darkened = image - 0.5 * spot
+    fine = float(gradient_loss(image, darkened, everywhere(image)))
+    several = float(gradient_loss(image, darkened, everywhere(image), scales=4))
+    assert several > 10 * fine
+
+
+def test_gradient_loss_stops_where_no_brain_is_left():
+    image = torch.arange(27.0).view(1, 1, 3, 3, 3).sin()
+    estimate = image.square()
+    mask = everywhere(image)
+    once = gradient_loss(image, estimate, mask)
+    assert once > 0
+    torch.testing.assert_close(gradient_loss(image, estimate, mask, scales=5), once)
+
+
+def test_gradient_loss_means_over_the_scales(rng):
+    image, estimate = torch.randn(2, 1, 1, 8, 8, 8, generator=rng)
+    mask = everywhere(image)
+    pooled = [torch.nn.functional.avg_pool3d(v, 2) for v in (image, estimate)]
+    expected = (gradient_loss(image, estimate, mask) + gradient_loss(*pooled, everywhere(pooled[0]))) / 2
+    torch.testing.assert_close(gradient_loss(image, estimate, mask, scales=2), expected)
 
 
 def test_ema_loss_transcribed(rng):
