@@ -1,8 +1,10 @@
 """The harmonize node: a preprocessed scan through the model, on CPU or GPU."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     Directory,
@@ -11,6 +13,11 @@ from nipype.interfaces.base import (
     TraitedSpec,
     traits,
 )
+
+from bids_mmh.method.padding import BACKGROUND
+
+if TYPE_CHECKING:
+    from bids_mmh.method.harmonizer import Harmonizer
 
 
 class _Inputs(BaseInterfaceInputSpec):
@@ -29,6 +36,7 @@ class _Outputs(TraitedSpec):
     slope = traits.Float(desc="scaled = slope * value + intercept, for the preprocessed scan")
     intercept = traits.Float()
     device = traits.Str(desc="what it ran on")
+    precision = traits.Str(desc="bf16-mixed or 32-true: what the network computed in")
     seconds = traits.Float(desc="wall time of the model")
 
 
@@ -55,6 +63,65 @@ class HarmonizeScan(SimpleInterface):
         return runtime
 
 
+@dataclass(frozen=True)
+class Harmonized:
+    """One scan on the model's grid, before and after.
+
+    Attributes:
+        before: (X, Y, Z) float32 scaled intensities, background −1.
+        after: the same after the model.
+        slope: scaled = slope · value + intercept, for the scan before.
+        intercept: of the same map.
+    """
+
+    before: np.ndarray
+    after: np.ndarray
+    slope: float
+    intercept: float
+
+
+def scale_brain(values: np.ndarray, brain: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Scale a scan for the model.
+
+    Args:
+        values: (X, Y, Z) float32 intensities in any unit.
+        brain: boolean mask of the same shape.
+
+    Returns:
+        Scaled float32 intensities with −1 outside the brain, slope and intercept.
+
+    Raises:
+        BadDataError: the brain is empty or has no contrast.
+    """
+    from bids_mmh.preprocess.scaling import intensity_scaling
+
+    slope, intercept = intensity_scaling(values[brain])
+    scaled = values * np.float32(slope) + np.float32(intercept)
+    return np.where(brain, scaled, np.float32(BACKGROUND)), slope, intercept
+
+
+def harmonize_volume(model: "Harmonizer", values: np.ndarray, brain: np.ndarray, sequence: str) -> Harmonized:
+    """Scale a preprocessed scan and harmonize it, where the model is.
+
+    Args:
+        model: in evaluation mode, on its device.
+        values: (X, Y, Z) float32 intensities on the model's grid, in any unit.
+        brain: boolean mask of the same shape.
+        sequence: BIDS suffix.
+
+    Raises:
+        BadDataError: the brain is empty or has no contrast, or the model does not know the sequence.
+    """
+    import torch
+
+    device = next(model.parameters()).device
+    index = torch.tensor([model.sequence_index(sequence)], device=device)
+    before, slope, intercept = scale_brain(values, brain)
+    volume, mask = (torch.from_numpy(array)[None, None].to(device) for array in (before, brain))
+    after = model(volume, mask, index)[0, 0].cpu().numpy()
+    return Harmonized(before, after, slope, intercept)
+
+
 def harmonize_file(
     image: Path, mask: Path, *, sequence: str, model: Path, device: str, threads: int, out_file: Path
 ) -> dict[str, Any]:
@@ -66,13 +133,11 @@ def harmonize_file(
     import time
 
     import nibabel as nib
-    import numpy as np
     import torch
 
     from bids_mmh.method.harmonizer import Harmonizer
-    from bids_mmh.method.padding import BACKGROUND
+    from bids_mmh.method.precision import precision_name
     from bids_mmh.preprocess.images import save_nifti
-    from bids_mmh.preprocess.scaling import intensity_scaling
 
     torch.set_num_threads(threads)
     place = choose_device(device)
@@ -80,22 +145,18 @@ def harmonize_file(
     source = nib.Nifti1Image.from_filename(image)
     values = np.asarray(source.dataobj, dtype=np.float32)
     brain = np.asarray(nib.Nifti1Image.from_filename(mask).dataobj) > 0
-    slope, intercept = intensity_scaling(values[brain])
-    scaled = np.where(brain, values * np.float32(slope) + np.float32(intercept), np.float32(BACKGROUND))
-    index = torch.tensor([harmonizer.sequence_index(sequence)], device=place)
     start = time.perf_counter()
-    result = harmonizer(
-        torch.from_numpy(scaled)[None, None].to(place), torch.from_numpy(brain)[None, None].to(place), index
-    )
+    result = harmonize_volume(harmonizer, values, brain, sequence)
     seconds = time.perf_counter() - start
     header = source.header.copy()
     header.set_data_dtype(np.float32)
-    save_nifti(nib.Nifti1Image(result[0, 0].cpu().numpy(), source.affine, header), out_file)
+    save_nifti(nib.Nifti1Image(result.after, source.affine, header), out_file)
     return {
         "harmonized": str(out_file),
-        "slope": slope,
-        "intercept": intercept,
-        "device": str(place),
+        "slope": result.slope,
+        "intercept": result.intercept,
+        "device": place,
+        "precision": precision_name(torch.device(place)),
         "seconds": round(seconds, 2),
     }
 

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from bids_mmh.app.settings import EMBEDDED_MODEL
 from bids_mmh.bids.session import Scan
 from bids_mmh.errors import NoInputError, UsageError
 from bids_mmh.method.config import ModelConfig
+
+UNIFIED = "unified"
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,18 @@ class ModelReference:
     folder: Path
     config: ModelConfig
     sha256: str
+
+    @property
+    def target(self) -> str:
+        """The target site of a Stage II model, else ``unified``: the domain that Stage I leads to."""
+        return self.config.target.site if self.config.target else UNIFIED
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What sidecars say of the model; ``Encoder`` saw the styles in training, None in Stage I."""
+        target = self.config.target
+        encoder = {"Name": target.encoder, "SHA256": target.encoder_digest} if target else None
+        return {"Name": self.name, "SHA256": self.sha256, "Target": self.target, "Encoder": encoder}
 
 
 def resolve_model(model: str) -> ModelReference:

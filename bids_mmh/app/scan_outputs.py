@@ -8,16 +8,14 @@ from typing import Any
 import numpy as np
 
 from bids_mmh import __version__
+from bids_mmh.app.harmonize import Harmonized, scale_brain
 from bids_mmh.app.jobs import ScanJob
+from bids_mmh.app.stored import STORED_INTERCEPT, STORED_SLOPE, stored_image, stored_on_native
 from bids_mmh.bids.atomic import write_json
 from bids_mmh.bids.provenance import bids_uri, sidecar
 from bids_mmh.files import atomic_path
-from bids_mmh.method.padding import BACKGROUND
 from bids_mmh.preprocess.grid import model_grid
-
-# Harmonized intensities are stored as 0 to 1000 for scaled -1.5 to 1, the same for every scan: 0 is
-# background, and the darkest fluid of a low-contrast scan, which may end below -1, stays above it.
-STORED_SLOPE, STORED_INTERCEPT = 2.5 / 1000, -1.5
+from bids_mmh.preprocess.images import save_nifti
 
 
 def write_scan(job: ScanJob, work: Mapping[str, Any]) -> None:
@@ -26,18 +24,16 @@ def write_scan(job: ScanJob, work: Mapping[str, Any]) -> None:
     Args:
         job: the scan.
         work: files of the preprocessing (the fields of ``out_<key>``) and, unless only preprocessing,
-            ``harmonized``, ``device`` and ``seconds`` of the harmonize node.
+            ``harmonized``, ``device``, ``precision`` and ``seconds`` of the harmonize node.
     """
     import nibabel as nib
 
     from bids_mmh.evaluation.statistics import image_statistics
-    from bids_mmh.preprocess.scaling import intensity_scaling
 
     before_image = nib.Nifti1Image.from_filename(work["mni_preproc"])
     mask = np.asarray(nib.Nifti1Image.from_filename(work["mni_mask"]).dataobj) > 0
     raw = np.asarray(before_image.dataobj, dtype=np.float32)
-    slope, intercept = intensity_scaling(raw[mask])
-    before = np.where(mask, slope * raw + intercept, BACKGROUND).astype(np.float32)
+    before, slope, intercept = scale_brain(raw, mask)
     common = _common_fields(job, work, slope, intercept)
     statistics = {"before": image_statistics(before[mask]).to_dict()}
     _copy_work_files(job, work)
@@ -116,29 +112,23 @@ def _write_harmonized(
         "IntensityScaling": {"Slope": STORED_SLOPE, "Intercept": STORED_INTERCEPT},
         "ImageStatistics": statistics | {"after": image_statistics(after[mask]).to_dict()},
         "AnatomyPreservation": anatomy_preservation(before, after, mask),
-        "Model": {"Name": job.model.name, "SHA256": job.model.sha256, "Target": "unified", "Encoder": None},
+        "Model": job.model.provenance,
         "Sampling": {
             "Depth": job.model.config.depth,
             "InversionSteps": job.model.config.inversion_steps,
             "SamplingSteps": job.model.config.sampling_steps,
         },
         "Device": work["device"],
+        "Precision": work["precision"],
         "ModelSeconds": work["seconds"],
     }
-    target = job.path("harmonized", mni=True)
-    _save(np.where(mask, to_stored(after), 0.0), image, target)
+    save_nifti(stored_image(after, mask, image), job.path("harmonized", mni=True))
     source = bids_uri("", job.path("preproc", mni=True), job.settings.output_dir)
     content = sidecar(skull_stripped=True, sources=[source], resolution=_resolution(job), extra=fields)
     if "native" in job.settings.output_spaces:
         scaling = common["IntensityScaling"]
-        _write_native(
-            job,
-            work,
-            change=after - before,
-            mask=mask,
-            scaling=(scaling["Slope"], scaling["Intercept"]),
-            fields=fields,
-        )
+        result = Harmonized(before, after, scaling["Slope"], scaling["Intercept"])
+        _write_native(job, work, result=result, mask=mask, fields=fields)
     # The template-space sidecar comes last: it is what says that the scan is done.
     write_json(job.path("harmonized", mni=True, extension=".json"), content)
 
@@ -147,27 +137,19 @@ def _write_native(
     job: ScanJob,
     work: Mapping[str, Any],
     *,
-    change: np.ndarray,
+    result: Harmonized,
     mask: np.ndarray,
-    scaling: tuple[float, float],
     fields: Mapping[str, Any],
 ) -> None:
-    """Add the model's change to the scan on its own voxels; outside the brain the image is 0."""
-    import nibabel as nib
-
-    from bids_mmh.preprocess.native import change_on_native_voxels
-
-    native = nib.Nifti1Image.from_filename(work["native_preproc"])
-    brain = np.asarray(nib.Nifti1Image.from_filename(work["native_mask"]).dataobj) > 0
-    moved = change_on_native_voxels(
-        change,
+    native = stored_on_native(
+        result,
         mask,
         grid=model_grid(job.spacing),
         to_mni_xfm=Path(work["to_mni_xfm"]),
-        native=Path(work["native_preproc"]),
+        preproc=Path(work["native_preproc"]),
+        brain=Path(work["native_mask"]),
     )
-    scaled = np.asarray(native.dataobj, dtype=np.float32) * scaling[0] + scaling[1] + moved
-    _save(np.where(brain, to_stored(scaled), 0.0), native, job.path("harmonized", mni=False))
+    save_nifti(native, job.path("harmonized", mni=False))
     source = bids_uri("", job.path("preproc", mni=False), job.settings.output_dir)
     kept = ("Site", "Sequence", "ConfigurationHash", "GeneratedBy", "Model", "IntensityScaling")
     content = sidecar(
@@ -177,20 +159,6 @@ def _write_native(
         extra={key: fields[key] for key in kept},
     )
     write_json(job.path("harmonized", mni=False, extension=".json"), content)
-
-
-def to_stored(scaled: np.ndarray) -> np.ndarray:
-    """Scaled intensities as stored: −1.5 → 0, 1 → 1000; never below 0, which is background."""
-    return np.maximum((scaled - STORED_INTERCEPT) / STORED_SLOPE, 0.0)
-
-
-def _save(data: np.ndarray, like: Any, path: Path) -> None:  # noqa: ANN401
-    import nibabel as nib
-
-    header = like.header.copy()
-    header.set_data_dtype(np.float32)
-    with atomic_path(path) as temporary:
-        nib.save(nib.Nifti1Image(data.astype(np.float32), like.affine, header), temporary)
 
 
 def _resolution(job: ScanJob) -> str:

@@ -65,7 +65,7 @@ def finish_scan(
     anchor_to_mni = read_transform(files.anchor_to_mni)
     to_mni = compose(anchor_to_mni, read_transform(files.to_anchor)) if files.to_anchor else anchor_to_mni
     corrected = divide_bias(read_work(files.full), read_work(files.bias))
-    native_mask = _onto(read_work(files.mask), corrected)
+    native_mask = onto(read_work(files.mask), corrected)
     mni_image, mni_mask, whole_mask = _in_mni(files, corrected, to_mni, grid)
     template, template_mask = template_on_grid(files.template, files.template_mask, grid)
     figures = quality(
@@ -114,7 +114,8 @@ def _in_mni(
     return apply_mask(resample_scan(corrected, reference, to_mni), mask), mask, whole
 
 
-def _onto(mask: "SimpleITK.Image", full: "SimpleITK.Image") -> "SimpleITK.Image":
+def onto(mask: "SimpleITK.Image", full: "SimpleITK.Image") -> "SimpleITK.Image":
+    """Put a uint8 mask on the voxels of an image that shares its lattice: larger, or a part of it."""
     import SimpleITK
 
     return SimpleITK.Resample(

@@ -11,11 +11,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 import torch
 
+from bids_mmh import Harmonizer
 from bids_mmh.cli.main import main
+from bids_mmh.method import harmonizer
 from bids_mmh.method.config import PRESETS
-from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.phantom.dataset import make_phantom
 
 SPACE = "space-MNI152NLin2009aSym_res-4"
@@ -27,6 +29,7 @@ HARMONIZED = SIDECAR | {
     "IntensityScaling",
     "Sampling",
     "Device",
+    "Precision",
     "RandomSeed",
 }
 
@@ -55,7 +58,7 @@ DATASET = {
 
 def random_model(folder, seed):
     torch.manual_seed(seed)
-    model = Harmonizer(PRESETS["tiny"])
+    model = harmonizer.Harmonizer(PRESETS["tiny"])
     for weights in model.network.parameters():
         torch.nn.init.normal_(weights, std=0.02)
     model.save_pretrained(folder)
@@ -66,6 +69,17 @@ def run(study, *options, out="out", model="model"):
     arguments = [str(study / "raw"), str(study / out), "participant", "-w", str(study / "work"), "--sloppy"]
     fixed = ["--template", "MNI152NLin2009aSym", "--nprocs", "2", "--omp-nthreads", "1", "--device", "cpu"]
     return main([*arguments, *fixed, "--model", str(study / model), *options])
+
+
+@pytest.fixture
+def one_thread():
+    """As many threads as the participant level has in :func:`run`."""
+    before = torch.get_num_threads(), SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    torch.set_num_threads(1)
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    yield
+    torch.set_num_threads(before[0])
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(before[1])
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +124,7 @@ def test_sidecars_hold_what_group_and_readers_need(study):
         assert (study / ("raw" if dataset == "raw" else "out") / name).is_file()
         if harmonized:
             assert fields["Model"]["SHA256"] == digest
+            assert fields["Model"]["Target"] == "unified"
             assert -1 <= fields["AnatomyPreservation"] <= 1
             assert fields["Device"] == "cpu"
 
@@ -135,6 +150,23 @@ def test_images_are_what_they_should_be(study):
             raw = nib.load(study / "raw" / path.name[:7] / "anat" / path.name.replace("_desc-harmonized", ""))
             assert image.shape == raw.shape
             np.testing.assert_array_equal(image.affine, raw.affine)
+
+
+def test_python_gives_what_the_participant_level_writes(study, one_thread):
+    model = Harmonizer.from_pretrained(study / "model", "cpu", template="MNI152NLin2009aSym", sloppy=True)
+    anat = study / "out" / "sub-001" / "anat"
+    harmonized = model.harmonize(nib.load(study / "raw" / "sub-001" / "anat" / "sub-001_T1w.nii.gz"))
+    assert_same(harmonized, nib.load(anat / "sub-001_desc-harmonized_T1w.nii.gz"))
+    for sequence, brain in (("T1w", "brain"), ("T2w", "brainT2w")):
+        scan = nib.load(anat / f"sub-001_{SPACE}_desc-preproc_{sequence}.nii.gz")
+        mask = nib.load(anat / f"sub-001_{SPACE}_desc-{brain}_mask.nii.gz")
+        wanted = nib.load(anat / f"sub-001_{SPACE}_desc-harmonized_{sequence}.nii.gz")
+        assert_same(model.harmonize(scan, sequence, mask, space="template"), wanted)
+
+
+def assert_same(found, wanted):
+    np.testing.assert_array_equal(found.get_fdata(), wanted.get_fdata())
+    assert found.header == wanted.header
 
 
 def test_the_output_is_valid_bids(study):
