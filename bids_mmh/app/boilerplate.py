@@ -28,10 +28,13 @@ def versions() -> dict[str, str]:
 
 def boilerplate(settings: Settings, model: ModelReference | None, template: Template, device: str) -> str:
     """The methods text of a run, with its references; ``device`` is what the model runs on."""
+    target = model.config.target if model else None
     return methods_text(
         template=template.space,
         sequences=settings.sequences,
         model=f"{model.name} ({model.sha256[:8]})" if model else None,
+        target=target.site if target else None,
+        encoder=target.encoder if target else None,
         device=device,
         versions=versions(),
         from_templateflow=template.space == TEMPLATEFLOW_SPACE,

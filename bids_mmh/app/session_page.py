@@ -57,7 +57,7 @@ def _scan_report(job: ScanJob, session: SessionJob) -> "ScanReport":
     before, affine = _load_scaled(job, "preproc", mask)
     anchor = next((scan for scan in session.scans if scan.is_anchor), job)
     native, native_affine, native_mask = _native(job)
-    statistics = fields["ImageStatistics"]
+    statistics, model = fields["ImageStatistics"], fields.get("Model") or {}
     return ScanReport(
         sequence=job.scan.sequence,
         name=job.scan.path.name,
@@ -76,7 +76,8 @@ def _scan_report(job: ScanJob, session: SessionJob) -> "ScanReport":
         native_affine=native_affine,
         qc=_flat(fields),
         warnings=fields["QualityWarnings"],
-        model=(fields.get("Model") or {}).get("Name"),
+        model=model.get("Name"),
+        target=model.get("Target"),
         sidecars={
             label: job.path(label, mni=True, extension=".json")
             .relative_to(job.settings.output_dir)
@@ -131,7 +132,7 @@ def _template(session: SessionJob, spacing: float) -> NDArray[Any]:
 def _flat(fields: dict[str, Any]) -> dict[str, Any]:
     """Quality figures in one level, for a table."""
     shown = {"AnatomyPreservation": fields["AnatomyPreservation"]} if "AnatomyPreservation" in fields else {}
-    shown |= {key: fields[key] for key in ("Device", "ModelSeconds") if key in fields}
+    shown |= {key: fields[key] for key in ("Device", "Precision", "ModelSeconds") if key in fields}
     for key, value in fields["Preprocessing"].items():
         if isinstance(value, dict):
             shown |= {f"{key}: {name}": inner for name, inner in value.items()}
@@ -160,6 +161,9 @@ def _log_lines(job: ScanJob) -> list[str]:
     seconds = fields["Preprocessing"].get("seconds", {})
     lines = [job.scan.path.name, *(f"  {step}: {value} s CPU" for step, value in seconds.items())]
     if _is_harmonized(job):
-        model = f"{fields['Model']['Name']} ({fields['Model']['SHA256'][:8]})"
-        lines.append(f"  harmonize: {fields['ModelSeconds']} s on {fields['Device']}, {model}")
+        model = fields["Model"]
+        lines.append(
+            f"  harmonize: {fields['ModelSeconds']} s on {fields['Device']} ({fields['Precision']}), "
+            f"{model['Name']} ({model['SHA256'][:8]}), target {model['Target']}"
+        )
     return [*lines, *(f"  warning: {sentence}" for sentence in fields["QualityWarnings"])]

@@ -127,10 +127,15 @@ def _with_metadata(row: ScanRow, content: Mapping[str, Any]) -> ScanRow:
         anatomy_preservation=_number(content.get("AnatomyPreservation")),
         model=_text(model.get("Name")),
         model_sha256=_text(model.get("SHA256")),
-        encoder=_text(model.get("Encoder")),
+        target=_text(model.get("Target")),
+        encoder=_encoder(model.get("Encoder")),
         configuration_hash=_text(content.get("ConfigurationHash")),
         warnings=tuple(map(str, warnings)) if isinstance(warnings, list) else (),
     )
+
+
+def _encoder(stored: object) -> str | None:
+    return _text(stored.get("Name")) if isinstance(stored, dict) else None
 
 
 def _number(value: object) -> float | None:

@@ -23,6 +23,8 @@ REFERENCES: Mapping[str, str] = {
     "icbm": "Fonov V, Evans AC, Botteron K, Almli CR, McKinstry RC, Collins DL. Unbiased average "
     "age-appropriate atlases for pediatric studies. NeuroImage 54(1):313-327, 2011. "
     "doi:10.1016/j.neuroimage.2010.07.033",
+    "biomedclip": "Zhang S, et al. BiomedCLIP: a multimodal biomedical foundation model pretrained from "
+    "fifteen million scientific image-text pairs. arXiv:2303.00915, 2023.",
     "ddim": "Song J, Meng C, Ermon S. Denoising diffusion implicit models. arXiv:2010.02502, 2020.",
     "pytorch": "Paszke A, et al. PyTorch: an imperative style, high-performance deep learning library. "
     "Adv Neural Inf Process Syst 32:8024-8035, 2019.",
@@ -40,7 +42,12 @@ _PREPROCESSING = (
 _HARMONIZATION = (
     "Intensities were scaled linearly to [-1, 1] and harmonized by MMH [mmh], a diffusion model conditioned "
     "on normalized image gradients, with deterministic inversion and sampling [ddim]. The model was {model}, "
-    "implemented in PyTorch [pytorch] and run on {device}."
+    "implemented in PyTorch [pytorch] and run on {device}. {stages}"
+)
+_STAGE1 = "It brings each scan to the unified domain of its sequence (Stage I)."
+_STAGE2 = (
+    "It brings each scan to the unified domain of its sequence (Stage I) and from there to the style of the "
+    "target site {target} (Stage II, fine-tuned with style vectors of the slice encoder {encoder})."
 )
 
 
@@ -51,6 +58,8 @@ def methods_text(
     model: str | None,
     device: str,
     versions: Mapping[str, str],
+    target: str | None = None,
+    encoder: str | None = None,
     from_templateflow: bool = True,
     sloppy: bool = False,
 ) -> str:
@@ -62,6 +71,8 @@ def methods_text(
         model: Name of the model with its short digest; None when the run only preprocessed.
         device: Where the model ran, such as ``cpu`` or ``NVIDIA H200``.
         versions: Library -> version, of those that computed something.
+        target: Site that Stage II of the model was fine-tuned to; None for a model of Stage I.
+        encoder: Name of the slice encoder of Stage II.
         from_templateflow: Whether TemplateFlow was the source of the template.
         sloppy: Whether the run was in the low-quality mode, which the text then says.
 
@@ -77,11 +88,17 @@ def methods_text(
     if model is None:
         paragraphs[0] = paragraphs[0].replace("preprocessed and harmonized", "preprocessed", 1)
     else:
-        paragraphs.append(_HARMONIZATION.format(model=model, device=device))
+        stages = _stages(target, encoder) if target else _STAGE1
+        paragraphs.append(_HARMONIZATION.format(model=model, device=device, stages=stages))
     if sloppy:
         paragraphs.append("This was a run in sloppy mode: its results are for trying out only.")
     paragraphs.append(f"Software: {', '.join(f'{name} {version}' for name, version in versions.items())}.")
     return _number_references("\n\n".join(paragraphs))
+
+
+def _stages(target: str, encoder: str | None) -> str:
+    cited = f"{encoder} [biomedclip]" if encoder == "biomedclip" else encoder
+    return _STAGE2.format(target=target, encoder=cited)
 
 
 def _number_references(text: str) -> str:

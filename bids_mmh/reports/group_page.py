@@ -103,10 +103,13 @@ def render_group_page(
     )
 
 
-def _models(rows: Sequence[ScanRow]) -> list[tuple[tuple[str | None, str | None, str | None], int]]:
+def _models(rows: Sequence[ScanRow]) -> list[tuple[tuple[str | None, ...], int]]:
     """Count the scans of every model, the most used one first."""
     made = (row for row in rows if row.harmonized and not row.problem)
-    return Counter((row.model, row.model_sha256, row.encoder) for row in made).most_common()
+    models: Counter[tuple[str | None, ...]] = Counter(
+        (row.model, row.model_sha256, row.target, row.encoder) for row in made
+    )
+    return models.most_common()
 
 
 def _site_counts(parts: Sequence[StudyPart]) -> dict[str, list[int]]:

@@ -33,7 +33,8 @@ VERDICT: Mapping[str, str] = {
     "where the anatomy is unchanged, negative where the contrast was inverted",
     "model": "Name of the model that harmonized the scan",
     "model_sha256": "SHA-256 of the model's weights",
-    "encoder": "Style encoder of the model",
+    "target": "Site that the model brings scans to; unified for the domain of Stage I",
+    "encoder": "Slice encoder that saw the styles when the model was fine-tuned to its target",
     "configuration_hash": "Hash of the options that change results",
     "warnings": "Quality warnings of the scan, parted by semicolons",
     "problem": "Why the scan's sidecar could not be used",
@@ -60,7 +61,8 @@ class ScanRow:
         anatomy_preservation: Cosine similarity of gradient vectors, or None.
         model: Name of the model, or None.
         model_sha256: SHA-256 of its weights, or None.
-        encoder: Its style encoder, or None.
+        target: Site that it brings scans to, ``unified``, or None.
+        encoder: Slice encoder of its fine-tuning, or None.
         configuration_hash: Hash of the options that change results, or None.
         warnings: Sentences from the sidecar.
         problem: Why the sidecar could not be used, or None.
@@ -82,6 +84,7 @@ class ScanRow:
     anatomy_preservation: float | None = None
     model: str | None = None
     model_sha256: str | None = None
+    target: str | None = None
     encoder: str | None = None
     configuration_hash: str | None = None
     warnings: tuple[str, ...] = ()

@@ -44,6 +44,7 @@ class ScanReport:
         qc: Quality numbers by name, shown as they are.
         warnings: One sentence for each thing a person should look at.
         model: Name of the model that harmonized the scan, or None.
+        target: Site that it brings scans to, ``unified``, or None.
         sidecars: Label to address (relative to the page) of machine-readable files.
     """
 
@@ -65,6 +66,7 @@ class ScanReport:
     qc: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     model: str | None = None
+    target: str | None = None
     sidecars: Mapping[str, str] = field(default_factory=dict)
 
 

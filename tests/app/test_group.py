@@ -26,7 +26,7 @@ def _sidecar(site, before, after=None, **changes):
         "Sequence": "T1w",
         "ImageStatistics": statistics,
         "AnatomyPreservation": 0.98,
-        "Model": {"Name": "embedded", "SHA256": "a" * 64, "Encoder": "slices"},
+        "Model": {"Name": "embedded", "SHA256": "a" * 64, "Target": "Y", "Encoder": {"Name": "slices"}},
         "QualityWarnings": [],
         "ConfigurationHash": "c0ffee",
     } | changes

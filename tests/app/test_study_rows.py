@@ -30,12 +30,13 @@ def test_name_gives_the_scan_with_all_its_entities(write):
 
 
 def test_sidecar_gives_the_rest(write):
-    model = {"Name": "embedded", "SHA256": "a" * 64, "Encoder": "slices"}
+    model = {"Name": "embedded", "SHA256": "a" * 64, "Target": "Y", "Encoder": {"Name": "slices"}}
     root = write(
         NAME, Site="X", Model=model, AnatomyPreservation=0.5, QualityWarnings=["One."], ConfigurationHash="c"
     )
     (row,) = study_rows(root, ("T1w",))
-    assert (row.site, row.model, row.model_sha256, row.encoder) == ("X", "embedded", "a" * 64, "slices")
+    assert (row.site, row.model, row.model_sha256) == ("X", "embedded", "a" * 64)
+    assert (row.target, row.encoder) == ("Y", "slices")
     assert (row.anatomy_preservation, row.warnings, row.configuration_hash) == (0.5, ("One.",), "c")
     assert row.histogram_distance == 0.0
     assert row.before["mean"] == pytest.approx(0.0)

@@ -37,3 +37,17 @@ def test_only_what_was_done_is_told():
     assert "N4" in text
     assert "sloppy" not in text
     assert "trying out only" in methods_text(**ARGUMENTS, sloppy=True)
+
+
+def test_the_text_says_where_the_model_brings_scans():
+    first = methods_text(**ARGUMENTS)
+    assert "unified domain" in first
+    assert "Stage II" not in first
+    second = methods_text(**ARGUMENTS, target="siteA", encoder="embedded")
+    assert (
+        "target site siteA (Stage II, fine-tuned with style vectors of the slice encoder embedded)" in second
+    )
+    assert "BiomedCLIP" not in second
+    cited = methods_text(**ARGUMENTS, target="siteA", encoder="biomedclip")
+    assert re.search(r"slice encoder biomedclip \[\d+\]\)", cited)
+    assert "BiomedCLIP: a multimodal" in cited

@@ -87,6 +87,12 @@ def test_flagged_scans_come_with_their_reason():
     assert "nothing flagged" in _render([_row(3, "A")])
 
 
+def test_models_are_listed_with_target_and_encoder():
+    page = _render([_row(1, "A", target="siteT", encoder="embedded-slices"), _row(2, "A", target="unified")])
+    for text in ("<td>siteT</td>", "<td>embedded-slices</td>", "<td>unified</td>"):
+        assert text in page
+
+
 def test_part_without_any_usable_scan_still_renders():
     broken = _row(
         1, None, before=None, after=None, histogram_before=None, histogram_after=None, problem="Bad."

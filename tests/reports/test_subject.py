@@ -53,6 +53,7 @@ def scan(brain):
         native_affine=affine,
         qc={"AnatomyPreservation": 0.987},
         model="embedded",
+        target="siteT",
         sidecars={"harmonized": "sub-01/anat/sub-01_T1w.json"},
     )
 
@@ -90,6 +91,7 @@ def test_page_tells_what_was_done(scan):
     for text in (
         "sub-01 ses-A",
         "Siena",
+        "<td>siteT</td>",
         "0.987",
         "0.125",
         "seed",
@@ -111,7 +113,7 @@ def test_warnings_change_the_badge(scan):
 
 @pytest.mark.usefixtures("undrawn")
 def test_preprocessed_only_has_no_comparison(scan):
-    page = _render([replace(scan, after=None, statistics_after=None, model=None)])
+    page = _render([replace(scan, after=None, statistics_after=None, model=None, target=None)])
     assert "Preprocessed only" in page
     assert "After harmonization" not in page
     assert 'class="compare"' not in page
