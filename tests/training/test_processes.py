@@ -11,10 +11,9 @@ import torch
 from bids_mmh.errors import BadDataError
 from bids_mmh.training.engine import Compute, make_fabric
 from bids_mmh.training.processes import gather_in_order, on_first, shares
-from bids_mmh.training.run import train
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
-RECIPE = runpy.run_path(str(SCRIPT))["recipe"](3)
+TRAINED = runpy.run_path(str(SCRIPT))["trained"]
 
 
 def losses_of(folder):
@@ -51,7 +50,8 @@ def test_what_the_first_process_raises_reaches_the_caller():
 
 @pytest.mark.timeout(120)
 def test_two_processes_train_what_one_trains(derivatives, tmp_path):
-    """Three volumes a step: one process has two of them, the other one."""
+    """Three volumes a step: one process has two of them, the other one. Both end with the same model and the
+    same records of both kinds, which are those of one process alone."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     done = subprocess.run(
         [*launch, SCRIPT, derivatives, tmp_path, "3"],
@@ -62,10 +62,12 @@ def test_two_processes_train_what_one_trains(derivatives, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     ranks = [torch.load(tmp_path / f"rank{i}.pt", weights_only=True) for i in (0, 1)]
-    assert all(torch.equal(ranks[1][name], value) for name, value in ranks[0].items())
-    alone = train(RECIPE, [derivatives], tmp_path / "alone", compute=Compute("cpu")).state_dict()
-    for name, value in alone.items():  # steps of 1e-3 moved each weight by about 2e-3
-        torch.testing.assert_close(ranks[0][name], value, atol=2e-5, rtol=1e-4)
+    alone = TRAINED(3, derivatives, tmp_path / "alone")
+    for kind, state in alone.items():
+        for name, value in state.items():  # steps of 1e-3 moved each weight by about 2e-3
+            assert torch.equal(ranks[1][kind][name], ranks[0][kind][name]), (kind, name)
+            torch.testing.assert_close(ranks[0][kind][name], value, atol=2e-5, rtol=1e-4)
+    assert (alone["records"]["mean"] - alone["averaged"]["mean"]).abs().max() > 1e-3  # they moved
     for one, other in zip(losses_of(tmp_path / "model"), losses_of(tmp_path / "alone"), strict=True):
         assert (one["step"], one["split"]) == (other["step"], other["split"])
         for term in ("total", "noise", "gradient", "ema"):

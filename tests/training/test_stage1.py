@@ -1,3 +1,4 @@
+import copy
 import csv
 import logging
 from dataclasses import replace
@@ -11,7 +12,7 @@ from bids_mmh.method.style import StyleStatistics, style_statistics
 from bids_mmh.training.data import find_scans
 from bids_mmh.training.engine import Compute, make_fabric
 from bids_mmh.training.loop import Loop
-from bids_mmh.training.objective import Observation
+from bids_mmh.training.objective import Observation, draw
 from bids_mmh.training.plan import learning_rate
 from bids_mmh.training.recipe import Augmentation
 from bids_mmh.training.run import train
@@ -25,6 +26,17 @@ CPU = Compute(device="cpu")
 def losses_of(folder):
     with (folder / "training" / "stage1" / "losses.tsv").open(newline="") as stream:
         return list(csv.DictReader(stream, delimiter="\t"))
+
+
+def checkpoint_of(folder):
+    return torch.load(folder / "training" / "stage1" / "checkpoint.pt", weights_only=True)
+
+
+def assert_same(records, others):
+    """All of two states of records, bit by bit."""
+    assert set(records) == set(others) == {"histogram", "mean", "std", "seen"}
+    for name, value in records.items():
+        assert torch.equal(value, others[name]), name
 
 
 def interrupt_after(monkeypatch, steps):
@@ -64,15 +76,22 @@ def test_training_moves_the_network_and_the_average_lags_behind(derivatives, rec
     torch.manual_seed(recipe.seed)
     fresh = Harmonizer(recipe.model).state_dict()
     model = train(recipe, [derivatives], tmp_path / "model", compute=CPU)
-    state = torch.load(tmp_path / "model" / "training" / "stage1" / "checkpoint.pt", weights_only=True)
+    state = checkpoint_of(tmp_path / "model")
     name = "network.head.bias"
     raw = state["modules"]["network"][name.removeprefix("network.")]
     moved = (raw - fresh[name]).abs().max()
     lagging = (model.state_dict()[name] - fresh[name]).abs().max()
     assert 0 < lagging < moved
-    assert torch.equal(model.records.mean, state["task"]["mean"])
     rate = state["optimizer"]["param_groups"][0]["lr"]
     assert rate == pytest.approx(learning_rate(recipe.phases[0], 5))
+
+
+def test_the_model_has_the_averaged_records(derivatives, recipe, tmp_path):
+    model = train(recipe, [derivatives], tmp_path / "model", compute=CPU)
+    state = checkpoint_of(tmp_path / "model")["task"]
+    assert_same(model.records.state_dict(), state["averaged"])
+    assert (state["records"]["mean"] - state["averaged"]["mean"]).abs().max() > 1e-3
+    assert model.records.decay == recipe.model.decay  # whatever they were averaged with
 
 
 def test_a_resumed_run_repeats_an_unbroken_one(derivatives, recipe, tmp_path, monkeypatch):
@@ -90,6 +109,9 @@ def test_a_resumed_run_repeats_an_unbroken_one(derivatives, recipe, tmp_path, mo
     assert losses_of(tmp_path / "broken") == losses_of(tmp_path / "unbroken")
     for name, value in unbroken.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
+    ends = [checkpoint_of(tmp_path / name)["task"] for name in ("broken", "unbroken")]
+    for kind in ("records", "averaged"):
+        assert_same(ends[0][kind], ends[1][kind])
 
 
 def test_a_finished_run_is_not_trained_further(derivatives, recipe, tmp_path, monkeypatch):
@@ -125,7 +147,8 @@ def test_nothing_to_train_on(recipe, tmp_path):
 
 @pytest.fixture
 def task(derivatives, recipe, tmp_path):
-    """Stage I on two people, with one more for validation."""
+    """Stage I on two people, with one more for validation; records are averaged with 0.9."""
+    recipe = replace(recipe, weight_average=0.9)
     scans = find_scans([derivatives], ["T1w", "T2w"])
     split = Split(frozenset({"sub-01", "sub-03"}), frozenset({"sub-02"}))
     workspace = Workspace(make_fabric(CPU), tmp_path / "training", scans, split)
@@ -139,38 +162,65 @@ def test_records_start_from_the_first_scan_of_each_sequence(task, recipe):
         first = data.train[0, part]
         assert first.sequence.tolist() == [sequence]
         own = style_statistics(first.image, first.mask, recipe.model.bins)
-        assert task.model.records.mean[sequence] == own.mean
-        assert torch.equal(task.model.records.histogram[sequence], own.histogram[0])
+        for records in (task.model.records, task.averaged):
+            assert records.mean[sequence] == own.mean
+            assert records.std[sequence] == own.std
+            assert torch.equal(records.histogram[sequence], own.histogram[0])
     before = task.model.records.mean.clone()
-    task.model.records.mean[0] = 0.25
+    task.model.records.mean[0], task.averaged.mean[0] = 0.25, 0.5
     task.data(0)  # as when a run is resumed
     assert task.model.records.mean.tolist() == [0.25, before[1]]
+    assert task.averaged.mean.tolist() == [0.5, before[1]]
 
 
-def test_observations_move_the_records_in_their_order(task, recipe):
+def test_observations_move_both_kinds_of_records_in_their_order(task):
+    """One with γ of the model, the other with the decay that weights are averaged with."""
     task.data(0)
-    before = task.model.records.mean.clone()
+    before = {name: value.clone() for name, value in task.model.records.state_dict().items()}
     observed = [observation(0, 0.5), observation(1, 0.1), observation(0, -0.5)]
     task.after_step(observed)
-    moved = 0.8 * (0.8 * before[0] + 0.2 * 0.5) + 0.2 * -0.5
-    assert task.model.records.mean[0] == pytest.approx(float(moved), abs=1e-6)
-    assert task.model.records.mean[1] == pytest.approx(float(0.8 * before[1] + 0.2 * 0.1), abs=1e-6)
+    for records, old in ((task.model.records, 0.8), (task.averaged, 0.9)):
+        for m, seen in ((0, (observed[0], observed[2])), (1, (observed[1],))):
+            for name in ("histogram", "mean", "std"):
+                expected = before[name][m]
+                for one in seen:
+                    expected = old * expected + (1 - old) * getattr(one.style, name)[0]
+                torch.testing.assert_close(getattr(records, name)[m], expected, atol=1e-6, rtol=0)
 
 
 def observation(sequence, mean):
-    style = StyleStatistics(torch.full((1, 20), 0.05), torch.tensor([mean]), torch.tensor([0.3]))
-    return Observation(sequence, style)
+    histogram = torch.linspace(0, 0.1, 20)[None]
+    return Observation(sequence, StyleStatistics(histogram, torch.tensor([mean]), torch.tensor([mean**2])))
+
+
+def test_both_kinds_of_records_are_kept_and_restored(task, recipe, tmp_path):
+    task.data(0)
+    task.after_step([observation(0, 0.5), observation(1, -0.3)])
+    torch.save(task.state_dict(), tmp_path / "state.pt")
+    again = Stage1Task(Harmonizer(recipe.model), recipe, task.workspace)
+    again.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert_same(again.model.records.state_dict(), task.model.records.state_dict())
+    assert_same(again.averaged.state_dict(), task.averaged.state_dict())
+    assert not torch.equal(again.model.records.mean, again.averaged.mean)
+    again.data(0)  # a resumed run starts none of them again
+    assert_same(again.averaged.state_dict(), task.averaged.state_dict())
 
 
 def test_losses_of_an_item_move_nothing_by_themselves(task, recipe):
     item = task.data(0).train[0, 0]
-    before = {name: value.clone() for name, value in task.state_dict().items()}
-    seen = [task.losses(task.modules, item, seed) for seed in range(12)]
-    assert all(torch.equal(task.state_dict()[name], value) for name, value in before.items())
-    for losses, observed in seen:
+    before = copy.deepcopy(task.state_dict())
+    told = {"observed": 0, "compared": 0, "neither": 0}
+    for seed in range(12):
+        losses, observed = task.losses(task.modules, item, seed)
         assert set(losses) == {"total", "noise", "gradient", "ema"}
-        assert bool(observed) == (losses["ema"] > 0)
-    assert 0 < sum(bool(observed) for _, observed in seen) < 12
+        chosen = draw(item, recipe, seed)
+        reliable, unified = bool(chosen.t <= recipe.model.threshold), bool(chosen.unified)
+        assert [one.sequence for one in observed] == [0] * (reliable and not unified)
+        assert (losses["ema"] > 0) == (reliable and unified)
+        told["neither" if not reliable else "compared" if unified else "observed"] += 1
+    assert all(told.values())
+    for kind in ("records", "averaged"):
+        assert_same(task.state_dict()[kind], before[kind])
 
 
 def test_validation_items_are_never_augmented(task, recipe):
