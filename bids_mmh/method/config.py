@@ -1,7 +1,7 @@
 """What a model is: architecture, sequences, grid, scaling, schedule and sampling, as saved in config.json."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 from bids_mmh.method.style_code import StyleCodeKind
 
@@ -35,6 +35,9 @@ class NetworkConfig:
             raise ValueError("channels and attention must name the same levels, at least one")
         if any(channels % self.groups for channels in self.channels):
             raise ValueError(f"channels {self.channels} must be multiples of {self.groups} groups")
+        if self.style_code not in get_args(StyleCodeKind):
+            known = " or ".join(get_args(StyleCodeKind))
+            raise ValueError(f"style_code is '{self.style_code}' but must be {known}")
 
     @property
     def multiple(self) -> int:

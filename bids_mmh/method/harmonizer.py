@@ -97,11 +97,18 @@ class Harmonizer(nn.Module):
             volume: (B, 1, H, W, D) float32, brain in about [−1, 1], background −1.
             mask: (B, 1, H, W, D) boolean brain mask.
             sequence: (B,) sequence indices.
-            stage: 1 to stop in the unified domain; by default as far as the model goes.
+            stage: 1 to stop in the unified domain, 2 to go on to the target site; by default as far as the
+                model goes.
 
         Returns:
             Harmonized volumes, shape of ``volume``, background −1.
+
+        Raises:
+            ValueError: the model has no such stage.
         """
+        stages = (None, 1) if self.target_network is None else (None, 1, 2)
+        if stage not in stages:
+            raise ValueError(f"stage is {stage!r} but '{self.config.name}' takes one of {stages}")
         with fast_autocast(volume.device):
             padded, anchor = self.anchor(volume, mask, sequence)
             result = self.unify(padded, anchor)

@@ -85,7 +85,12 @@ def sample(
     ``correct`` maps every step's clean estimate to the one to head for; without it sampling undoes inversion.
     Gradients flow through the last ``tracked`` steps only (through all by default): truncated
     back-propagation.
+
+    Raises:
+        ValueError: no such path, or no step to track; ``torch.no_grad`` is the way to track none.
     """
+    if tracked is not None and tracked < 1:
+        raise ValueError(f"tracked is {tracked} but gradients flow through 1 step at least")
     path = timestep_path(depth, steps)[::-1]
     split = 0 if tracked is None else max(0, steps - tracked)
     if split:

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from bids_mmh.errors import UsageError
-from bids_mmh.method.config import PRESETS, ModelConfig
+from bids_mmh.method.config import PRESETS, ModelConfig, NetworkConfig
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -215,12 +215,13 @@ def load_recipe(path: Path) -> Recipe:
 def _model(path: Path, table: dict[str, Any]) -> ModelConfig:
     settings = dict(table)
     preset = str(settings.pop("preset", "lite"))
-    network = {name: settings.pop(name) for name in ("style_code",) if name in settings}
+    style = {name: settings.pop(name) for name in ("style_code",) if name in settings}
     if preset not in PRESETS:
         raise UsageError(f"{path}: unknown preset '{preset}'; there are {', '.join(PRESETS)}.")
     values = {field.name: getattr(PRESETS[preset], field.name) for field in fields(ModelConfig)}
     fixed = {name: values.pop(name) for name in ("network", "shape", "spacing", "target")}
-    fixed["network"] = replace(fixed["network"], **network)
+    network = {name: value for name, value in vars(fixed["network"]).items() if name not in style}
+    fixed["network"] = _build(path, NetworkConfig, style, **network)
     spacing = settings.pop("spacing", fixed["spacing"])
     return model_on_grid(_build(path, ModelConfig, {**values, **settings}, **fixed), float(spacing))
 

@@ -63,6 +63,13 @@ def test_unknown_keys_are_refused():
         ModelConfig.from_dict({**values, "target": {"site": "alpha", "wings": 2}})
 
 
+@pytest.mark.parametrize("style_code", ["moments", "", None])
+def test_unknown_style_codes_are_refused(style_code):
+    values = PRESETS["tiny"].to_dict()
+    with pytest.raises(ValueError, match=f"style_code is '{style_code}' but must be displacement or record"):
+        ModelConfig.from_dict({**values, "network": {**values["network"], "style_code": style_code}})
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_preset_grids_cover_the_field_of_view(preset):
     config = PRESETS[preset]

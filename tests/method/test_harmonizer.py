@@ -233,6 +233,17 @@ def test_stage_1_stops_in_the_unified_domain(two_stage, build, toy, head):
     assert not torch.allclose(two_stage(*head, T1W), unified, atol=0.01)
 
 
+def test_stage_2_by_name_is_the_default_of_a_model_with_a_target(two_stage, head):
+    assert torch.equal(two_stage(*head, T1W, stage=2), two_stage(*head, T1W))
+
+
+@pytest.mark.parametrize(("kind", "stage"), [("harmonizer", 2), ("harmonizer", 0), ("two_stage", 3)])
+def test_stages_that_a_model_does_not_have(request, head, kind, stage):
+    model = request.getfixturevalue(kind)
+    with pytest.raises(ValueError, match=rf"stage is {stage} but 'toy' takes one of \(None, 1"):
+        model(*head, T1W, stage=stage)
+
+
 @pytest.mark.parametrize("output_adain", [True, False])
 def test_stage_2_follows_the_records_of_the_target(build, set_record, toy_target, head, output_adain):
     model = build(replace(toy_target, output_adain=output_adain))
@@ -402,6 +413,7 @@ def test_weights_of_another_network(folder):
         lambda values: values.pop("network"),
         lambda values: values.update(network="big"),
         lambda values: values["network"].update(attention=[True]),
+        lambda values: values["network"].update(style_code="moments"),
         lambda values: values.update(target={"site": "alpha"}),
         lambda values: values.update(target="alpha"),
     ],

@@ -160,6 +160,19 @@ def test_tracking_all_steps_is_the_default(weight, clean, tracked):
     assert torch.equal(gradient, full_gradient)
 
 
+@pytest.mark.parametrize("tracked", [0, -1])
+def test_no_step_to_track(weight, clean, tracked):
+    with pytest.raises(ValueError, match=f"tracked is {tracked} but gradients flow through 1 step at least"):
+        tracked_gradient(weight, clean, tracked, [])
+
+
+@pytest.mark.parametrize("steps", [0, DEPTH + 1])
+def test_walks_of_impossible_steps(clean, steps):
+    for walk in (invert, sample):
+        with pytest.raises(ValueError, match=f"{steps} steps do not fit between t = 0 and t = {DEPTH}"):
+            walk(SCHEDULE, lambda *_: clean, clean, depth=DEPTH, steps=steps)
+
+
 def test_every_clean_estimate_is_corrected(clean):
     """The last one, at t = 0, is the result; ε stays, so each step heads for the corrected volume."""
     seen = []

@@ -1,4 +1,4 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -40,11 +40,16 @@ def test_stage_two_and_augmentation(load):
     assert (plain.stage2, plain.augmentation, plain.travelling) == (None, Augmentation(), "test")
     recipe = load(
         "[augmentation]\nflip = true\nshift = 2\n[stage2]\ntarget_site = 'beta'\naggregation = 'axial_mean'\n"
-        "[training]\ntest_subjects = ['01', 'sub-02']\nema_guidance = false\npatience = 5\n" + PHASE
+        "[model]\nema_guidance = false\n[training]\ntest_subjects = ['01', 'sub-02']\npatience = 5\n" + PHASE
     )
     assert recipe.augmentation == Augmentation(flip=True, shift=2)
     assert recipe.stage2 == Stage2Recipe(target_site="beta", aggregation="axial_mean")
-    assert (recipe.test_subjects, recipe.ema_guidance, recipe.patience) == (("01", "sub-02"), False, 5)
+    assert (recipe.test_subjects, recipe.model.ema_guidance, recipe.patience) == (("01", "sub-02"), False, 5)
+
+
+def test_the_style_code_is_the_only_part_of_the_network_to_choose(load):
+    network = load("[model]\npreset = 'tiny'\nstyle_code = 'record'\n" + PHASE).model.network
+    assert network == replace(PRESETS["tiny"].network, style_code="record")
 
 
 def test_an_empty_table_asks_for_stage_two(load):
@@ -79,6 +84,10 @@ def test_model_on_grid():
         ("[[phase]]\nspacing = 4.0\nsteps = 0\n", "wrong value of 'steps': .* greater than 0"),
         ("[training]\nseed = 'x'\n" + PHASE, "wrong value of 'seed'"),
         ("[model]\nsequences = 3\n" + PHASE, "wrong value of 'sequences'"),
+        (
+            "[model]\nstyle_code = 'moments'\n" + PHASE,
+            "wrong value of 'style_code'.*'displacement' or 'record'",
+        ),
         ("model = 3\n" + PHASE, "wrong value of 'model'"),
         ("phase = 3\n", "wrong value of 'phase'"),
         ("[stage2]\nwings = 2\n" + PHASE, "unknown key 'wings'; known are accumulate"),
