@@ -62,6 +62,11 @@ class AttentionAggregator(nn.Module):
         Returns:
             (B, D).
         """
+        # a style is a small difference of embeddings: bfloat16 would round it away
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self._aggregate(embeddings.float(), places)
+
+    def _aggregate(self, embeddings: Tensor, places: Tensor) -> Tensor:
         batch, views, _, dim = embeddings.shape
         position = sinusoidal_position(places, dim).to(embeddings.dtype)
         slices = F.normalize(embeddings + position + self.view[:, None], dim=-1)  # Eq. 15

@@ -28,11 +28,11 @@ def train_aggregator(aggregator: nn.Module, maker: PairMaker, recipe: Stage2Reci
     if not parameters or not recipe.aggregator_steps:
         return
     device = parameters[0].device
-    sequences = sorted({scan.sequence for scan in maker.walks.volumes.scans})
     optimizer = torch.optim.Adam(parameters, lr=recipe.aggregator_learning_rate)
     ratios = []
     for step in range(recipe.aggregator_steps):
-        batch = maker.guard_batch(sequences[step % len(sequences)], draw_seed(seed, step, 4)).to(device)
+        batch = maker.guard_batch(maker.sequences[step % len(maker.sequences)], draw_seed(seed, step, 4))
+        batch = batch.to(device)
         styles = aggregator(batch.image, batch.places) - aggregator(batch.aligned, batch.places)
         contrastive_loss(styles, batch.sites).backward()
         optimizer.step()

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from bids_mmh.errors import UsageError
 
@@ -65,7 +65,7 @@ def make_fabric(compute: Compute = Compute()) -> "Fabric":
             accelerator="cuda" if cuda else "cpu",
             devices=[int(index)] if index else compute.devices or devices,
             num_nodes=compute.num_nodes or num_nodes,
-            precision=precision,  # type: ignore[arg-type]
+            **_precision(precision, "cuda" if cuda else "cpu"),
         )
         fabric.launch()
     except (ValueError, RuntimeError) as error:
@@ -73,6 +73,15 @@ def make_fabric(compute: Compute = Compute()) -> "Fabric":
     if cuda:
         torch.backends.cudnn.benchmark = True  # all volumes of a phase have one shape
     return fabric
+
+
+def _precision(name: str, device: str) -> dict[str, Any]:
+    """What Fabric is to be told."""
+    if name == "32-true":
+        return {"precision": name}
+    from bids_mmh.training.mixed_precision import InputsAsTheyAre
+
+    return {"plugins": InputsAsTheyAre(cast(Literal["16-mixed", "bf16-mixed"], name), device)}
 
 
 def loader_workers(fabric: "Fabric", compute: Compute) -> int:

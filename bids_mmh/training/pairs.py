@@ -10,6 +10,7 @@ from torch import Tensor
 from bids_mmh.errors import NoInputError
 from bids_mmh.training.data import TrainingScan
 from bids_mmh.training.plan import Order, draw_seed
+from bids_mmh.training.target_site import UNKNOWN
 from bids_mmh.training.walks import Walk, WalkCache
 
 SCANS_PER_SITE = 3  # of a guard batch: enough for partners, few enough for several sites
@@ -58,15 +59,19 @@ class PairMaker:
     Args:
         walks: of the training scans, from which targets and guards come.
         site: the target site.
-        guard_scans: scans of a guard batch.
+        guard_scans: scans of a guard batch (more where fewer would leave a single site).
+
+    Attributes:
+        sequences: those that scans of two known sites, two people at one of them, can guard.
     """
 
     def __init__(self, walks: WalkCache, site: str, guard_scans: int) -> None:
         self.walks, self.site, self.guard_scans = walks, site, guard_scans
-
-    @property
-    def _scans(self) -> list[TrainingScan]:
-        return self.walks.volumes.scans
+        self._scans = walks.volumes.scans
+        self._sites: dict[str, dict[str, list[int]]] = {}  # scans by sequence and site
+        for i, scan in enumerate(self._scans):
+            self._sites.setdefault(scan.sequence, {}).setdefault(scan.site, []).append(i)
+        self.sequences = [sequence for sequence in sorted(self._sites) if self._can_guard(sequence)]
 
     def pair(self, source: Walk, scan: TrainingScan, seed: int) -> Pair:
         """A pair for the source ``scan``; everything random follows from ``seed``."""
@@ -76,14 +81,19 @@ class PairMaker:
 
     def partners(self, scan: TrainingScan) -> list[int]:
         """Target scans of the scan's sequence and of other people."""
+        there = self._sites.get(scan.sequence, {}).get(self.site, [])
+        return [i for i in there if self._scans[i].subject != scan.subject]
+
+    def sources(self, scans: Sequence[TrainingScan]) -> list[int]:
+        """Which of ``scans`` are from another site and have a target to go to, and a guard."""
         return [
             i
-            for i, other in enumerate(self._scans)
-            if (other.site, other.sequence) == (self.site, scan.sequence) and other.subject != scan.subject
+            for i, scan in enumerate(scans)
+            if scan.site != self.site and scan.sequence in self.sequences and self.partners(scan)
         ]
 
     def guard_batch(self, sequence: str, seed: int) -> GuardBatch:
-        """Scans of a sequence drawn by ``seed``, and what the frozen encoder made of them."""
+        """Scans of one of the ``sequences`` drawn by ``seed``, and what the frozen encoder made of them."""
         chosen = self.guards(sequence, np.random.default_rng(seed))
         slices = [self.walks.slices(i) for i in chosen]
         return GuardBatch(
@@ -95,31 +105,48 @@ class PairMaker:
         )
 
     def guards(self, sequence: str, rng: np.random.Generator) -> list[int]:
-        """Scans of a sequence: a few each of as many random sites as ``guard_scans`` has room for.
+        """Scans of a sequence: of a few people each at as many random sites as there is room for.
 
-        Sites come first that have two scans to compare.
+        Sites come first that have two people to compare. Scans of unknown sites tell nothing of acquisitions.
         """
-        sites: dict[str, list[int]] = {}
-        for i, scan in enumerate(self._scans):
-            if scan.sequence == sequence:
-                sites.setdefault(scan.site, []).append(i)
-        names = [str(name) for name in rng.permutation(sorted(sites))]
-        names.sort(key=lambda name: len(sites[name]) < 2)
+        names = [str(name) for name in rng.permutation(self._known_sites(sequence))]
+        names.sort(key=lambda name: self._people(sequence, name) < 2)
         chosen: list[int] = []
-        for name in names:
-            if len(chosen) + 1 >= self.guard_scans:
+        for place, name in enumerate(names):
+            if place >= 2 and len(chosen) + 1 >= self.guard_scans:
                 break
-            chosen += [int(i) for i in rng.permutation(sites[name])[:SCANS_PER_SITE]]
-        return chosen[: self.guard_scans]
+            scans = rng.permutation(self._sites[sequence][name])
+            one_each = {self._scans[i].subject: int(i) for i in scans}
+            chosen += list(one_each.values())[:SCANS_PER_SITE]
+        return chosen[: max(self.guard_scans, SCANS_PER_SITE + 1)]
+
+    def _can_guard(self, sequence: str) -> bool:
+        known = self._known_sites(sequence)
+        return len(known) > 1 and any(self._people(sequence, site) > 1 for site in known)
+
+    def _known_sites(self, sequence: str) -> list[str]:
+        return sorted(set(self._sites[sequence]) - {UNKNOWN})
+
+    def _people(self, sequence: str, site: str) -> int:
+        return len({self._scans[i].subject for i in self._sites[sequence][site]})
 
 
 class TrainingPairs:
-    """Pairs by (step, part): the source follows a plan, the rest from the position."""
+    """Pairs by (step, part): the source follows a plan, the rest from the position.
+
+    Raises:
+        NoInputError: there is no source.
+    """
 
     def __init__(self, maker: PairMaker, accumulate: int, seed: int) -> None:
         self.maker, self.accumulate, self.seed = maker, accumulate, seed
         scans = maker.walks.volumes.scans
-        self.sources = sources_of(maker, scans)
+        self.sources = maker.sources(scans)
+        if not self.sources:
+            raise NoInputError(
+                f"No scan can be fine-tuned to '{maker.site}': it takes a scan of the same sequence there, "
+                "of another person, and two people at one known site."
+            )
         self.order = Order([scans[i] for i in self.sources], seed, balance_sites=True)
 
     def __getitem__(self, position: tuple[int, int]) -> Pair:
@@ -136,8 +163,7 @@ class ValidationPairs:
 
     def __init__(self, maker: PairMaker, held_out: WalkCache, seed: int) -> None:
         self.maker, self.held_out, self.seed = maker, held_out, seed
-        scans = held_out.volumes.scans
-        self.sources = [i for i, scan in enumerate(scans) if scan.site != maker.site and maker.partners(scan)]
+        self.sources = maker.sources(held_out.volumes.scans)
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -147,17 +173,3 @@ class ValidationPairs:
         i = self.sources[index]
         seed = draw_seed(self.seed, index, 3)
         return self.maker.pair(self.held_out[i], self.held_out.volumes.scans[i], seed)
-
-
-def sources_of(maker: PairMaker, scans: Sequence[TrainingScan]) -> list[int]:
-    """Scans from other sites that have a target to go to.
-
-    Raises:
-        NoInputError: there is none.
-    """
-    sources = [i for i, scan in enumerate(scans) if scan.site != maker.site and maker.partners(scan)]
-    if not sources:
-        raise NoInputError(
-            f"No scan from another site has a scan of another person at '{maker.site}' to be fine-tuned to."
-        )
-    return sources

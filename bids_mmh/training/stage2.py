@@ -122,7 +122,7 @@ class Stage2Task:
         moved = model.sample(network, latent, anchor, told, tracked=self.recipe.backprop_steps)
         if not config.gradient_condition:
             return moved, moved.new_zeros(())
-        return moved, gradient_loss(anchor.gradient, moved).mean()
+        return moved, gradient_loss(walk.image, moved, walk.mask, self.recipe.gradient_scales).mean()
 
     def _style_of(self, aggregator: nn.Module, moved: Tensor, walk: Walk) -> Tensor:
         """S_X→Y = Ψ(I_X→Y) − Ψ(I′_X) (Eq. 18)."""
@@ -169,7 +169,7 @@ def train_stage2(stage1: Harmonizer, recipe: Stage2Recipe, workspace: Workspace,
     """
     fabric, config = workspace.fabric, stage1.config
     train, held_out = workspace.cache(config, "train"), workspace.cache(config, "validation")
-    ranking = rank_sites(train, recipe.min_scans)
+    ranking = rank_sites(train, recipe.min_scans, fabric)
     site = choose_target(ranking, recipe.target_site, recipe.min_scans)
     folder = workspace.folder / "stage2"
     if fabric.is_global_zero:
@@ -182,17 +182,13 @@ def train_stage2(stage1: Harmonizer, recipe: Stage2Recipe, workspace: Workspace,
     model = model.to(fabric.device)
     maker = maker_of(model, psi)
     walks, held_out_walks = (WalkCache(volumes, folder / "walks", maker) for volumes in (train, held_out))
+    pair_maker = PairMaker(walks, site, recipe.guard_scans)
+    pairs = TrainingPairs(pair_maker, recipe.accumulate, seed)
     for walk_cache in (walks, held_out_walks):
         build_walks(walk_cache, model, psi, fabric)
-    pair_maker = PairMaker(walks, site, recipe.guard_scans)
     train_aggregator(psi.aggregator, pair_maker, recipe, seed)
-    task = Stage2Task(
-        model,
-        psi,
-        recipe,
-        TrainingPairs(pair_maker, recipe.accumulate, seed),
-        ValidationPairs(pair_maker, held_out_walks, seed),
-    )
+    validation = ValidationPairs(pair_maker, held_out_walks, seed)
+    task = Stage2Task(model, psi, recipe, pairs, validation)
     phase = Phase(config.spacing, recipe.steps, recipe.learning_rate, recipe.accumulate)
     loop = Loop(
         fabric,

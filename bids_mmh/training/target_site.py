@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,6 +17,10 @@ from bids_mmh.evaluation.site_distance import site_distances
 from bids_mmh.files import atomic_path
 from bids_mmh.method.style import StyleRecords, StyleStatistics, style_statistics
 from bids_mmh.training.cache import VolumeCache
+from bids_mmh.training.processes import gather_in_order, shares
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 logger = logging.getLogger("bids_mmh.training")
 
@@ -40,10 +45,17 @@ class SiteVariability:
     qualifies: bool
 
 
-def rank_sites(volumes: VolumeCache, min_scans: int) -> list[SiteVariability]:
-    """All known sites of a cache, those that qualify first, the least variable first."""
+def rank_sites(volumes: VolumeCache, min_scans: int, fabric: "Fabric") -> list[SiteVariability]:
+    """All sites of a cache, those that qualify first, the least variable first.
+
+    Args:
+        volumes: of the training scans.
+        min_scans: of every sequence, for a site to qualify.
+        fabric: the run's; all its processes must call this, and share the reading.
+    """
     sequences = sorted({scan.sequence for scan in volumes.scans})
-    histograms = [_histogram(volumes, i) for i in range(len(volumes))]
+    mine = [(i, _histogram(volumes, i)) for i in shares(len(volumes), fabric)]
+    histograms = gather_in_order(fabric, mine)
     counts = Counter((scan.site, scan.sequence) for scan in volumes.scans)
     within: dict[str, list[float]] = {}
     for sequence in sequences:
@@ -70,12 +82,15 @@ def choose_target(ranking: Sequence[SiteVariability], wanted: str, min_scans: in
     """
     names = [one.site for one in ranking if one.site != UNKNOWN]
     if wanted != "auto" and wanted not in names:
-        raise UsageError(f"No training scan is from the site '{wanted}': there are {', '.join(names)}.")
+        raise UsageError(
+            f"No training scan is from the site '{wanted}': there are {', '.join(names) or 'none known'}."
+        )
     if len(ranking) < 2:
-        raise NoInputError(f"All training scans are from {names or [UNKNOWN]}: Stage II needs another site.")
-    few = [one.site for one in ranking if not one.qualifies]
+        only = f"'{names[0]}'" if names else "an unknown site"
+        raise NoInputError(f"All training scans are from {only}: Stage II needs another site.")
+    few = [one.site for one in ranking if not one.qualifies and one.site != UNKNOWN]
     if wanted == "auto":
-        if len(few) == len(ranking):
+        if len(few) == len(names):
             raise NoInputError(
                 f"No site has {min_scans} training scans of every sequence, so none can be the target: "
                 "name one (--target-site), or lower min_scans in the recipe."
@@ -104,8 +119,7 @@ def set_target_records(records: StyleRecords, volumes: VolumeCache, site: str) -
         chosen = [i for i, s in enumerate(volumes.scans) if (s.site, s.sequence) == (site, sequence)]
         if not chosen:
             continue
-        items = [volumes[i] for i in chosen]
-        styles = [style_statistics(item.image, item.mask, volumes.config.bins) for item in items]
+        styles = [_style(volumes, i) for i in chosen]  # one volume in memory at a time
         mean = StyleStatistics(
             torch.cat([style.histogram for style in styles]).mean(0, keepdim=True),
             torch.cat([style.mean for style in styles]).mean(0, keepdim=True),
@@ -117,3 +131,8 @@ def set_target_records(records: StyleRecords, volumes: VolumeCache, site: str) -
 def _histogram(volumes: VolumeCache, index: int) -> np.ndarray:
     volume = volumes[index]
     return intensity_histogram(volume.image[volume.mask].numpy())
+
+
+def _style(volumes: VolumeCache, index: int) -> StyleStatistics:
+    volume = volumes[index]
+    return style_statistics(volume.image, volume.mask, volumes.config.bins)

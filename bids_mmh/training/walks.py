@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from bids_mmh.method.precision import fast_autocast
 from bids_mmh.method.slice_encoders import weights_sha256
 from bids_mmh.method.tpa_clip import TriPlanarEncoder
 from bids_mmh.training.cache import VolumeCache
-from bids_mmh.training.processes import shares
+from bids_mmh.training.processes import gather_in_order, shares
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -113,7 +113,8 @@ class WalkCache:
 def maker_of(model: Harmonizer, psi: TriPlanarEncoder) -> str:
     """Digest of everything that a walk follows from beside its scan."""
     views = (psi.config.slices, psi.aggregator.views)
-    parts = (repr(model.config), weights_sha256(model.network), weights_sha256(model.records))
+    config = replace(model.config, target=None)  # Stage I does not know where Stage II goes
+    parts = (repr(config), weights_sha256(model.network), weights_sha256(model.records))
     return hashlib.sha256(repr((parts, psi.encoder.digest, views)).encode()).hexdigest()
 
 
@@ -126,10 +127,10 @@ def build_walks(cache: WalkCache, model: Harmonizer, psi: TriPlanarEncoder, fabr
         psi: its frozen slice encoder is used.
         fabric: the run's.
     """
-    missing = [i for i, file in enumerate(cache.files) if not _is_sound(file)]
+    checked = [(i, _is_sound(cache.files[i])) for i in shares(len(cache), fabric)]
+    missing = [i for i, sound in enumerate(gather_in_order(fabric, checked)) if not sound]
     if missing and fabric.is_global_zero:
         logger.info("Stage I of %d scans (%d are there).", len(missing), len(cache) - len(missing))
-    fabric.barrier()  # all have looked before any writes
     for turn in shares(len(missing), fabric):
         _build(cache, missing[turn], model, psi, fabric.device)
     fabric.barrier()
