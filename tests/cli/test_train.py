@@ -48,7 +48,7 @@ def test_the_machine_is_chosen_by_default(recipe, asked):
     [
         ("", ["--stage1", "old"], "add a [stage2] table"),
         ("", ["--target-site", "S"], "add a [stage2] table"),
-        ("[stage2]\n", [], "Stage II cannot be trained yet"),
+        ("[stage2]\nsteps = 0\n", [], "wrong value of 'steps'"),
     ],
 )
 def test_stage_two(recipe, table, options, sentence, capsys):

@@ -1,13 +1,26 @@
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
-from bids_mmh.method.config import PRESETS
-from bids_mmh.training.recipe import Phase, Recipe, model_on_grid
+from bids_mmh.method.config import PRESETS, TargetConfig
+from bids_mmh.method.harmonizer import Harmonizer
+from bids_mmh.method.slice_encoders import load_encoder
+from bids_mmh.method.style import StyleStatistics, soft_histogram
+from bids_mmh.method.style_network import StyleNetwork, StyleNetworkConfig, save_style_network
+from bids_mmh.method.tpa_clip import TriPlanarConfig, TriPlanarEncoder
+from bids_mmh.training.cache import VolumeCache
+from bids_mmh.training.data import find_scans
+from bids_mmh.training.engine import Compute, make_fabric
+from bids_mmh.training.recipe import Phase, Recipe, Stage2Recipe, model_on_grid
+from bids_mmh.training.split import Split
+from bids_mmh.training.stage2 import start_from
+from bids_mmh.training.target_site import set_target_records
+from bids_mmh.training.walks import WalkCache, build_walks, maker_of
+from bids_mmh.training.workspace import Workspace
 
 SPACING = 16.0  # mm; the grid is then (9, 12, 12)
 
@@ -25,12 +38,13 @@ def rng():
     return torch.Generator().manual_seed(7)
 
 
-def _write_scan(root, subject, sequence="T1w", *, array=None, mask=None, **sidecar):
+def _write_scan(root, subject, sequence="T1w", *, session=None, array=None, mask=None, **sidecar):
     """Write image, mask and sidecar as the participant level does; returns the sidecar's path."""
-    folder = root / f"sub-{subject}" / "anat"
+    folders = [f"sub-{subject}", *([f"ses-{session}"] if session else [])]
+    folder = root.joinpath(*folders, "anat")
     folder.mkdir(parents=True, exist_ok=True)
-    stem = f"sub-{subject}_space-MNI152NLin2009cAsym_desc-preproc_{sequence}"
-    mask_name = f"sub-{subject}_space-MNI152NLin2009cAsym_desc-brain_mask.nii.gz"
+    stem = f"{'_'.join(folders)}_space-MNI152NLin2009cAsym_desc-preproc_{sequence}"
+    mask_name = f"{'_'.join(folders)}_space-MNI152NLin2009cAsym_desc-brain_mask.nii.gz"
     if array is None:
         draws = np.random.default_rng(sum(map(ord, subject + sequence)))
         array = draws.uniform(20, 180, (9, 12, 12))
@@ -65,8 +79,37 @@ def derivatives(tmp_path):
     return root
 
 
+def _write_study(root):
+    """Two sites of five people, one of them (05) at both, T1w and T2w each; beta's contrast is another."""
+    visits = [("alpha", f"{k:02d}") for k in (1, 2, 3, 4, 5)] + [
+        ("beta", f"{k:02d}") for k in (5, 6, 7, 8, 9)
+    ]
+    for site, subject in visits:
+        for sequence in ("T1w", "T2w"):
+            unit = np.random.default_rng(int(subject)).uniform(0.1, 0.9, (9, 12, 12))
+            unit = 1 - unit if sequence == "T2w" else unit
+            array = 200 * (unit if site == "alpha" else 0.3 + 0.6 * unit**2)
+            _write_scan(root, subject, sequence, session=site, array=array, Site=site)
+    return root
+
+
+@pytest.fixture
+def write_study():
+    return _write_study
+
+
+@pytest.fixture
+def sites(tmp_path):
+    """Derivatives of two sites and of a person who was at both."""
+    return _write_study(tmp_path / "sites")
+
+
 @pytest.fixture
 def tiny():
+    return _tiny()
+
+
+def _tiny():
     model = replace(PRESETS["tiny"], bins=20)
     return model_on_grid(replace(model, network=replace(model.network, patch=1)), SPACING)
 
@@ -76,3 +119,107 @@ def recipe(tiny):
     """Six steps of two volumes; a checkpoint after three."""
     phase = Phase(SPACING, steps=6, learning_rate=1e-3, accumulate=2)
     return Recipe(model=tiny, phases=(phase,), seed=5, validate_every=3, max_timestep=200)
+
+
+def _small_encoder(folder, seed=0):
+    """An untrained slice encoder of 16 pixels and 16 features, in a folder; returns the folder."""
+    network = StyleNetworkConfig(name="small", size=16, dim=16, tones=4, widths=(8, 8))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        save_style_network(StyleNetwork(network), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_encoder(tmp_path_factory):
+    return _small_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture
+def stage2(small_encoder):
+    """Four steps of two sources towards alpha; a checkpoint after two."""
+    return Stage2Recipe(
+        steps=4,
+        learning_rate=1e-3,
+        aggregator_steps=20,
+        accumulate=2,
+        backprop_steps=2,
+        target_site="alpha",
+        encoder=str(small_encoder),
+        slices=3,
+        weight_average=0.0,
+        validate_every=2,
+    )
+
+
+@pytest.fixture
+def two_stages(recipe, stage2):
+    """Both stages, and the person who was at both sites is trained on."""
+    return replace(recipe, travelling="train", stage2=stage2)
+
+
+def _stage1_model(seed=0):
+    """A Stage I model that answers, and whose unified domains are not those of a fresh one."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Harmonizer(_tiny())
+        with torch.no_grad():
+            for parameter in model.network.parameters():
+                parameter.add_(torch.randn(parameter.shape) * 0.02)
+        for m, (mean, std) in enumerate([(0.1, 0.35), (-0.1, 0.3)]):
+            values = torch.randn(500) * std + mean
+            histogram = soft_histogram(values, model.config.bins)
+            model.records.assign(
+                m, StyleStatistics(histogram[None], torch.tensor([mean]), torch.tensor([std]))
+            )
+    return model.eval()
+
+
+@pytest.fixture
+def stage1_model():
+    return _stage1_model()
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """The workspace of a run on the study of two sites; 04 and 09 validate, 03 tests."""
+
+    def make(derivatives):
+        scans = find_scans([derivatives], ["T1w", "T2w"])
+        held_out, test = frozenset({"sub-04", "sub-09"}), frozenset({"sub-03"})
+        train = frozenset(scan.subject for scan in scans) - held_out - test
+        return Workspace(make_fabric(Compute("cpu")), tmp_path / "run", scans, Split(train, held_out, test))
+
+    return make
+
+
+@dataclass
+class Prepared:
+    """Stage II, ready to begin: alpha is the target, 04 and 09 are held out, 03 is nowhere."""
+
+    stage1: Harmonizer
+    model: Harmonizer
+    psi: TriPlanarEncoder
+    walks: WalkCache
+    held_out: WalkCache
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory, small_encoder):
+    """Made once for all tests; not to be changed."""
+    folder = tmp_path_factory.mktemp("prepared")
+    scans = find_scans([_write_study(folder / "sites")], ["T1w", "T2w"])
+    fabric, stage1 = make_fabric(Compute("cpu")), _stage1_model()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        psi = TriPlanarEncoder(load_encoder(small_encoder), TriPlanarConfig(slices=3))
+    target = TargetConfig("alpha", psi.encoder.name, psi.encoder.digest, "attention")
+    model = start_from(stage1, target)
+    parts = []
+    for subjects in ({"sub-01", "sub-02", "sub-05", "sub-06", "sub-07", "sub-08"}, {"sub-04", "sub-09"}):
+        chosen = [scan for scan in scans if scan.subject in subjects]
+        volumes = VolumeCache(chosen, stage1.config, folder / "cache")
+        parts.append(WalkCache(volumes, folder / "walks", maker_of(model, psi)))
+        build_walks(parts[-1], model, psi, fabric)
+    set_target_records(model.target_records, parts[0].volumes, "alpha")
+    return Prepared(stage1, model, psi, *parts)

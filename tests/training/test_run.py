@@ -8,7 +8,7 @@ import bids_mmh.training.cache as caching
 from bids_mmh.errors import UsageError
 from bids_mmh.training.data import load_on_grid
 from bids_mmh.training.engine import Compute
-from bids_mmh.training.recipe import Augmentation, Stage2Recipe
+from bids_mmh.training.recipe import Augmentation
 from bids_mmh.training.run import StudyOptions, _split_table, train
 
 CPU = Compute("cpu")
@@ -77,12 +77,6 @@ def test_recomputed_activations_give_the_same_losses(derivatives, short, tmp_pat
 def test_options_of_stage_two_need_its_table(derivatives, short, tmp_path, options):
     with pytest.raises(UsageError, match=r"add a \[stage2\] table"):
         train(short, [derivatives], tmp_path / "m", compute=CPU, options=StudyOptions(**options))
-
-
-def test_stage_two_is_refused_before_anything_is_trained(derivatives, short, tmp_path):
-    with pytest.raises(UsageError, match="Stage II cannot be trained yet"):
-        train(replace(short, stage2=Stage2Recipe()), [derivatives], tmp_path / "m", compute=CPU)
-    assert not (tmp_path / "m").exists()
 
 
 def test_stage_two_keeps_the_split_of_its_stage_one(tmp_path):
