@@ -8,10 +8,17 @@ from bids_mmh.errors import UsageError
 from bids_mmh.training.engine import Compute, loader_workers, make_fabric
 
 
-def test_cpu_is_full_precision():
+@pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_precision_is_what_the_hardware_computes_in(monkeypatch, native, dtype):
+    monkeypatch.setattr("bids_mmh.method.precision.has_native_bf16", lambda device: native)
     fabric = make_fabric(Compute("cpu"))
     assert fabric.device == torch.device("cpu")
     with fabric.autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+def test_full_precision_where_it_is_asked_for():
+    with make_fabric(Compute("cpu", precision="32-true")).autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
 
 

@@ -71,7 +71,7 @@ class Line:
 def make(task, folder, *, steps=4, average=0.5, every=2, patience=0, rate=0.1, accumulate=2, phases=1):
     phase = Phase(1.0, steps, learning_rate=rate, accumulate=accumulate)
     settings = LoopSettings((phase,) * phases, SEED, average, every, patience)
-    return Loop(make_fabric(Compute("cpu")), task, settings, folder, fingerprint="this")
+    return Loop(make_fabric(Compute("cpu", precision="32-true")), task, settings, folder, fingerprint="this")
 
 
 def rows(folder, split):
