@@ -17,7 +17,7 @@ from bids_mmh.evaluation.statistics import BIN_WIDTH, HISTOGRAM_BINS, HISTOGRAM_
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from method_table import Part
+    from method_parts import Part
 
 TARGET = "#d62728"
 # Okabe and Ito's colours, which colour-blind readers can tell apart, without their red.

@@ -19,14 +19,14 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
 from method_figures import draw_figures
+from method_parts import Method, Part
 from numpy.typing import NDArray
 
 from bids_mmh.errors import BadDataError, BidsMmhError, NoInputError, UsageError
@@ -34,7 +34,6 @@ from bids_mmh.evaluation.baselines import BACKGROUND
 from bids_mmh.evaluation.comparison import (
     Outputs,
     PairFigures,
-    StudyFigures,
     pair_figures,
     raw_tissues,
     study_figures,
@@ -80,28 +79,6 @@ so p is somewhat too small. The study's figures are of all test subjects' scans:
 3D ResNet-18; a site classifier (logistic regression on them) trained on each method's own outputs and
 cross-validated by subject, beside the 95th percentile of its accuracy with permuted sites. Controls are
 fitted on training subjects at the target site; histogram matching's reference is the first of them."""
-
-
-class Method(NamedTuple):
-    """What one method made of the test scans, and its figures."""
-
-    outputs: Outputs
-    features: NDArray[np.float32]
-    pairs: list[PairFigures]
-    study: StudyFigures
-
-
-@dataclass(frozen=True)
-class Part:
-    """One sequence of the study: test scans, travelling pairs, and all methods by name."""
-
-    sequence: str
-    target: str
-    scans: list[Scan]
-    pairs: list[tuple[Scan, Scan]]
-    methods: dict[str, Method]
-    main: str | None
-    stand_ins: dict[str, int]
 
 
 def parse_variant(text: str) -> tuple[str, Path]:
