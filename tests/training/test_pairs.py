@@ -92,6 +92,8 @@ def test_draws_follow_from_seed_and_position_alone(walks, pairs):
     assert [drawn(other[position]) for position in positions] != forward
     guards = {tuple(guard) for *_, guard in forward}
     assert len(guards) > 12
+    one_step = [(drawn(pairs[2 * step, 0])[2], drawn(pairs[2 * step, 2])[2]) for step in range(4)]
+    assert any(one != other for one, other in one_step)  # of one sequence, and yet not the same draw
 
 
 def test_validation_pairs_are_fixed_and_their_targets_are_of_trained_people(walks):
