@@ -160,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     config = model_on_grid(PRESETS["lite"], 4.0)
     phase = Phase(4.0, options.steps, learning_rate=1e-3, accumulate=2)
-    recipe = Recipe(config, (phase,), max_timestep=max(TIMESTEPS), weight_gradient=20.0, weight_ema=60.0)
+    recipe = Recipe(config, (phase,), max_timestep=max(TIMESTEPS), weight_ema=60.0)
     volumes = two_volumes(config.network.multiple)
     model = model_between(volumes, config)
     scans = unchanged(model, volumes)
