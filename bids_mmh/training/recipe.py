@@ -93,6 +93,7 @@ class Stage2Recipe:
         weight_average: decay of the average of weights that is saved.
         min_scans: a site with fewer scans of a sequence does not qualify as the automatic target.
         validate_every: steps between validations, which also write a checkpoint.
+        activation_checkpointing: recompute activations in the backward pass: less memory, more time.
     """
 
     steps: PositiveInt = 200
@@ -114,6 +115,7 @@ class Stage2Recipe:
     weight_average: Annotated[float, Field(ge=0, lt=1)] = 0.98
     min_scans: PositiveInt = 3
     validate_every: PositiveInt = 50
+    activation_checkpointing: bool = False
 
 
 @dataclass(frozen=True)

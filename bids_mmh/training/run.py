@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bids_mmh.errors import UsageError
-from bids_mmh.method.harmonizer import Harmonizer
+from bids_mmh.method.harmonizer import Harmonizer, read_config
 from bids_mmh.training.data import find_scans
 from bids_mmh.training.engine import Compute, loader_workers, make_fabric
 from bids_mmh.training.recipe import Recipe, Stage2Recipe
 from bids_mmh.training.split import make_split
 from bids_mmh.training.stage1 import train_stage1
 from bids_mmh.training.stage2 import train_stage2
+from bids_mmh.training.target_site import require_site
 from bids_mmh.training.workspace import Workspace
 
 STAGE1_FOLDER = "stage1"  # in the folder of a Stage II model: the model that it was fine-tuned from
@@ -67,8 +68,12 @@ def train(
     """
     compute, options = compute or Compute(), options or StudyOptions()
     stage2 = _stage2_recipe(recipe, options)
-    scans = find_scans(derivatives, recipe.model.sequences)
+    known = recipe.model if options.stage1 is None else read_config(options.stage1)
+    scans = find_scans(derivatives, known.sequences)
     split = make_split(scans, recipe, _split_table(options), options.test_subjects)
+    if stage2 is not None:
+        # before Stage I has trained for hours
+        require_site({scan.site for scan in split.scans(scans, "train")}, stage2.target_site)
     fabric = make_fabric(compute)
     workspace = Workspace(fabric, output / "training", scans, split, loader_workers(fabric, compute))
     if fabric.is_global_zero:

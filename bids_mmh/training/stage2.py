@@ -102,7 +102,16 @@ class Stage2Task:
             BadDataError: it has collapsed.
         """
         self.watched.extend(observed)
-        if len(self.watched) == WATCHED and "aggregator" in self.modules:
+        if len(self.watched) == WATCHED:
+            self.require_open()
+
+    def require_open(self) -> None:
+        """Stop where what was watched says that the aggregator has collapsed.
+
+        Raises:
+            BadDataError: it has.
+        """
+        if self.watched and "aggregator" in self.modules:
             require_open(self.watched)
 
     def state_dict(self) -> dict[str, Any]:
@@ -177,7 +186,8 @@ def train_stage2(stage1: Harmonizer, recipe: Stage2Recipe, workspace: Workspace,
     psi = _new_psi(recipe, seed).to(fabric.device)
     target = TargetConfig(site, psi.encoder.name, psi.encoder.digest, recipe.aggregation)
     model = start_from(stage1, target)
-    assert model.target_records is not None
+    assert model.target_network is not None and model.target_records is not None
+    model.target_network.checkpointing = recipe.activation_checkpointing
     set_target_records(model.target_records, train, site)
     model = model.to(fabric.device)
     maker = maker_of(model, psi)
@@ -200,6 +210,7 @@ def train_stage2(stage1: Harmonizer, recipe: Stage2Recipe, workspace: Workspace,
         workers=workspace.workers,
     )
     loop.run()
+    task.require_open()
     assert model.target_network is not None
     model.target_network.load_state_dict(loop.averages["network"].state_dict())
     return model.cpu().to(memory_format=torch.channels_last_3d).eval()

@@ -3,7 +3,7 @@
 import csv
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,6 +73,23 @@ def rank_sites(volumes: VolumeCache, min_scans: int, fabric: "Fabric") -> list[S
     return sorted(ranking, key=lambda one: (not one.qualifies, one.variability, one.site))
 
 
+def require_site(sites: Collection[str], wanted: str) -> None:
+    """See that training scans from ``sites`` can be fine-tuned to the wanted one (or ``auto``).
+
+    Raises:
+        UsageError: there is no such site.
+        NoInputError: there is only one site.
+    """
+    names = sorted(set(sites) - {UNKNOWN})
+    if wanted not in ("auto", *names):
+        raise UsageError(
+            f"No training scan is from the site '{wanted}': there are {', '.join(names) or 'none known'}."
+        )
+    if len(set(sites)) < 2:
+        only = f"'{names[0]}'" if names else "an unknown site"
+        raise NoInputError(f"All training scans are from {only}: Stage II needs another site.")
+
+
 def choose_target(ranking: Sequence[SiteVariability], wanted: str, min_scans: int) -> str:
     """The wanted site, or for ``auto`` the first that qualifies.
 
@@ -80,14 +97,8 @@ def choose_target(ranking: Sequence[SiteVariability], wanted: str, min_scans: in
         UsageError: there is no such site.
         NoInputError: no site has enough scans, or the target is the only site.
     """
+    require_site({one.site for one in ranking}, wanted)
     names = [one.site for one in ranking if one.site != UNKNOWN]
-    if wanted != "auto" and wanted not in names:
-        raise UsageError(
-            f"No training scan is from the site '{wanted}': there are {', '.join(names) or 'none known'}."
-        )
-    if len(ranking) < 2:
-        only = f"'{names[0]}'" if names else "an unknown site"
-        raise NoInputError(f"All training scans are from {only}: Stage II needs another site.")
     few = [one.site for one in ranking if not one.qualifies and one.site != UNKNOWN]
     if wanted == "auto":
         if len(few) == len(names):

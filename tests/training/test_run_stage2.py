@@ -169,7 +169,13 @@ def test_a_stage_two_model_can_be_fine_tuned_anew(sites, stage1, recipe_file, tm
 def test_a_site_that_is_not_there(sites, stage1, recipe_file, tmp_path, capsys):
     command = [str(recipe_file), str(tmp_path / "m"), str(sites), "--device", "cpu", "--stage1", str(stage1)]
     assert main([*command, "--target-site", "gamma"]) == ExitCode.USAGE
-    assert "from the site 'gamma': there are beta, alpha." in capsys.readouterr().err
+    assert "from the site 'gamma': there are alpha, beta." in capsys.readouterr().err
+
+
+def test_a_site_that_is_not_there_is_found_before_anything_is_trained(sites, recipe_file, tmp_path):
+    command = [str(recipe_file), str(tmp_path / "m"), str(sites), "--device", "cpu"]
+    assert main([*command, "--target-site", "gamma"]) == ExitCode.USAGE
+    assert not (tmp_path / "m").exists()
 
 
 @pytest.mark.timeout(120)

@@ -397,3 +397,14 @@ def test_a_sequence_that_one_site_alone_has_does_no_harm(
         file.unlink()
     model = train_stage2(stage1_model, replace(stage2, steps=1), workspace(root), seed=5)
     assert model.target_records.seen.all()
+
+
+def test_recomputed_activations_change_nothing(sites, workspace, stage1_model, stage2, tmp_path):
+    trained = []
+    for checkpointing in (False, True):
+        recipe = replace(stage2, steps=1, activation_checkpointing=checkpointing)
+        model = train_stage2(stage1_model, recipe, workspace(sites), seed=5)
+        assert model.target_network.checkpointing is checkpointing
+        trained.append(model.target_network.state_dict())
+    for name, value in trained[0].items():
+        torch.testing.assert_close(trained[1][name], value, atol=1e-6, rtol=1e-4)
