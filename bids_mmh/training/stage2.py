@@ -102,16 +102,7 @@ class Stage2Task:
             BadDataError: it has collapsed.
         """
         self.watched.extend(observed)
-        if len(self.watched) == WATCHED:
-            self.require_open()
-
-    def require_open(self) -> None:
-        """Stop where what was watched says that the aggregator has collapsed.
-
-        Raises:
-            BadDataError: it has.
-        """
-        if self.watched and "aggregator" in self.modules:
+        if len(self.watched) == WATCHED and "aggregator" in self.modules:
             require_open(self.watched)
 
     def state_dict(self) -> dict[str, Any]:
@@ -210,7 +201,6 @@ def train_stage2(stage1: Harmonizer, recipe: Stage2Recipe, workspace: Workspace,
         workers=workspace.workers,
     )
     loop.run()
-    task.require_open()
     assert model.target_network is not None
     model.target_network.load_state_dict(loop.averages["network"].state_dict())
     return model.cpu().to(memory_format=torch.channels_last_3d).eval()
