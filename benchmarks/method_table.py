@@ -44,7 +44,8 @@ from bids_mmh.evaluation.scans import Scan, choose_target, travelling_pairs
 from bids_mmh.evaluation.significance import paired_test
 from bids_mmh.evaluation.tissues import tissue_priors
 from bids_mmh.preprocess.grid import Grid, model_grid
-from bids_mmh.training.data import TrainingScan, find_scans, load_on_grid
+from bids_mmh.training.data import TrainingScan, find_scans
+from bids_mmh.training.sweep_scans import read_scan
 
 SEQUENCES = ("T1w", "T2w")
 # Heading and number format of each figure of a pair.
@@ -89,20 +90,6 @@ def parse_variant(text: str) -> tuple[str, Path]:
     if name in CONTROLS:
         raise UsageError(f"--variant {text} has the name of a control: choose another one.")
     return name, Path(folder)
-
-
-def read_scan(found: TrainingScan, grid: Grid) -> Scan:
-    """Read a preprocessed scan on the evaluation grid."""
-    volume = load_on_grid(found, grid.shape).astype(np.float32)
-    return Scan(
-        name=found.image.name.removesuffix(".nii.gz"),
-        subject=found.subject,
-        site=found.site,
-        sequence=found.sequence,
-        preproc=volume,
-        mask=volume > BACKGROUND,
-        spacing=(grid.spacing,) * 3,
-    )
 
 
 def read_variant(folder: Path, scan: Scan) -> NDArray[np.float32] | None:

@@ -11,6 +11,7 @@ from bids_mmh.errors import NoInputError, UsageError
 from bids_mmh.evaluation.scans import Scan
 from bids_mmh.method.config import ModelConfig
 from bids_mmh.method.padding import BACKGROUND
+from bids_mmh.preprocess.grid import Grid
 from bids_mmh.training.data import TrainingScan, load_on_grid
 from bids_mmh.training.run import STAGE1_FOLDER
 from bids_mmh.training.split import read_split, travelling_subjects
@@ -103,13 +104,13 @@ def _in_turn(scans: Sequence[TrainingScan]) -> list[TrainingScan]:
     return sorted(scans, key=key)
 
 
-def read_scan(found: TrainingScan, config: ModelConfig) -> Scan:
-    """Read a scan on the grid of ``config`` as training does.
+def read_scan(found: TrainingScan, grid: ModelConfig | Grid) -> Scan:
+    """Read a scan as training does, on a model's grid or another one.
 
     Raises:
         BadDataError: it cannot be read or does not fit the grid.
     """
-    volume = load_on_grid(found, config.shape).astype(np.float32)
+    volume = load_on_grid(found, grid.shape).astype(np.float32)
     return Scan(
         name=found.image.name.removesuffix(".nii.gz"),
         subject=found.subject,
@@ -117,5 +118,5 @@ def read_scan(found: TrainingScan, config: ModelConfig) -> Scan:
         sequence=found.sequence,
         preproc=volume,
         mask=volume > BACKGROUND,
-        spacing=(config.spacing,) * 3,
+        spacing=(grid.spacing,) * 3,
     )
