@@ -25,7 +25,10 @@ def build_parser() -> argparse.ArgumentParser:
         const=-1,
         default=0,
         metavar="M",
-        help="scan the first M people at every site; all of them when M is left out (default: 0)",
+        help="scan the first M people at several sites; all of them when M is left out (default: 0)",
+    )
+    add(
+        "--visits", type=int, default=0, metavar="V", help="sites of a travelling person (default: all sites)"
     )
     add("--seed", type=int, default=0, metavar="S", help="decides everything (default: %(default)s)")
     add("--resolution", type=float, default=1.0, metavar="MM", help="base voxel size in mm (default: 1)")
@@ -46,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             subjects=options.subjects,
             sites=options.sites,
             travelling=options.subjects if options.travelling == -1 else options.travelling,
+            visits=options.visits,
             seed=options.seed,
             resolution=options.resolution,
             sequences=options.sequences,

@@ -27,6 +27,7 @@ def make_phantom(
     subjects: int,
     sites: int,
     travelling: int = 0,
+    visits: int = 0,
     seed: int = 0,
     resolution: float = 1.0,
     sequences: Sequence[str] = SEQUENCES,
@@ -39,7 +40,8 @@ def make_phantom(
         out: Folder of the dataset; new or empty.
         subjects: Number of people.
         sites: Number of scanners.
-        travelling: The first so many people are scanned at every site, as sessions.
+        travelling: The first so many people are scanned at several sites, as sessions.
+        visits: How many sites scan a travelling person; 0 for all.
         seed: Decides everything; person i and site k of a seed are always the same.
         resolution: Base voxel size in mm, 0.5 to 8; each site varies it a little.
         sequences: ``T1w``, ``T2w`` or both.
@@ -54,7 +56,7 @@ def make_phantom(
         CannotCreateError: If the folder is not empty or cannot be written.
     """
     out = Path(out)
-    plan = Plan(subjects, sites, travelling, seed, resolution, tuple(sequences), truth)
+    plan = Plan(subjects, sites, travelling, visits, seed, resolution, tuple(sequences), truth)
     _check_empty(out)
     try:
         out.mkdir(parents=True, exist_ok=True)

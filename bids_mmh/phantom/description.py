@@ -18,8 +18,8 @@ _PARTICIPANTS = {
 _SESSIONS = {"site": {"Description": "Scanner of the session."}}
 _README = """# Travelling-subject phantom
 
-Simulated heads, not people. Subjects: {plan.subjects}; sites: {plan.sites}; subjects scanned at every site:
-the first {plan.travelling}; seed: {plan.seed}; base voxel size: {plan.resolution:g} mm.
+Simulated heads, not people. Subjects: {plan.subjects}; sites: {plan.sites}; subjects that travelled: the
+first {plan.travelling}, to {stops} sites each; seed: {plan.seed}; base voxel size: {plan.resolution:g} mm.
 
 The heads are made of the MNI152 (ICBM 2009a, nonlinear, symmetric) tissue maps that nilearn ships, deformed
 for each subject, with skull, scalp, face and neck drawn around them. Signals come from the equations of
@@ -62,7 +62,9 @@ def write_description(folder: Path, plan: Plan, version: str) -> None:
     write_json(folder / "participants.json", _PARTICIPANTS)
     if plan.travelling:
         write_json(folder / "sessions.json", _SESSIONS)
-    (folder / "README").write_text(_README.format(plan=plan), encoding="utf-8")
+    (folder / "README").write_text(
+        _README.format(plan=plan, stops=plan.visits or plan.sites), encoding="utf-8"
+    )
 
 
 def _participant(plan: Plan, subject: int) -> tuple[str, int, str, str]:

@@ -155,6 +155,8 @@ def test_failure_leaves_nothing_behind(tmp_path, monkeypatch):
         {"subjects": 0},
         {"sites": 0},
         {"travelling": 3},
+        {"travelling": 1, "visits": 1},
+        {"travelling": 1, "visits": 3},
         {"resolution": 0.1},
         {"sequences": ["FLAIR"]},
         {"seed": -1},
