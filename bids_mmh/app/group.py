@@ -1,19 +1,15 @@
-"""The group story: read every scan's sidecar, compare the sites, write the tables and the page."""
+"""The group story: read every scan's sidecar, say what does not fit together, write tables and page."""
 
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from bids_mmh import __version__
+from bids_mmh.app.study_report import write_study
 from bids_mmh.app.study_rows import study_rows
-from bids_mmh.bids.atomic import write_json, write_text, write_tsv
-from bids_mmh.errors import CannotCreateError, ExitCode, NoInputError, NoMatchError
-from bids_mmh.evaluation.site_distance import site_distances
-from bids_mmh.reports.group_page import SiteComparison, StudyPart, render_group_page
-from bids_mmh.reports.group_table import ScanRow, data_dictionary
+from bids_mmh.errors import ExitCode, NoInputError, NoMatchError
+from bids_mmh.reports.group_table import ScanRow
 
 logger = logging.getLogger(__name__)
 
@@ -68,16 +64,9 @@ def run_group(settings: GroupSettings) -> ExitCode:
     warnings = [*_subset_warning(rows, found), *common_ground_warnings(rows)]
     for sentence in warnings:
         logger.warning("%s", sentence)
-    try:
-        tables = _write(settings.output_dir, rows, warnings)
-        _remove_stale(settings.output_dir, tables)
-    except OSError as error:
-        raise CannotCreateError(
-            f"The group tables cannot be written to {settings.output_dir} ({error}): "
-            "check its permissions and the free space."
-        ) from error
+    page = write_study(settings.output_dir, rows, warnings)
     broken = sum(row.problem is not None for row in rows)
-    logger.info("Listed %d scans in %s.", len(rows), settings.output_dir / "group.html")
+    logger.info("Listed %d scans in %s.", len(rows), page)
     return ExitCode.DATA if broken else ExitCode.OK
 
 
@@ -133,72 +122,6 @@ def _subset_warning(rows: Sequence[ScanRow], found: Sequence[ScanRow]) -> list[s
         return []
     chosen_by = "chosen by --participant-label or --session-label"
     return [f"This is a subset: {len(rows)} of {len(found)} scans, {chosen_by}."]
-
-
-def _remove_stale(output_dir: Path, tables: Sequence[str]) -> None:
-    """Remove tables of an earlier run that this one did not write: they would pass for current ones."""
-    for table in output_dir.glob("group_*.tsv"):
-        if table.name not in tables:
-            table.unlink(missing_ok=True)
-            table.with_suffix(".json").unlink(missing_ok=True)
-
-
-def _write(output_dir: Path, rows: Sequence[ScanRow], warnings: Sequence[str]) -> list[str]:
-    columns = data_dictionary()
-    tables = []
-    for sequence in sorted({row.sequence for row in rows}):
-        records = (row.record() for row in rows if row.sequence == sequence)
-        table = write_tsv(output_dir / f"group_{sequence}.tsv", records, list(columns))
-        write_json(table.with_suffix(".json"), columns)
-        tables.append(table.name)
-    page = render_group_page(
-        parts=_parts(rows),
-        warnings=warnings,
-        tables=tables,
-        created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        version=__version__,
-    )
-    write_text(output_dir / "group.html", page)
-    return tables
-
-
-def _parts(rows: Sequence[ScanRow]) -> list[StudyPart]:
-    parts = []
-    for sequence, space in sorted({(row.sequence, row.space) for row in rows}):
-        own = [row for row in rows if (row.sequence, row.space) == (sequence, space)]
-        parts.append(StudyPart(sequence, space, own, compare_sites(own)))
-    return parts
-
-
-def compare_sites(rows: Sequence[ScanRow]) -> SiteComparison | None:
-    """Compare the sites of scans of one sequence and space.
-
-    Args:
-        rows: The scans; those of unknown site and those with a problem are left out. Where some are
-            harmonized, only those are compared, so that before and after are of the same scans.
-
-    Returns:
-        The distances, or None where fewer than two sites are left.
-    """
-    usable = [row for row in rows if row.site and row.histogram_before and not row.problem]
-    harmonized = [row for row in usable if row.histogram_after]
-    compared = harmonized or usable
-    sites = [row.site_label for row in compared]
-    if len(set(sites)) < 2:
-        return None
-    before = site_distances([row.histogram_before or () for row in compared], sites)
-    if not harmonized:
-        nothing = float("nan")
-        intra, inter = (before.intra_site, nothing), (before.inter_site, nothing)
-        return SiteComparison(before.sites, before.matrix, None, intra, inter)
-    after = site_distances([row.histogram_after or () for row in compared], sites)
-    return SiteComparison(
-        before.sites,
-        before.matrix,
-        after.matrix,
-        intra_site=(before.intra_site, after.intra_site),
-        inter_site=(before.inter_site, after.inter_site),
-    )
 
 
 def _short(value: str) -> str:

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bids_mmh.app.group import common_ground_warnings, compare_sites, run_group
+from bids_mmh.app.group import common_ground_warnings, run_group
+from bids_mmh.app.study_report import compare_sites
 from bids_mmh.app.study_rows import study_rows
 from bids_mmh.errors import ExitCode, NoInputError, NoMatchError
 from bids_mmh.evaluation.statistics import image_statistics
