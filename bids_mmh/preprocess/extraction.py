@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bids_mmh.errors import BadDataError
 from bids_mmh.preprocess import brain
+from bids_mmh.preprocess.engines import DEEPBET, BrainExtractor
 from bids_mmh.preprocess.resample import resample_mask
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ class BrainFound:
 
     Attributes:
         mask: uint8 mask on the scan's voxels.
-        engine: ``deepbet``, ``already stripped``, ``template`` or ``anchor``.
+        engine: the extractor's name (``deepbet``), ``already stripped``, ``template``, ``anchor`` or where
+            else it came from.
         warnings: plain sentences.
     """
 
@@ -34,12 +36,14 @@ def find_brain(
     *,
     work_dir: Path,
     threads: int = 1,
+    extractor: BrainExtractor = DEEPBET,
+    expect_stripped: bool = True,
 ) -> BrainFound:
     """Find the brain of a scan of any contrast that stands alone.
 
-    deepbet looks at every scan.  Where all that is not background is hardly more than its mask, the scan was
-    stripped before, and the scan's own edge is the better mask.  Where deepbet fails, the template's mask
-    serves, carried over by registration.
+    The extractor looks at every scan.  Where all that is not background is hardly more than its mask, the
+    scan was stripped before, and the scan's own edge is the better mask.  Where the extractor fails, the
+    template's mask serves, carried over by registration.
 
     Args:
         image: RAS working image without the neck.
@@ -47,13 +51,15 @@ def find_brain(
         template_mask: its uint8 brain mask.
         work_dir: folder for temporary files.
         threads: CPU threads.
+        extractor: program that finds the brain.
+        expect_stripped: whether to look for scans that were stripped before.
 
     Raises:
         BadDataError: no way led to a brain.
     """
-    support = brain.stripped_support(image)
+    support = brain.stripped_support(image) if expect_stripped else None
     try:
-        segmented = brain.deepbet_mask(image, work_dir, threads)
+        segmented = extractor.find(image, work_dir, threads)
     except BadDataError as error:
         if support is not None:
             return BrainFound(support, "already stripped", [f"{error} The scan's own edge was used as mask."])
@@ -63,7 +69,7 @@ def find_brain(
         trimmed = brain.trim_leftovers(support, segmented)
         note = "The scan was skull-stripped before: its own edge was used as brain mask."
         return BrainFound(trimmed, "already stripped", [note])
-    return BrainFound(segmented, "deepbet")
+    return BrainFound(segmented, extractor.name)
 
 
 def inherit_mask(

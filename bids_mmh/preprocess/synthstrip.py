@@ -1,0 +1,161 @@
+"""Brain masks by SynthStrip: the network of ``nipreps-synthstrip`` with weights that the user has.
+
+Hoopes et al. (2022), SynthStrip: skull-stripping for any brain image, NeuroImage 260, 119474.
+"""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bids_mmh.errors import BadDataError, NoInputError, UsageError
+from bids_mmh.preprocess.brain import PLAUSIBLE_ML, volume_ml
+from bids_mmh.preprocess.images import like, to_array
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+WEIGHTS_VARIABLE = "BIDS_MMH_SYNTHSTRIP"
+HOW_TO_GET = (
+    "get synthstrip.1.pt from https://surfer.nmr.mgh.harvard.edu/docs/synthstrip (or models/ of FreeSurfer "
+    f"7.3 or later), name it by --synthstrip-weights or {WEIGHTS_VARIABLE}, or use --preproc-engine builtin"
+)
+# The network was trained on 1 mm voxels in LIA order; its six poolings want multiples of 64.
+ORDER, MULTIPLE, SMALLEST, LARGEST = "LIA", 64, 192, 320
+# It predicts the distance to the brain's surface in mm, negative inside: its authors cut at 1 mm.
+BORDER_MM = 1.0
+FAR_MM = 100.0
+
+# torch runs in a process of its own, so that this one stays light and forks safely.
+_SCRIPT = """
+import sys
+import numpy as np, torch
+from nipreps.synthstrip.model import StripModel
+source, target, weights, threads = sys.argv[1:]
+torch.set_num_threads(int(threads))
+model = StripModel()
+model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True)["model_state_dict"])
+with torch.inference_mode():
+    np.save(target, model.eval()(torch.from_numpy(np.load(source))[None, None])[0, 0].numpy())
+"""
+
+
+def check_weights(weights: Path | None) -> None:
+    """See that there are weights before hours of work.
+
+    Raises:
+        UsageError: none were named, or ``nipreps-synthstrip`` is not installed.
+        NoInputError: the file does not exist.
+        BadDataError: it is no file of weights.
+    """
+    from importlib.util import find_spec
+
+    if weights is None:
+        raise UsageError(f"--preproc-engine synthstrip needs SynthStrip's weights: {HOW_TO_GET}.")
+    if not weights.is_file():
+        raise NoInputError(f"SynthStrip's weights {weights} do not exist: {HOW_TO_GET}.")
+    if not zipfile.is_zipfile(weights):
+        raise BadDataError(f"{weights} does not hold SynthStrip's weights: {HOW_TO_GET}.")
+    if find_spec("nipreps") is None or find_spec("nipreps.synthstrip") is None:
+        raise UsageError("--preproc-engine synthstrip needs a package: pip install nipreps-synthstrip.")
+
+
+def synthstrip_mask(
+    image: "SimpleITK.Image", work_dir: Path, threads: int = 1, *, weights: Path
+) -> "SimpleITK.Image":
+    """Segment the brain of a head of any contrast with SynthStrip.
+
+    Args:
+        image: RAS working image.
+        work_dir: folder for temporary files.
+        threads: number of CPU threads.
+        weights: PyTorch file with ``model_state_dict`` (``synthstrip.1.pt``); nothing in it is executed.
+
+    Returns:
+        uint8 mask on the voxels of ``image``: the largest component, holes filled.
+
+    Raises:
+        BadDataError: the weights do not fit the network, or no brain of a plausible size was found.
+    """
+    import SimpleITK
+
+    conformed = conform(image)
+    source, target = work_dir / "synthstrip_in.npy", work_dir / "synthstrip_out.npy"
+    np.save(source, normalised(to_array(conformed)))
+    _run(source, target, weights, threads)
+    distance = like(np.load(target), conformed)
+    source.unlink()
+    target.unlink()
+    on_scan = SimpleITK.Resample(distance, image, SimpleITK.Transform(), SimpleITK.sitkLinear, FAR_MM)
+    mask = like(largest_component(to_array(on_scan) < BORDER_MM), image)
+    if not PLAUSIBLE_ML[0] <= volume_ml(mask) <= PLAUSIBLE_ML[1]:
+        raise BadDataError(
+            f"The brain that SynthStrip found measures {volume_ml(mask):.0f} ml, which cannot be right."
+        )
+    return mask
+
+
+def conform(image: "SimpleITK.Image") -> "SimpleITK.Image":
+    """Resample an image linearly to what the network takes: 1 mm, LIA, 192 to 320 voxels along each axis."""
+    import SimpleITK
+
+    direction = _direction(ORDER)
+    last = np.array(image.GetSize()) - 1.0
+    corners = np.array(
+        [
+            image.TransformContinuousIndexToPhysicalPoint((np.array(corner) * last).tolist())
+            for corner in np.ndindex(2, 2, 2)
+        ]
+    )
+    extent = np.abs(direction.T) @ np.ptp(corners, axis=0) + 1
+    shape = np.clip(np.ceil(extent / MULTIPLE) * MULTIPLE, SMALLEST, LARGEST).astype(int)
+    resampler = SimpleITK.ResampleImageFilter()
+    resampler.SetSize(shape.tolist())
+    resampler.SetOutputSpacing((1.0, 1.0, 1.0))
+    resampler.SetOutputDirection(direction.ravel().tolist())
+    resampler.SetOutputOrigin((corners.mean(axis=0) - direction @ ((shape - 1) / 2)).tolist())
+    resampler.SetInterpolator(SimpleITK.sitkLinear)
+    resampler.SetDefaultPixelValue(float(to_array(image).min()))
+    return resampler.Execute(image)
+
+
+def normalised(values: np.ndarray) -> np.ndarray:
+    """Shift and scale intensities to 0 (the least) to 1 (the 99th percentile and above), float32."""
+    above = values.astype(np.float32) - np.float32(values.min())
+    return np.clip(above / max(float(np.percentile(above, 99)), 1e-6), 0, 1)
+
+
+def largest_component(inside: np.ndarray) -> np.ndarray:
+    """The largest connected part of a boolean volume, holes filled, as uint8; empty stays empty."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(inside)
+    if count == 0:
+        return inside.astype(np.uint8)
+    largest = labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1
+    return ndimage.binary_fill_holes(largest).astype(np.uint8)
+
+
+def _direction(order: str) -> np.ndarray:
+    """Direction cosines in LPS of the axis order ``order``, columns are axes."""
+    towards = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "S": (0, 0, 1)}
+    towards["I"] = (0, 0, -1)
+    return np.array([towards[letter] for letter in order], dtype=float).T
+
+
+def _run(source: Path, target: Path, weights: Path, threads: int) -> None:
+    arguments = [str(source), str(target), str(weights), str(threads)]
+    done = subprocess.run(
+        [sys.executable, "-P", "-W", "ignore", "-c", _SCRIPT, *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0 or not target.is_file():
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise BadDataError(f"SynthStrip could not run with {weights} ({last}): check the weights.")
