@@ -10,10 +10,22 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from bids_mmh.files import fingerprint
+
 EMBEDDED_MODEL = "embedded"
 
 # The options that change what comes out, not where it goes, how fast, or which scans are taken.
-_ALTERS_RESULTS = ("sequences", "preproc_only", "template", "sloppy", "random_seed")
+_ALTERS_RESULTS = (
+    "sequences",
+    "preproc_only",
+    "no_preproc",
+    "skull_strip",
+    "preproc_engine",
+    "outside",
+    "template",
+    "sloppy",
+    "random_seed",
+)
 
 
 def _label_without(prefix: str) -> BeforeValidator:
@@ -47,6 +59,19 @@ def _device(value: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
         raise ValueError(f"'{value}' is not a device: use auto, cpu, cuda or cuda:N")
     return value
+
+
+def _derivatives(value: Any) -> tuple[str, ...]:  # noqa: ANN401
+    """Check ``NAME=PATH`` and make every path absolute."""
+    found: dict[str, str] = {}
+    for entry in _as_list(value):
+        name, equals, path = str(entry).partition("=")
+        if not (equals and path and re.fullmatch(r"[A-Za-z0-9]+", name)):
+            raise ValueError(f"'{entry}' is not NAME=PATH, such as fmriprep=/data/derivatives/fmriprep")
+        if name == "raw" or name in found:
+            raise ValueError(f"'{name}' is taken: give every derivative dataset a name of its own")
+        found[name] = f"{name}={_absolute(Path(path))}"
+    return tuple(found.values())
 
 
 def model_location(value: str) -> str:
@@ -98,6 +123,14 @@ class Settings(BaseModel):
         "native",
     )
     template: str = "MNI152NLin2009cAsym"
+    outside: Literal["keep", "zero"] = "zero"
+    skull_strip: Literal["auto", "force", "skip"] = "auto"
+    preproc_engine: Literal["builtin", "synthstrip", "freesurfer"] = "builtin"
+    synthstrip_weights: AbsolutePath | None = Field(
+        default_factory=lambda: os.environ.get("BIDS_MMH_SYNTHSTRIP") or None
+    )
+    derivatives: Annotated[tuple[str, ...], BeforeValidator(_derivatives)] = ()
+    no_preproc: bool = False
     random_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     sloppy: bool = False
 
@@ -124,6 +157,11 @@ class Settings(BaseModel):
             raise ValueError(f"{self.work_dir} lies inside the dataset: choose another folder")
         return self
 
+    @property
+    def derivative_folders(self) -> dict[str, Path]:
+        """Root folders of the derivative datasets by name, in the order that they were given in."""
+        return {name: Path(path) for name, _, path in (entry.partition("=") for entry in self.derivatives)}
+
     def processing_hash(self, model_sha256: str | None = None) -> str:
         """Digest the options that alter results, so that outputs of different settings can be told apart.
 
@@ -135,6 +173,11 @@ class Settings(BaseModel):
         """
         options = self.model_dump(mode="json", include=set(_ALTERS_RESULTS))
         options["model"] = None if self.preproc_only else (model_sha256 or self.model)
+        # Names, not paths: where a dataset lies changes from machine to machine, what was taken from it is
+        # in the sidecar of each scan.
+        options["derivatives"] = list(self.derivative_folders)
+        if self.preproc_engine == "synthstrip" and self.synthstrip_weights:
+            options["synthstrip"] = fingerprint(self.synthstrip_weights)
         return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
 
     def to_toml(self) -> str:

@@ -80,7 +80,14 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="{participant,group}",
         help="participant: preprocess and harmonize; group: study tables and report from the results",
     )
-    for add_options in (_add_filters, _add_processing, _add_resources, _add_runs, _add_messages):
+    for add_options in (
+        _add_filters,
+        _add_processing,
+        _add_preprocessing,
+        _add_resources,
+        _add_runs,
+        _add_messages,
+    ):
         add_options(parser)
     return parser
 
@@ -141,8 +148,45 @@ def _add_processing(parser: argparse.ArgumentParser) -> None:
         "(default: both)",
     )
     option("--template", metavar="NAME", help="standard space (default: MNI152NLin2009cAsym)")
+    option(
+        "--outside",
+        metavar="{keep,zero}",
+        help="what lies outside the brain in native-space results: keep it as it was, or set it to zero "
+        "(default: zero)",
+    )
     option("--random-seed", type=int, metavar="N", help="seed of everything that is random (default: 0)")
     switch("--sloppy", "low quality, for trying out only")
+
+
+def _add_preprocessing(parser: argparse.ArgumentParser) -> None:
+    option, switch = _adder(parser, "preprocessing")
+    option(
+        "--skull-strip",
+        metavar="{auto,force,skip}",
+        help="auto: see whether a scan was stripped before; force: strip all the same; skip: trust that all "
+        "scans are stripped (default: auto)",
+    )
+    option(
+        "--preproc-engine",
+        metavar="{builtin,synthstrip,freesurfer}",
+        help="what finds the brain; freesurfer also aligns (default: builtin)",
+    )
+    option(
+        "--synthstrip-weights",
+        type=Path,
+        metavar="FILE",
+        help="weights of SynthStrip, synthstrip.1.pt (default: the environment variable BIDS_MMH_SYNTHSTRIP)",
+    )
+    option(
+        "-d",
+        "--derivatives",
+        nargs="+",
+        action="extend",
+        metavar="NAME=PATH",
+        help="use what is there: brain masks, preprocessed images and linear transforms of fMRIPrep, sMRIPrep or "
+        "another run of bids-mmh, or your own under BIDS names; may be given several times",
+    )
+    switch("--no-preproc", "the scans are in the template's space already: only find the brain and resample")
 
 
 def _add_resources(parser: argparse.ArgumentParser) -> None:
