@@ -183,8 +183,8 @@ def _add_preprocessing(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="NAME=PATH",
-        help="use what is there: brain masks, preprocessed images and linear transforms of fMRIPrep, sMRIPrep or "
-        "another run of bids-mmh, or your own under BIDS names; may be given several times",
+        help="use what is there: brain masks, preprocessed images and linear transforms of fMRIPrep, sMRIPrep "
+        "or another run of bids-mmh, or your own under BIDS names; may be given several times",
     )
     switch("--no-preproc", "the scans are in the template's space already: only find the brain and resample")
 
