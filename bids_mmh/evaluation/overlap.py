@@ -5,7 +5,9 @@ difference of volumes taken from 1. The latter is called volume preservation her
 measure of its own that needs no segmentation.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from bids_mmh.errors import BadDataError
 from bids_mmh.evaluation.tissues import CSF, GREY_MATTER, WHITE_MATTER
 
-TISSUES = {"CSF": CSF, "GM": GREY_MATTER, "WM": WHITE_MATTER}
+TISSUES: Mapping[str, int] = MappingProxyType({"CSF": CSF, "GM": GREY_MATTER, "WM": WHITE_MATTER})
 
 
 @dataclass(frozen=True)
@@ -30,22 +32,25 @@ class Overlap:
     volume_preservation: float
 
 
-def overlap(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> dict[str, Overlap]:
+def overlap(
+    before: NDArray[np.uint8], after: NDArray[np.uint8], tissues: Mapping[str, int] = TISSUES
+) -> dict[str, Overlap]:
     """Compare the segmentations of a preprocessed image and of its harmonized version.
 
     Args:
         before: Labels of :func:`bids_mmh.evaluation.tissues.segment_tissues`, shape (x, y, z).
         after: Labels of the harmonized image on the same grid.
+        tissues: Name of each tissue to its label.
 
     Returns:
-        The agreement for ``CSF``, ``GM`` and ``WM``.
+        The agreement for each tissue, such as ``CSF``, ``GM`` and ``WM``.
 
     Raises:
         BadDataError: If the shapes differ, or a tissue is missing before harmonization.
     """
     if before.shape != after.shape:
         raise BadDataError(f"Segmentations of shapes {before.shape} and {after.shape} are not on one grid.")
-    return {name: _agreement(before == label, after == label, name) for name, label in TISSUES.items()}
+    return {name: _agreement(before == label, after == label, name) for name, label in tissues.items()}
 
 
 def _agreement(a: NDArray[np.bool_], b: NDArray[np.bool_], name: str) -> Overlap:

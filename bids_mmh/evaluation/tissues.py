@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from bids_mmh.errors import BadDataError
 
-CSF, GREY_MATTER, WHITE_MATTER = 1, 2, 3
-"""Labels of a segmentation; 0 is background."""
+CSF, GREY_MATTER, WHITE_MATTER, SUBCORTICAL_GREY = 1, 2, 3, 4
+"""Labels of a segmentation; 0 is background. The last is SynthSeg's; here it is part of the grey matter."""
 
 _PRIOR_BLUR = 3.0  # mm: brains are aligned by nine degrees of freedom, so gyri do not lie on each other
 _PRIOR_FLOOR = 0.02  # no tissue is impossible anywhere: the maps are averages of 152 brains
@@ -105,13 +105,16 @@ def segment_tissues(volume: NDArray[Any], mask: NDArray[Any], priors: Array) -> 
 def grey_matter_ratio(labels: NDArray[np.uint8]) -> float:
     """Share of grey matter in the intracranial tissue: GM / (GM + WM + CSF), in [0, 1].
 
+    Subcortical grey matter counts as grey matter where it has a label of its own.
+
     Raises:
         BadDataError: If the segmentation is empty.
     """
-    counts = np.bincount(labels.ravel(), minlength=4)[1:]
-    if counts.sum() == 0:
+    counts = np.bincount(labels.ravel(), minlength=5)
+    total = counts[CSF:].sum()
+    if total == 0:
         raise BadDataError("A segmentation without any tissue has no grey-matter ratio.")
-    return float(counts[GREY_MATTER - 1] / counts.sum())
+    return float((counts[GREY_MATTER] + counts[SUBCORTICAL_GREY]) / total)
 
 
 def _fit(values: Array, weights: Array) -> _Gaussians:
