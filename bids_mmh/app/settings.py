@@ -61,6 +61,12 @@ def _device(value: str) -> str:
     return value
 
 
+def _path_of(variable: str) -> Path | None:
+    """The path in an environment variable; None where it is not set."""
+    value = os.environ.get(variable)
+    return Path(value) if value else None
+
+
 def _derivatives(value: Any) -> tuple[str, ...]:  # noqa: ANN401
     """Check ``NAME=PATH`` and make every path absolute."""
     found: dict[str, str] = {}
@@ -126,9 +132,7 @@ class Settings(BaseModel):
     outside: Literal["keep", "zero"] = "zero"
     skull_strip: Literal["auto", "force", "skip"] = "auto"
     preproc_engine: Literal["builtin", "synthstrip", "freesurfer"] = "builtin"
-    synthstrip_weights: AbsolutePath | None = Field(
-        default_factory=lambda: os.environ.get("BIDS_MMH_SYNTHSTRIP") or None
-    )
+    synthstrip_weights: AbsolutePath | None = Field(default_factory=lambda: _path_of("BIDS_MMH_SYNTHSTRIP"))
     derivatives: Annotated[tuple[str, ...], BeforeValidator(_derivatives)] = ()
     no_preproc: bool = False
     random_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bids_mmh import __version__
+from bids_mmh.cli.version import PrintVersion
 from bids_mmh.errors import ExitCode
 
 LEVELS = ("participant", "group")
@@ -183,8 +183,8 @@ def _add_preprocessing(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="NAME=PATH",
-        help="use what is there: brain masks, preprocessed images and linear transforms of fMRIPrep, sMRIPrep "
-        "or another run of bids-mmh, or your own under BIDS names; may be given several times",
+        help="use what is there: brain masks, preprocessed images, linear transforms of fMRIPrep, sMRIPrep, "
+        "another run of bids-mmh, or your own under BIDS names; may be given several times",
     )
     switch("--no-preproc", "the scans are in the template's space already: only find the brain and resample")
 
@@ -213,4 +213,4 @@ def _add_messages(parser: argparse.ArgumentParser) -> None:
     option, switch = _adder(parser, "messages")
     option("-v", "--verbose", action="count", help="say more; twice: everything")
     switch("--debug", "show the traceback of an error")
-    option("--version", action="version", version=f"bids-mmh {__version__}")
+    option("--version", action=PrintVersion, nargs=0, help="print version, model digest and image, and leave")
