@@ -44,9 +44,9 @@ def brain_extractor(engine: str, weights: Path | None = None) -> BrainExtractor:
     from functools import partial
 
     if engine == "synthstrip":
-        from bids_mmh.preprocess.synthstrip import synthstrip_mask
+        from bids_mmh.preprocess.synthstrip import check_weights, synthstrip_mask
 
-        return BrainExtractor("SynthStrip", partial(synthstrip_mask, weights=weights))
+        return BrainExtractor("SynthStrip", partial(synthstrip_mask, weights=check_weights(weights)))
     if engine == "freesurfer":
         from bids_mmh.preprocess.freesurfer import freesurfer_mask
 

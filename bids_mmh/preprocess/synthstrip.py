@@ -44,8 +44,8 @@ with torch.inference_mode():
 """
 
 
-def check_weights(weights: Path | None) -> None:
-    """See that there are weights before hours of work.
+def check_weights(weights: Path | None) -> Path:
+    """See that there are weights before hours of work, and return their path.
 
     Raises:
         UsageError: none were named, or ``nipreps-synthstrip`` is not installed.
@@ -62,6 +62,7 @@ def check_weights(weights: Path | None) -> None:
         raise BadDataError(f"{weights} does not hold SynthStrip's weights: {HOW_TO_GET}.")
     if find_spec("nipreps") is None or find_spec("nipreps.synthstrip") is None:
         raise UsageError("--preproc-engine synthstrip needs a package: pip install nipreps-synthstrip.")
+    return weights
 
 
 def synthstrip_mask(
