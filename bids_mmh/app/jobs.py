@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bids_mmh.app.models import ModelReference
-from bids_mmh.app.settings import Settings
+from bids_mmh.app.settings import Settings, configuration_hash
 from bids_mmh.bids.names import derivative_path, mask_desc, transform_name
 from bids_mmh.bids.session import Scan, Session
 from bids_mmh.preprocess.template import Template
@@ -23,6 +23,8 @@ class ScanJob:
         spacing: voxel size of the model's grid in mm.
         settings: options of the run.
         model: the model, None when only preprocessing.
+        preprocessed: configuration hash of a scan that was preprocessed by an earlier run; None for one that
+            is preprocessed by this run's settings.
     """
 
     scan: Scan
@@ -31,6 +33,7 @@ class ScanJob:
     spacing: float
     settings: Settings
     model: ModelReference | None
+    preprocessed: str | None = None
 
     @property
     def is_anchor(self) -> bool:
@@ -38,9 +41,14 @@ class ScanJob:
         return self.scan.path == self.anchor.path
 
     @property
+    def preprocessing_hash(self) -> str:
+        """Digest of everything that alters the preprocessed scan."""
+        return self.preprocessed or self.settings.preprocessing_hash()
+
+    @property
     def configuration_hash(self) -> str:
         """Digest of everything that alters the results."""
-        return self.settings.processing_hash(self.model.sha256 if self.model else None)
+        return configuration_hash(self.preprocessing_hash, self.model.sha256 if self.model else None)
 
     def path(self, desc: str, *, mni: bool, suffix: str | None = None, extension: str = ".nii.gz") -> Path:
         """Path of one of the scan's derivatives."""
@@ -72,15 +80,15 @@ class ScanJob:
         return [*paths, self.transform_path(self.space)]
 
     def is_done(self) -> bool:
-        """Whether all outputs exist and were made with these settings."""
+        """Whether all outputs exist, were made with these settings and name the scan's site."""
         if not all(path.is_file() for path in self.expected()):
             return False
         desc = "preproc" if self.model is None else "harmonized"
         try:
-            path = self.path(desc, mni=True, extension=".json")
-            return (
-                json.loads(path.read_text(encoding="utf-8"))["ConfigurationHash"] == self.configuration_hash
-            )
+            text = self.path(desc, mni=True, extension=".json").read_text(encoding="utf-8")
+            fields = json.loads(text)
+            known = (fields["ConfigurationHash"], fields["Site"])
+            return known == (self.configuration_hash, self.scan.site)
         except (OSError, ValueError, KeyError, TypeError):
             return False
 

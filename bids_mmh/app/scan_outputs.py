@@ -17,6 +17,9 @@ from bids_mmh.files import atomic_path
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.images import save_nifti
 
+# What the sidecar of a harmonized scan repeats of that of the preprocessed one.
+_KEPT = ("Site", "Sequence", "Space", "BrainMask", "QualityWarnings", "Preprocessing", "RandomSeed")
+
 
 def write_scan(job: ScanJob, work: Mapping[str, Any]) -> None:
     """Write all derivatives of a scan.
@@ -26,20 +29,30 @@ def write_scan(job: ScanJob, work: Mapping[str, Any]) -> None:
         work: files of the preprocessing (the fields of ``out_<key>``) and, unless only preprocessing,
             ``harmonized``, ``device``, ``precision`` and ``seconds`` of the harmonize node.
     """
-    import nibabel as nib
+    write_preprocessed(job, work)
+    if job.model is not None:
+        write_harmonized(job, work)
 
+
+def write_preprocessed(job: ScanJob, work: Mapping[str, Any]) -> None:
+    """Write the derivatives of the preprocessing; see :func:`write_scan`."""
     from bids_mmh.evaluation.statistics import image_statistics
 
-    before_image = nib.Nifti1Image.from_filename(work["mni_preproc"])
-    mask = np.asarray(nib.Nifti1Image.from_filename(work["mni_mask"]).dataobj) > 0
-    raw = np.asarray(before_image.dataobj, dtype=np.float32)
-    before, slope, intercept = scale_brain(raw, mask)
-    common = _common_fields(job, work, slope, intercept)
-    statistics = {"before": image_statistics(before[mask]).to_dict()}
+    before, mask, (slope, intercept) = _scaled(work)
+    fields = _preproc_fields(job, work, slope, intercept)
     _copy_work_files(job, work)
-    _write_preproc_sidecars(job, common | {"ImageStatistics": statistics})
-    if job.model is not None:
-        _write_harmonized(job, work, before=before, mask=mask, statistics=statistics, common=common)
+    statistics = {"before": image_statistics(before[mask]).to_dict()}
+    _write_preproc_sidecars(job, fields | {"ImageStatistics": statistics})
+
+
+def _scaled(work: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
+    """The preprocessed scan as the model sees it, its mask, and slope and intercept of the scaling."""
+    import nibabel as nib
+
+    mask = np.asarray(nib.Nifti1Image.from_filename(work["mni_mask"]).dataobj) > 0
+    values = np.asarray(nib.Nifti1Image.from_filename(work["mni_preproc"]).dataobj, dtype=np.float32)
+    before, slope, intercept = scale_brain(values, mask)
+    return before, mask, (slope, intercept)
 
 
 def _copy_work_files(job: ScanJob, work: Mapping[str, Any]) -> None:
@@ -58,7 +71,7 @@ def _copy_work_files(job: ScanJob, work: Mapping[str, Any]) -> None:
             temporary.write_bytes(Path(source).read_bytes())
 
 
-def _common_fields(job: ScanJob, work: Mapping[str, Any], slope: float, intercept: float) -> dict[str, Any]:
+def _preproc_fields(job: ScanJob, work: Mapping[str, Any], slope: float, intercept: float) -> dict[str, Any]:
     qc = json.loads(Path(work["qc_json"]).read_text(encoding="utf-8"))
     return {
         "Site": job.scan.site,
@@ -68,7 +81,7 @@ def _common_fields(job: ScanJob, work: Mapping[str, Any], slope: float, intercep
         "IntensityScaling": {"Slope": slope, "Intercept": intercept},
         "QualityWarnings": list(qc.get("warnings", [])),
         "Preprocessing": {key: value for key, value in qc.items() if key != "warnings"},
-        "ConfigurationHash": job.configuration_hash,
+        "ConfigurationHash": job.preprocessing_hash,
         "GeneratedBy": {"Name": "bids-mmh", "Version": __version__},
         "RandomSeed": job.settings.random_seed,
     }
@@ -91,26 +104,33 @@ def _write_preproc_sidecars(job: ScanJob, fields: Mapping[str, Any]) -> None:
         write_json(job.mask_path(mni=mni).with_suffix("").with_suffix(".json"), mask)
 
 
-def _write_harmonized(
-    job: ScanJob,
-    work: Mapping[str, Any],
-    *,
-    before: np.ndarray,
-    mask: np.ndarray,
-    statistics: dict[str, Any],
-    common: Mapping[str, Any],
-) -> None:
+def write_harmonized(job: ScanJob, work: Mapping[str, Any]) -> None:
+    """Write the harmonized images of a scan whose preprocessed derivatives are there.
+
+    Args:
+        job: the scan, with its model.
+        work: ``mni_preproc``, ``mni_mask``, ``harmonized``, ``device``, ``precision`` and ``seconds``; for
+            the scan's own voxels also ``to_mni_xfm``, ``native_preproc`` and ``native_mask``.
+    """
     import nibabel as nib
 
     from bids_mmh.evaluation.anatomy import anatomy_preservation
     from bids_mmh.evaluation.statistics import image_statistics
 
     assert job.model is not None
+    preproc = json.loads(job.path("preproc", mni=True, extension=".json").read_text(encoding="utf-8"))
+    before, mask, scaling = _scaled(work)
     image = nib.Nifti1Image.from_filename(work["harmonized"])
     after = np.asarray(image.dataobj, dtype=np.float32)
-    fields = dict(common) | {
+    statistics = {
+        "before": preproc["ImageStatistics"]["before"],
+        "after": image_statistics(after[mask]).to_dict(),
+    }
+    fields = {key: preproc[key] for key in _KEPT if key in preproc} | {
+        "ConfigurationHash": job.configuration_hash,
+        "GeneratedBy": {"Name": "bids-mmh", "Version": __version__},
         "IntensityScaling": {"Slope": STORED_SLOPE, "Intercept": STORED_INTERCEPT},
-        "ImageStatistics": statistics | {"after": image_statistics(after[mask]).to_dict()},
+        "ImageStatistics": statistics,
         "AnatomyPreservation": anatomy_preservation(before, after, mask),
         "Model": job.model.provenance,
         "Sampling": {
@@ -126,9 +146,7 @@ def _write_harmonized(
     source = bids_uri("", job.path("preproc", mni=True), job.settings.output_dir)
     content = sidecar(skull_stripped=True, sources=[source], resolution=_resolution(job), extra=fields)
     if "native" in job.settings.output_spaces:
-        scaling = common["IntensityScaling"]
-        result = Harmonized(before, after, scaling["Slope"], scaling["Intercept"])
-        _write_native(job, work, result=result, mask=mask, fields=fields)
+        _write_native(job, work, result=Harmonized(before, after, *scaling), mask=mask, fields=fields)
     # The template-space sidecar comes last: it is what says that the scan is done.
     write_json(job.path("harmonized", mni=True, extension=".json"), content)
 

@@ -14,10 +14,9 @@ from bids_mmh.files import fingerprint
 
 EMBEDDED_MODEL = "embedded"
 
-# The options that change what comes out, not where it goes, how fast, or which scans are taken.
+# The options that change preprocessed scans, not where they go, how fast, or which scans are taken.
 _ALTERS_RESULTS = (
     "sequences",
-    "preproc_only",
     "no_preproc",
     "skull_strip",
     "preproc_engine",
@@ -166,17 +165,14 @@ class Settings(BaseModel):
         """Root folders of the derivative datasets by name, in the order that they were given in."""
         return {name: Path(path) for name, _, path in (entry.partition("=") for entry in self.derivatives)}
 
-    def processing_hash(self, model_sha256: str | None = None) -> str:
-        """Digest the options that alter results, so that outputs of different settings can be told apart.
-
-        Args:
-            model_sha256: Digest of the model's weights; without it the model's name stands for them.
+    def preprocessing_hash(self) -> str:
+        """Digest the options that alter preprocessed scans, so that different ones can be told apart.
 
         Returns:
-            Eight hexadecimal digits. Paths, processes, verbosity and the choice of scans do not change them.
+            Eight hexadecimal digits. Paths, processes, verbosity, model and the choice of scans do not change
+            them.
         """
         options = self.model_dump(mode="json", include=set(_ALTERS_RESULTS))
-        options["model"] = None if self.preproc_only else (model_sha256 or self.model)
         # Names, not paths: where a dataset lies changes from machine to machine, what was taken from it is
         # in the sidecar of each scan.
         options["derivatives"] = list(self.derivative_folders)
@@ -189,3 +185,18 @@ class Settings(BaseModel):
         values: Mapping[str, Any] = self.model_dump(mode="json", exclude_none=True)
         # A JSON string, number, boolean or array of them is the same in TOML.
         return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
+
+
+def configuration_hash(preprocessing: str, model_sha256: str | None) -> str:
+    """Digest everything that alters a result: its preprocessing, and the model if there was one.
+
+    Args:
+        preprocessing: Of :meth:`Settings.preprocessing_hash`.
+        model_sha256: Digest of the model; None for a scan that is only preprocessed.
+
+    Returns:
+        Eight hexadecimal digits, the same at whichever level a scan was harmonized.
+    """
+    if model_sha256 is None:
+        return preprocessing
+    return hashlib.sha256(f"{preprocessing} {model_sha256}".encode()).hexdigest()[:8]

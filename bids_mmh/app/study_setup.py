@@ -7,7 +7,7 @@ from pathlib import Path
 from bids_mmh.app.boilerplate import boilerplate
 from bids_mmh.app.jobs import ScanJob, SessionJob
 from bids_mmh.app.models import ModelReference
-from bids_mmh.app.settings import Settings
+from bids_mmh.app.settings import Settings, configuration_hash
 from bids_mmh.bids.atomic import write_text
 from bids_mmh.bids.filters import load_filters
 from bids_mmh.bids.inputs import find_sessions
@@ -59,7 +59,7 @@ def write_study_files(
     Raises:
         CannotCreateError: the folder is another program's dataset.
     """
-    digest = settings.processing_hash(model.sha256 if model else None)
+    digest = configuration_hash(settings.preprocessing_hash(), model.sha256 if model else None)
     description = dataset_description(bids_dir=settings.bids_dir, configuration_hash=digest)
     write_dataset_files(settings.output_dir, description)
     text = boilerplate(settings, model, template, device)

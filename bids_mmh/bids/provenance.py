@@ -87,7 +87,7 @@ def dataset_description(
 
     Args:
         bids_dir: Raw dataset. Its licence is inherited and its DOI named, where its own description has them.
-        configuration_hash: Of the options that alter results (``Settings.processing_hash``).
+        configuration_hash: Of the options that alter results (``settings.configuration_hash``).
         environ: Environment that says which container this is: ``BIDS_MMH_DOCKER_TAG`` set by the image,
             or the path that Apptainer and Singularity set.
 

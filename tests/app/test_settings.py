@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from bids_mmh.app.settings import Settings
+from bids_mmh.app.settings import Settings, configuration_hash
 
 
 def settings(**options):
@@ -112,24 +112,26 @@ def test_toml_gives_the_same_settings_back(tmp_path):
         {"sloppy": True},
         {"random_seed": 1},
         {"sequences": ["T1w"]},
-        {"preproc_only": True},
-        {"model": "other"},
     ],
 )
 def test_hash_changes_with_what_alters_results(option):
-    assert settings(**option).processing_hash() != settings().processing_hash()
+    assert settings(**option).preprocessing_hash() != settings().preprocessing_hash()
 
 
 def test_hash_does_not_change_with_the_rest():
     other = settings(
         output_dir="/x", nprocs=1, verbose=2, debug=True, participant_label=["01"], device="cpu", mem=4
     )
-    assert other.processing_hash() == settings().processing_hash()
-    assert len(other.processing_hash()) == 8
-    moved = settings(model="/a/model").processing_hash("f" * 64)
+    assert other.preprocessing_hash() == settings().preprocessing_hash()
+    assert len(other.preprocessing_hash()) == 8
+    assert settings(model="/a/model", preproc_only=True).preprocessing_hash() == other.preprocessing_hash()
+
+
+def test_configuration_is_that_of_the_preprocessing_until_a_model_comes_in():
+    assert configuration_hash("12345678", None) == "12345678"
+    harmonized = configuration_hash("12345678", "f" * 64)
     assert (
-        moved == settings(model="/b/model").processing_hash("f" * 64) != settings().processing_hash("e" * 64)
+        len({harmonized, configuration_hash("12345678", "e" * 64), configuration_hash("87654321", "f" * 64)})
+        == 3
     )
-    assert settings(preproc_only=True).processing_hash("f") == settings(preproc_only=True).processing_hash(
-        "e"
-    )
+    assert len(harmonized) == 8
