@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +45,11 @@ def resolve_model(model: str) -> ModelReference:
         UsageError: no such name.
         NoInputError: the folder is not a model folder.
     """
-    from bids_mmh.method.harmonizer import model_sha256, read_config
+    from bids_mmh.method.harmonizer import read_config
+    from bids_mmh.method.model_files import embedded_folder, model_sha256
 
     if model == EMBEDDED_MODEL:
-        folder = Path(str(files("bids_mmh.resources"))) / EMBEDDED_MODEL
+        folder = embedded_folder()
     elif Path(model).is_absolute():
         folder = Path(model)
     else:

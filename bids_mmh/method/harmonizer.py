@@ -4,7 +4,6 @@ Stage I moves a scan into the unified domain of its sequence; where the model wa
 Stage II moves the result on to that site.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import partial
@@ -15,9 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from bids_mmh.errors import BadDataError, NoInputError
+from bids_mmh.errors import BadDataError
 from bids_mmh.method.config import ModelConfig
 from bids_mmh.method.gradient import gradient_map
+from bids_mmh.method.model_files import CONFIG_FILE, WEIGHTS_FILE, existing
 from bids_mmh.method.network import ConditionalUNet
 from bids_mmh.method.padding import BACKGROUND, crop_to, pad_to_multiple
 from bids_mmh.method.precision import fast_autocast
@@ -25,8 +25,6 @@ from bids_mmh.method.sampling import Predictor, invert, sample
 from bids_mmh.method.schedule import NoiseSchedule
 from bids_mmh.method.style import StyleRecords, StyleStatistics, style_statistics, to_style
 from bids_mmh.method.style_code import style_code
-
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -212,7 +210,7 @@ class Harmonizer(nn.Module):
         """
         model = cls(read_config(folder))
         try:
-            model.load_state_dict(load_file(_existing(folder / WEIGHTS_FILE)))
+            model.load_state_dict(load_file(existing(folder / WEIGHTS_FILE)))
         except (RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
             raise BadDataError(f"The weights in {folder} do not fit its configuration: {reason}.") from error
@@ -226,25 +224,8 @@ def read_config(folder: Path) -> ModelConfig:
         NoInputError: there is no ``config.json``.
         BadDataError: it is damaged or of another version.
     """
-    file = _existing(folder / CONFIG_FILE)
+    file = existing(folder / CONFIG_FILE)
     try:
         return ModelConfig.from_dict(json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadDataError(f"{file} is not a configuration of this version ({error}).") from error
-
-
-def model_sha256(folder: Path) -> str:
-    """SHA-256 of a model folder's configuration and weights, one after the other; every sidecar has it.
-
-    The configuration counts too: the same weights sampled from another depth are another model.
-    """
-    digest = hashlib.sha256()
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        digest.update(_existing(folder / name).read_bytes())
-    return digest.hexdigest()
-
-
-def _existing(file: Path) -> Path:
-    if not file.is_file():
-        raise NoInputError(f"{file.parent} is not a model folder: {file.name} is missing.")
-    return file

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def find_template(name: str, cache_dir: Path) -> Template:
         return _nilearn_template(cache_dir, "as asked for")
     if name != TEMPLATEFLOW_SPACE:
         raise UsageError(f"The template {name} is not known; choose {TEMPLATEFLOW_SPACE} or {NILEARN_SPACE}.")
-    files = _templateflow_files(name)
+    files = templateflow_files(name=name)
     if all(_is_usable(path) for path in files):
         return Template(
             name, *files, f"{name} at 1 mm from the local TemplateFlow home {files[0].parents[1]}."
@@ -65,8 +66,11 @@ def find_template(name: str, cache_dir: Path) -> Template:
     )
 
 
-def _templateflow_files(name: str) -> tuple[Path, Path]:
-    home = Path(os.environ.get("TEMPLATEFLOW_HOME") or Path.home() / ".cache" / "templateflow")
+def templateflow_files(
+    environ: Mapping[str, str] = os.environ, name: str = TEMPLATEFLOW_SPACE
+) -> tuple[Path, Path]:
+    """Where the T1w template and its brain mask belong in the TemplateFlow home, there or not."""
+    home = Path(environ.get("TEMPLATEFLOW_HOME") or Path.home() / ".cache" / "templateflow")
     folder = home / f"tpl-{name}"
     stem = f"tpl-{name}_res-01"
     return folder / f"{stem}_T1w.nii.gz", folder / f"{stem}_desc-brain_mask.nii.gz"

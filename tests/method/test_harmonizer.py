@@ -7,7 +7,8 @@ import torch
 
 from bids_mmh.errors import BadDataError, NoInputError
 from bids_mmh.method.gradient import gradient_map
-from bids_mmh.method.harmonizer import CONFIG_FILE, WEIGHTS_FILE, Harmonizer, model_sha256, read_config
+from bids_mmh.method.harmonizer import Harmonizer, read_config
+from bids_mmh.method.model_files import CONFIG_FILE, WEIGHTS_FILE, model_sha256
 from bids_mmh.method.style import style_statistics
 from bids_mmh.method.style_code import quantiles, style_code
 

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from bids_mmh.cli.train import main
 from bids_mmh.errors import ExitCode
-from bids_mmh.method.harmonizer import Harmonizer, model_sha256, read_config
+from bids_mmh.method.harmonizer import Harmonizer, read_config
+from bids_mmh.method.model_files import model_sha256
 from bids_mmh.training.engine import Compute
 from bids_mmh.training.loop import Loop
 from bids_mmh.training.run import StudyOptions, train

@@ -1,0 +1,26 @@
+"""What ``--version`` prints: the program, the digest of the model in it, and the image where it is in one."""
+
+import argparse
+import sys
+from typing import Any
+
+from bids_mmh import __version__
+
+
+class PrintVersion(argparse.Action):
+    """Print the version and leave; the digest is worked out only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:  # noqa: ANN401
+        """Print :func:`version_text`."""
+        sys.stdout.write(version_text() + "\n")
+        parser.exit()
+
+
+def version_text() -> str:
+    """Say which program, model and image this is, a line each; no heavy library is loaded."""
+    from bids_mmh.app.image import image_contents
+    from bids_mmh.method.model_files import embedded_folder, model_sha256
+
+    lines = [f"bids-mmh {__version__}", f"embedded model: SHA-256 {model_sha256(embedded_folder())}"]
+    image = image_contents()
+    return "\n".join(lines + ([image.sentence()] if image else []))

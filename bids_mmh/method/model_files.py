@@ -1,0 +1,39 @@
+"""The files of a model folder, and the digest that tells models apart; needs no PyTorch."""
+
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+
+from bids_mmh.errors import NoInputError
+
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+
+
+def embedded_folder() -> Path:
+    """Folder of the model that ships with the package."""
+    return Path(str(files("bids_mmh.resources"))) / "embedded"
+
+
+def model_sha256(folder: Path) -> str:
+    """SHA-256 of a model folder's configuration and weights, one after the other; every sidecar has it.
+
+    The configuration counts too: the same weights sampled from another depth are another model.
+
+    Raises:
+        NoInputError: a file of the model is missing.
+    """
+    digest = hashlib.sha256()
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        digest.update(existing(folder / name).read_bytes())
+    return digest.hexdigest()
+
+
+def existing(file: Path) -> Path:
+    """Give back a file of a model folder.
+
+    Raises:
+        NoInputError: it is missing.
+    """
+    if not file.is_file():
+        raise NoInputError(f"{file.parent} is not a model folder: {file.name} is missing.")
+    return file
