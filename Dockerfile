@@ -1,0 +1,77 @@
+# Build:  docker build -t bids-mmh .            (arguments: docs/containers.md)
+# Run:    docker run --rm --gpus all -v BIDS:/data:ro -v OUT:/out bids-mmh /data /out participant
+
+# A published build adds the digest of the base: --build-arg BASE_DIGEST=@sha256:...
+ARG BASE_DIGEST=
+FROM python:3.11-slim-bookworm${BASE_DIGEST} AS base
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+
+# What changes seldom comes first: none of these stages looks at the source.
+FROM base AS dependencies
+ARG VARIANT=cuda
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+WORKDIR /build
+COPY pyproject.toml requirements.lock container/install-dependencies.sh ./
+RUN TORCH_INDEX="$TORCH_INDEX" sh install-dependencies.sh "$VARIANT" /opt/venv
+
+FROM base AS fetched
+ARG TEMPLATE=auto
+ARG TEMPLATE_URL=
+ARG TEMPLATE_T1W_SHA256=
+ARG TEMPLATE_MASK_SHA256=
+ARG SYNTHSTRIP=auto
+ARG SYNTHSTRIP_URL=
+ARG SYNTHSTRIP_SHA256=
+ARG BIOMEDCLIP=auto
+ARG BIOMEDCLIP_URL=
+ARG BIOMEDCLIP_SHA256=
+COPY container/fetch.py container/fetch-all.sh /build/
+RUN sh /build/fetch-all.sh /opt/baked
+
+FROM dependencies AS baked
+COPY container/vision_tower.py ./
+COPY --from=fetched /opt/baked /opt/baked
+RUN /opt/venv/bin/python vision_tower.py /opt/baked && chmod -R a+rX,go-w /opt/baked
+
+FROM base AS wheel
+WORKDIR /build
+COPY container/build-constraints.txt pyproject.toml README.md LICENSE ./
+COPY bids_mmh bids_mmh
+RUN PIP_CONSTRAINT=build-constraints.txt python3 -m pip wheel --no-deps --wheel-dir /wheels .
+
+FROM base
+COPY --from=dependencies /opt/venv /opt/venv
+COPY --from=baked /opt/baked /opt/baked
+RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
+    python3 -m pip --python /opt/venv/bin/python install --no-deps --no-index /wheels/*.whl
+
+ARG VERSION=0.1.0
+ARG REVISION=
+ARG CREATED=
+ARG VARIANT=cuda
+ARG BASE_DIGEST
+ENV PATH=/opt/venv/bin:$PATH \
+    LANG=C.UTF-8 \
+    PYTHONNOUSERSITE=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    OMP_NUM_THREADS=1 \
+    MKL_NUM_THREADS=1 \
+    OPENBLAS_NUM_THREADS=1 \
+    NIPYPE_NO_ET=1 \
+    TEMPLATEFLOW_HOME=/opt/baked/templateflow \
+    TEMPLATEFLOW_AUTOUPDATE=off \
+    BIDS_MMH_SYNTHSTRIP=/opt/baked/synthstrip.1.pt \
+    BIDS_MMH_BIOMEDCLIP=/opt/baked/biomedclip.safetensors \
+    BIDS_MMH_DOCKER_TAG=bids-mmh:${VERSION}-${VARIANT}
+LABEL org.opencontainers.image.title="bids-mmh" \
+      org.opencontainers.image.description="A BIDS App that harmonizes multi-site T1w and T2w brain MRI at the image level" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.source="https://github.com/bids-mmh/bids-mmh" \
+      org.opencontainers.image.documentation="https://github.com/bids-mmh/bids-mmh/blob/main/docs/containers.md" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.base.name="docker.io/library/python:3.11-slim-bookworm${BASE_DIGEST}"
+# No USER: any id may run the image, and none needs a home.
+WORKDIR /tmp
+ENTRYPOINT ["/opt/venv/bin/bids-mmh"]
