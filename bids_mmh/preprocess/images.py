@@ -71,6 +71,17 @@ def to_array(image: "SimpleITK.Image") -> np.ndarray:
     return SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0)
 
 
+def corners(image: "SimpleITK.Image") -> np.ndarray:
+    """Return the centres of an image's eight corner voxels, shape (8, 3), LPS mm."""
+    last = np.array(image.GetSize()) - 1.0
+    return np.array(
+        [
+            image.TransformContinuousIndexToPhysicalPoint((np.array(corner) * last).tolist())
+            for corner in np.ndindex(2, 2, 2)
+        ]
+    )
+
+
 def like(data: np.ndarray, reference: "SimpleITK.Image") -> "SimpleITK.Image":
     """Make an image of ``data`` (x, y, z) with the geometry of ``reference``."""
     import SimpleITK

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base.traits_extension import isdefined
 
-from bids_mmh.errors import BidsMmhError
+from bids_mmh.errors import BadDataError, BidsMmhError, NoInputError
 
 if TYPE_CHECKING:
+    import SimpleITK
     from nipype.interfaces.base.support import Bunch
+
+    from bids_mmh.preprocess.extraction import BrainFound
 
 
 class _Inputs(BaseInterfaceInputSpec):
@@ -39,6 +43,20 @@ class _Step(SimpleInterface):
         report["seconds"] = {name: round(_cpu_seconds() - start, 2)}
         self._results["report"] = report
 
+    @contextmanager
+    def given(self, field: str, kind: str, report: dict[str, Any]) -> Iterator[Path | None]:
+        """Give the file of others in ``given_<field>``, None where there is none.
+
+        What the block finds wrong with the file becomes a warning, and the step is done here.
+        """
+        path, uri = getattr(self.inputs, f"given_{field}"), getattr(self.inputs, f"given_{field}_uri")
+        try:
+            yield Path(path) if isdefined(path) else None
+        except (BadDataError, NoInputError) as error:
+            from bids_mmh.preprocess.given import refusal
+
+            report["warnings"].append(refusal(kind, uri, error))
+
     def path(self, runtime: "Bunch", name: str) -> Path:
         """A file in the node's folder."""
         return Path(runtime.cwd) / name
@@ -55,16 +73,23 @@ def _cpu_seconds() -> float:
     return process_time() + children.ru_utime + children.ru_stime
 
 
+class _LoadInputs(_Inputs):
+    given_preproc = File(desc="bias-corrected image of the scan by another program")
+    given_preproc_uri = traits.Str(desc="its BIDS URI")
+
+
 class _LoadOutputs(TraitedSpec):
     full_file = File(desc="whole scan, axes close to RAS+")
     head_file = File(desc="the same without the neck")
+    voxels_of = File(desc="file whose voxels and header native results have")
+    corrected = traits.Bool(desc="whether the bias field is gone already")
     report = traits.Dict()
 
 
 class LoadScan(_Step):
-    """Load, check, reorder to RAS+ and cut the neck off."""
+    """Load, check, reorder to RAS+ and cut the neck off; a preprocessed image takes the scan's place."""
 
-    input_spec = _Inputs
+    input_spec = _LoadInputs
     output_spec = _LoadOutputs
 
     def _run_interface(self, runtime: "Bunch") -> "Bunch":
@@ -73,18 +98,48 @@ class LoadScan(_Step):
         from bids_mmh.preprocess.neck import crop_neck
 
         with self.step("load") as report:
-            scan = load_scan(Path(self.inputs.in_file))
+            raw = Path(self.inputs.in_file)
+            scan = load_scan(raw)
             report["geometry"] = scan.geometry
             report["warnings"] += scan.warnings
+            image, voxels_of = self._preprocessed(scan.image, report) or (scan.image, raw)
+            self._results["corrected"] = "given" in report
             self.keep(
-                full_file=save_work(scan.image, self.path(runtime, "full.nrrd")),
-                head_file=save_work(crop_neck(scan.image), self.path(runtime, "head.nrrd")),
+                full_file=save_work(image, self.path(runtime, "full.nrrd")),
+                head_file=save_work(crop_neck(image), self.path(runtime, "head.nrrd")),
+                voxels_of=voxels_of,
             )
         return runtime
 
+    def _preprocessed(
+        self, raw: "SimpleITK.Image", report: dict[str, Any]
+    ) -> "tuple[SimpleITK.Image, Path] | None":
+        from bids_mmh.preprocess.given import check_same_scan, on_same_voxels
+        from bids_mmh.preprocess.images import like, to_array
+        from bids_mmh.preprocess.load import load_scan
 
-class _BrainInputs(_Inputs):
+        with self.given("preproc", "preprocessed image", report) as path:
+            if path is None:
+                return None
+            image = load_scan(path).image
+            check_same_scan(image, raw)
+            report["given"] = {"preproc": self.inputs.given_preproc_uri}
+            # On the scan's own voxels in another order of axes: results keep the scan's header.
+            same = on_same_voxels(image, raw)
+            return (like(to_array(image), raw), Path(self.inputs.in_file)) if same else (image, path)
+        return None
+
+
+class _MaskInputs(_Inputs):
+    given_mask = File(desc="brain mask by another program or the user")
+    given_mask_uri = traits.Str(desc="its BIDS URI")
+
+
+class _BrainInputs(_MaskInputs):
     head_file = File(mandatory=True)
+    skull_strip = traits.Enum("auto", "force", "skip", usedefault=True)
+    engine = traits.Enum("builtin", "synthstrip", "freesurfer", usedefault=True)
+    weights = File(desc="weights of SynthStrip")
     template = File(mandatory=True, desc="template T1w")
     template_mask = File(mandatory=True)
 
@@ -101,32 +156,89 @@ class FindBrain(_Step):
     output_spec = _BrainOutputs
 
     def _run_interface(self, runtime: "Bunch") -> "Bunch":
-        from bids_mmh.preprocess.extraction import find_brain
-        from bids_mmh.preprocess.images import read_nifti, read_work, save_work
+        from bids_mmh.preprocess.images import read_work, save_work
 
         with self.step("brain mask") as report:
-            found = find_brain(
-                read_work(self.inputs.head_file),
-                read_nifti(Path(self.inputs.template)),
-                read_nifti(Path(self.inputs.template_mask), np.uint8),
-                work_dir=Path(runtime.cwd),
-                threads=self.inputs.num_threads,
-            )
+            head = read_work(self.inputs.head_file)
+            found = _given_brain(self, head, report) or self._find(head, Path(runtime.cwd))
             report["mask_engine"] = found.engine
             report["warnings"] += found.warnings
             self.keep(mask_file=save_work(found.mask, self.path(runtime, "mask.nrrd")))
         return runtime
 
+    def _find(self, head: "SimpleITK.Image", folder: Path) -> "BrainFound":
+        from bids_mmh.preprocess.engines import brain_extractor
+        from bids_mmh.preprocess.images import read_nifti
+        from bids_mmh.preprocess.skull_strip import strip_skull
 
-class _AlignInputs(_Inputs):
-    head_file = File(mandatory=True, desc="scan to align")
-    anchor_file = File(mandatory=True, desc="anchor without its neck")
-    anchor_mask = File(mandatory=True)
+        inputs = self.inputs
+        return strip_skull(
+            head,
+            read_nifti(Path(inputs.template)),
+            read_nifti(Path(inputs.template_mask), np.uint8),
+            work_dir=folder,
+            threads=inputs.num_threads,
+            mode=inputs.skull_strip,
+            extractor=brain_extractor(
+                inputs.engine, Path(inputs.weights) if isdefined(inputs.weights) else None
+            ),
+        )
+
+
+def _given_brain(step: _Step, head: "SimpleITK.Image", report: dict[str, Any]) -> "BrainFound | None":
+    """The brain mask in ``given_mask`` on the voxels of a head, None where there is none to use."""
+    from bids_mmh.preprocess.extraction import BrainFound
+    from bids_mmh.preprocess.given import mask_on_scan
+
+    with step.given("mask", "brain mask", report) as path:
+        if path is None:
+            return None
+        mask = mask_on_scan(path, head)
+        report.setdefault("given", {})["mask"] = step.inputs.given_mask_uri
+        return BrainFound(mask, "given")
+    return None
+
+
+class _XfmInputs(_Inputs):
+    given_xfm = File(desc="linear transform by another program")
+    given_xfm_uri = traits.Str(desc="its BIDS URI")
+    engine = traits.Enum("builtin", "synthstrip", "freesurfer", usedefault=True)
+    unmoved = traits.Bool(False, usedefault=True, desc="the images lie in one space already")
     sloppy = traits.Bool(False, usedefault=True)
 
 
+def _given_transform(
+    step: _Step, kind: str, report: dict[str, Any]
+) -> "tuple[SimpleITK.Transform, float | None] | None":
+    """The transform that needs no alignment: the identity, or the one in ``given_xfm``."""
+    from bids_mmh.preprocess.given import linear_transform
+    from bids_mmh.preprocess.transforms import from_matrix
+
+    if step.inputs.unmoved:
+        return from_matrix(np.eye(4)), None
+    with step.given("xfm", kind, report) as path:
+        if path is None:
+            return None
+        transform = linear_transform(path)
+        report.setdefault("given", {})["xfm"] = step.inputs.given_xfm_uri
+        return transform, None
+    return None
+
+
+def _note(report: dict[str, Any], name: str, information: float | None) -> None:
+    """Note the mutual information of an alignment that was done here."""
+    if information is not None:
+        report[name] = round(information, 4)
+
+
+class _AlignInputs(_XfmInputs, _MaskInputs):
+    head_file = File(mandatory=True, desc="scan to align")
+    anchor_file = File(mandatory=True, desc="anchor without its neck")
+    anchor_mask = File(mandatory=True)
+
+
 class _AlignOutputs(TraitedSpec):
-    mask_file = File(desc="anchor's brain mask on the voxels of head_file")
+    mask_file = File(desc="brain mask on the voxels of head_file: as a rule the anchor's")
     to_anchor_xfm = File(desc="resamples the scan onto the anchor")
     report = traits.Dict()
 
@@ -140,16 +252,16 @@ class AlignToAnchor(_Step):
     def _run_interface(self, runtime: "Bunch") -> "Bunch":
         from bids_mmh.preprocess.extraction import inherit_mask
         from bids_mmh.preprocess.images import read_work, save_work
-        from bids_mmh.preprocess.register import FAST_REGISTRATION, RegistrationSettings, rigid
         from bids_mmh.preprocess.transforms import save_transform
 
         with self.step("align to anchor") as report:
             head, mask = read_work(self.inputs.head_file), read_work(self.inputs.anchor_mask)
-            settings = FAST_REGISTRATION if self.inputs.sloppy else RegistrationSettings()
-            xfm, information = rigid(read_work(self.inputs.anchor_file), head, mask, settings)
-            found = inherit_mask(head, mask, xfm)
+            xfm, information = _given_transform(self, "transform", report) or self._align(
+                head, mask, Path(runtime.cwd)
+            )
+            found = _given_brain(self, head, report) or inherit_mask(head, mask, xfm)
             report["mask_engine"] = found.engine
-            report["anchor_mutual_information"] = round(information, 4)
+            _note(report, "anchor_mutual_information", information)
             report["warnings"] += found.warnings
             self.keep(
                 mask_file=save_work(found.mask, self.path(runtime, "mask.nrrd")),
@@ -157,10 +269,26 @@ class AlignToAnchor(_Step):
             )
         return runtime
 
+    def _align(
+        self, head: "SimpleITK.Image", mask: "SimpleITK.Image", folder: Path
+    ) -> "tuple[SimpleITK.Transform, float | None]":
+        from bids_mmh.preprocess.images import read_work
+        from bids_mmh.preprocess.register import FAST_REGISTRATION, RegistrationSettings, rigid
+
+        anchor = read_work(self.inputs.anchor_file)
+        if self.inputs.engine == "freesurfer":
+            from bids_mmh.preprocess.freesurfer import coregister
+
+            threads = self.inputs.num_threads
+            return coregister(anchor, mask, head, dof=6, work_dir=folder, threads=threads), None
+        return rigid(anchor, head, mask, FAST_REGISTRATION if self.inputs.sloppy else RegistrationSettings())
+
 
 class _BiasInputs(_Inputs):
     head_file = File(mandatory=True)
     mask_file = File(mandatory=True)
+    corrected = traits.Bool(False, usedefault=True, desc="the bias field is gone already")
+    skip = traits.Bool(False, usedefault=True, desc="do not look for a bias field")
     sloppy = traits.Bool(False, usedefault=True)
 
 
@@ -170,26 +298,30 @@ class _BiasOutputs(TraitedSpec):
 
 
 class EstimateBias(_Step):
-    """N4 inside the brain mask."""
+    """N4 inside the brain mask; a field of 1 where the scan is corrected already."""
 
     input_spec = _BiasInputs
     output_spec = _BiasOutputs
 
     def _run_interface(self, runtime: "Bunch") -> "Bunch":
         from bids_mmh.preprocess.bias import FAST_N4, N4Settings, estimate_log_bias
-        from bids_mmh.preprocess.images import read_work, save_work
+        from bids_mmh.preprocess.images import like, read_work, save_work
 
         with self.step("bias field") as report:
             settings = FAST_N4 if self.inputs.sloppy else N4Settings()
-            bias = estimate_log_bias(
-                read_work(self.inputs.head_file), read_work(self.inputs.mask_file), settings
-            )
-            report["n4"] = settings.as_dict()
+            head = read_work(self.inputs.head_file)
+            if self.inputs.corrected or self.inputs.skip:
+                bias = like(np.zeros(head.GetSize(), np.float32), head)
+            else:
+                bias = estimate_log_bias(head, read_work(self.inputs.mask_file), settings)
+                report["n4"] = settings.as_dict()
             self.keep(bias_file=save_work(bias, self.path(runtime, "log_bias.nrrd")))
         return runtime
 
 
-class _TemplateInputs(_BiasInputs):
+class _TemplateInputs(_XfmInputs):
+    head_file = File(mandatory=True)
+    mask_file = File(mandatory=True)
     bias_file = File(mandatory=True)
     template = File(mandatory=True, desc="template T1w")
     template_mask = File(mandatory=True)
@@ -207,28 +339,37 @@ class AlignToTemplate(_Step):
     output_spec = _TemplateOutputs
 
     def _run_interface(self, runtime: "Bunch") -> "Bunch":
+        from bids_mmh.preprocess.transforms import save_transform
+
+        with self.step("align to template") as report:
+            xfm, information = _given_transform(self, "transform", report) or self._align(Path(runtime.cwd))
+            _note(report, "template_mutual_information", information)
+            self.keep(to_mni_xfm=save_transform(xfm, self.path(runtime, "to_mni.txt")))
+        return runtime
+
+    def _align(self, folder: Path) -> "tuple[SimpleITK.Transform, float | None]":
         from bids_mmh.preprocess.bias import divide_bias
         from bids_mmh.preprocess.images import read_nifti, read_work
         from bids_mmh.preprocess.register import FAST_REGISTRATION, RegistrationSettings, nine_dof
         from bids_mmh.preprocess.resample import apply_mask
-        from bids_mmh.preprocess.transforms import save_transform
 
-        with self.step("align to template") as report:
-            corrected = divide_bias(read_work(self.inputs.head_file), read_work(self.inputs.bias_file))
-            xfm, information = nine_dof(
-                read_nifti(Path(self.inputs.template)),
-                read_nifti(Path(self.inputs.template_mask), np.uint8),
-                apply_mask(corrected, read_work(self.inputs.mask_file)),
-                FAST_REGISTRATION if self.inputs.sloppy else RegistrationSettings(),
-            )
-            report["template_mutual_information"] = round(information, 4)
-            self.keep(to_mni_xfm=save_transform(xfm, self.path(runtime, "to_mni.txt")))
-        return runtime
+        inputs = self.inputs
+        corrected = divide_bias(read_work(inputs.head_file), read_work(inputs.bias_file))
+        brain = apply_mask(corrected, read_work(inputs.mask_file))
+        template, mask = read_nifti(Path(inputs.template)), read_nifti(Path(inputs.template_mask), np.uint8)
+        if inputs.engine == "freesurfer":
+            from bids_mmh.preprocess.freesurfer import coregister
+
+            threads = inputs.num_threads
+            template = apply_mask(template, mask)
+            return coregister(template, mask, brain, dof=9, work_dir=folder, threads=threads), None
+        return nine_dof(template, mask, brain, FAST_REGISTRATION if inputs.sloppy else RegistrationSettings())
 
 
 class _FinishInputs(_Inputs):
     sequence = traits.Str(mandatory=True)
     full_file = File(mandatory=True)
+    voxels_of = File(mandatory=True, desc="file whose voxels and header native results have")
     mask_file = File(mandatory=True)
     bias_file = File(mandatory=True)
     anchor_mask = File(mandatory=True)
@@ -264,7 +405,7 @@ class FinishScan(_Step):
         with self.step("resample and write") as report:
             files, figures = finish_scan(
                 FinishFiles(
-                    raw=Path(inputs.in_file),
+                    raw=Path(inputs.voxels_of),
                     full=Path(inputs.full_file),
                     mask=Path(inputs.mask_file),
                     bias=Path(inputs.bias_file),
@@ -286,10 +427,12 @@ class FinishScan(_Step):
 
 
 def merge_reports(reports: list[dict[str, Any]]) -> dict[str, Any]:
-    """Join the reports of the steps: warnings one after the other, seconds by step, the rest as it is."""
+    """Join the reports of the steps: warnings one after the other, seconds and files of others by name."""
     merged: dict[str, Any] = {"seconds": {}, "warnings": []}
     for report in reports:
         merged["seconds"] |= report.get("seconds", {})
         merged["warnings"] += [w for w in report.get("warnings", []) if w not in merged["warnings"]]
-        merged |= {key: value for key, value in report.items() if key not in ("seconds", "warnings")}
+        if report.get("given"):
+            merged["given"] = merged.get("given", {}) | report["given"]
+        merged |= {k: v for k, v in report.items() if k not in ("seconds", "warnings", "given")}
     return merged

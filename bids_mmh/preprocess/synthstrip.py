@@ -14,7 +14,7 @@ import numpy as np
 
 from bids_mmh.errors import BadDataError, NoInputError, UsageError
 from bids_mmh.preprocess.brain import PLAUSIBLE_ML, volume_ml
-from bids_mmh.preprocess.images import like, to_array
+from bids_mmh.preprocess.images import corners, like, to_array
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -105,20 +105,14 @@ def conform(image: "SimpleITK.Image") -> "SimpleITK.Image":
     import SimpleITK
 
     direction = _direction(ORDER)
-    last = np.array(image.GetSize()) - 1.0
-    corners = np.array(
-        [
-            image.TransformContinuousIndexToPhysicalPoint((np.array(corner) * last).tolist())
-            for corner in np.ndindex(2, 2, 2)
-        ]
-    )
-    extent = np.abs(direction.T) @ np.ptp(corners, axis=0) + 1
+    outer = corners(image)
+    extent = np.abs(direction.T) @ np.ptp(outer, axis=0) + 1
     shape = np.clip(np.ceil(extent / MULTIPLE) * MULTIPLE, SMALLEST, LARGEST).astype(int)
     resampler = SimpleITK.ResampleImageFilter()
     resampler.SetSize(shape.tolist())
     resampler.SetOutputSpacing((1.0, 1.0, 1.0))
     resampler.SetOutputDirection(direction.ravel().tolist())
-    resampler.SetOutputOrigin((corners.mean(axis=0) - direction @ ((shape - 1) / 2)).tolist())
+    resampler.SetOutputOrigin((outer.mean(axis=0) - direction @ ((shape - 1) / 2)).tolist())
     resampler.SetInterpolator(SimpleITK.sitkLinear)
     resampler.SetDefaultPixelValue(float(to_array(image).min()))
     return resampler.Execute(image)

@@ -1,11 +1,12 @@
 """The Nipype graph of one session."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_mmh.errors import NoInputError, UsageError
+from bids_mmh.preprocess.given import GivenFile, GivenFiles
 
 if TYPE_CHECKING:
     from nipype import Node, Workflow
@@ -32,11 +33,13 @@ class ScanSpec:
         key: short name, unique in the session, of lower-case letters, digits and underscores.
         sequence: BIDS suffix, ``T1w`` or ``T2w``.
         path: raw NIfTI file.
+        given: files of others that take the place of steps.
     """
 
     key: str
     sequence: str
     path: Path
+    given: GivenFiles = field(default_factory=GivenFiles)
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,19 @@ class PreprocessOptions:
     Attributes:
         omp_nthreads: CPU threads of each step.
         sloppy: fewer iterations on coarser copies; for tests.
+        skull_strip: ``auto``, ``force`` or ``skip``, see :mod:`bids_mmh.preprocess.skull_strip`.
+        engine: ``builtin``, ``synthstrip`` or ``freesurfer``: what finds the brain; FreeSurfer also aligns.
+        synthstrip_weights: for the engine ``synthstrip``.
+        in_template_space: the scans lie in the template's space and have no bias field: they are neither
+            aligned nor corrected.
     """
 
     omp_nthreads: int = 1
     sloppy: bool = False
+    skull_strip: str = "auto"
+    engine: str = "builtin"
+    synthstrip_weights: Path | None = None
+    in_template_space: bool = False
 
 
 def build_session_workflow(
@@ -102,13 +114,28 @@ class _SessionBuilder:
     options: PreprocessOptions
 
     def add_anchor(self, scan: ScanSpec) -> None:
-        from bids_mmh.preprocess.interfaces import AlignToTemplate, FindBrain, LoadScan
+        from bids_mmh.preprocess.interfaces import AlignToTemplate, FindBrain
 
-        key, connect = scan.key, self.workflow.connect
-        load = self._node(LoadScan, "load", scan)
-        brain = self._node(FindBrain, "brain", scan, **self._template_inputs())
+        key, given, connect = scan.key, scan.given, self.workflow.connect
+        load = self._add_load(scan)
+        weights = self.options.synthstrip_weights
+        brain = self._node(
+            FindBrain,
+            "brain",
+            scan,
+            skull_strip=self.options.skull_strip,
+            engine=self.options.engine,
+            **({"weights": str(weights)} if weights and self.options.engine == "synthstrip" else {}),
+            **_given("mask", given.mask),
+            **self._template_inputs(),
+        )
         align = self._node(
-            AlignToTemplate, "template", scan, sloppy=self.options.sloppy, **self._template_inputs()
+            AlignToTemplate,
+            "template",
+            scan,
+            **_given("xfm", given.to_template),
+            **self._align_inputs(),
+            **self._template_inputs(),
         )
         connect(load, "head_file", brain, "head_file")
         connect(load, "head_file", align, "head_file")
@@ -119,11 +146,18 @@ class _SessionBuilder:
         connect(align, "to_mni_xfm", finish, "anchor_to_mni")
 
     def add_follower(self, scan: ScanSpec, anchor_key: str) -> None:
-        from bids_mmh.preprocess.interfaces import AlignToAnchor, LoadScan
+        from bids_mmh.preprocess.interfaces import AlignToAnchor
 
         connect, get = self.workflow.connect, self.workflow.get_node
-        load = self._node(LoadScan, "load", scan)
-        align = self._node(AlignToAnchor, "anchor", scan, sloppy=self.options.sloppy)
+        load = self._add_load(scan)
+        align = self._node(
+            AlignToAnchor,
+            "anchor",
+            scan,
+            **_given("mask", scan.given.mask),
+            **_given("xfm", scan.given.to_anchor),
+            **self._align_inputs(),
+        )
         connect(load, "head_file", align, "head_file")
         connect(get(f"load_{anchor_key}"), "head_file", align, "anchor_file")
         connect(get(f"brain_{anchor_key}"), "mask_file", align, "anchor_mask")
@@ -133,6 +167,11 @@ class _SessionBuilder:
         connect(align, "to_anchor_xfm", finish, "to_anchor_xfm")
         connect(align, "to_anchor_xfm", get(f"out_{scan.key}"), "to_anchor_xfm")
 
+    def _add_load(self, scan: ScanSpec) -> "Node":
+        from bids_mmh.preprocess.interfaces import LoadScan
+
+        return self._node(LoadScan, "load", scan, **_given("preproc", scan.given.preproc))
+
     def _add_ending(self, scan: ScanSpec, load: "Node", mask: "Node", extra_reports: "list[Node]") -> "Node":
         """Add bias field, resampling and outputs; ``mask`` is the node that gives ``mask_file``."""
         from nipype import Node
@@ -141,7 +180,9 @@ class _SessionBuilder:
         from bids_mmh.preprocess.interfaces import EstimateBias, FinishScan
 
         key, connect = scan.key, self.workflow.connect
-        bias = self._node(EstimateBias, "bias", scan, sloppy=self.options.sloppy)
+        bias = self._node(
+            EstimateBias, "bias", scan, sloppy=self.options.sloppy, skip=self.options.in_template_space
+        )
         finish = self._node(
             FinishScan,
             "finish",
@@ -152,8 +193,10 @@ class _SessionBuilder:
         )
         out = Node(IdentityInterface(fields=list(OUTPUT_FIELDS)), f"out_{key}")
         connect(load, "head_file", bias, "head_file")
+        connect(load, "corrected", bias, "corrected")
         connect(mask, "mask_file", bias, "mask_file")
         connect(load, "full_file", finish, "full_file")
+        connect(load, "voxels_of", finish, "voxels_of")
         connect(mask, "mask_file", finish, "mask_file")
         connect(bias, "bias_file", finish, "bias_file")
         reporting = [load, mask, bias, *extra_reports]
@@ -161,9 +204,9 @@ class _SessionBuilder:
         for number, node in enumerate(reporting, start=1):
             connect(node, "report", reports, f"in{number}")
         connect(reports, "out", finish, "reports")
-        for field in OUTPUT_FIELDS:
-            if field != "to_anchor_xfm":
-                connect(finish, field, out, field)
+        for name in OUTPUT_FIELDS:
+            if name != "to_anchor_xfm":
+                connect(finish, name, out, name)
         return finish
 
     def _node(self, interface: type, step: str, scan: ScanSpec, **inputs: object) -> "Node":
@@ -173,5 +216,18 @@ class _SessionBuilder:
         runner = interface(in_file=str(scan.path), num_threads=threads, **inputs)
         return Node(runner, f"{step}_{scan.key}", n_procs=threads, mem_gb=2.0)
 
+    def _align_inputs(self) -> dict[str, object]:
+        options = self.options
+        return {
+            "sloppy": options.sloppy,
+            "engine": options.engine,
+            "unmoved": options.in_template_space,
+        }
+
     def _template_inputs(self) -> dict[str, str]:
         return {"template": str(self.template.t1w), "template_mask": str(self.template.brain_mask)}
+
+
+def _given(kind: str, file: GivenFile | None) -> dict[str, str]:
+    """Inputs of an interface for a file of others."""
+    return {f"given_{kind}": str(file.path), f"given_{kind}_uri": file.uri} if file else {}
