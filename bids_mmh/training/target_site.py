@@ -2,9 +2,7 @@
 
 import csv
 import logging
-from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +11,7 @@ import torch
 
 from bids_mmh.errors import NoInputError, UsageError
 from bids_mmh.evaluation.similarity import intensity_histogram
-from bids_mmh.evaluation.site_distance import site_distances
+from bids_mmh.evaluation.site_ranking import UNKNOWN, SiteVariability, rank_by_variability
 from bids_mmh.files import atomic_path
 from bids_mmh.method.style import StyleRecords, StyleStatistics, style_statistics
 from bids_mmh.training.cache import VolumeCache
@@ -24,26 +22,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bids_mmh.training")
 
-UNKNOWN = "n/a"
-
-
-@dataclass(frozen=True)
-class SiteVariability:
-    """How much the scans of a site differ.
-
-    Attributes:
-        site: its name.
-        scans: fewest scans that it has of any sequence.
-        variability: mean pairwise Wasserstein distance of its scans' histograms, per sequence, averaged over
-            the sequences; NaN where a sequence has one scan or none.
-        qualifies: whether it has enough scans of every sequence.
-    """
-
-    site: str
-    scans: int
-    variability: float
-    qualifies: bool
-
 
 def rank_sites(volumes: VolumeCache, min_scans: int, fabric: "Fabric") -> list[SiteVariability]:
     """All sites of a cache, those that qualify first, the least variable first.
@@ -53,24 +31,10 @@ def rank_sites(volumes: VolumeCache, min_scans: int, fabric: "Fabric") -> list[S
         min_scans: of every sequence, for a site to qualify.
         fabric: the run's; all its processes must call this, and share the reading.
     """
-    sequences = sorted({scan.sequence for scan in volumes.scans})
     mine = [(i, _histogram(volumes, i)) for i in shares(len(volumes), fabric)]
     histograms = gather_in_order(fabric, mine)
-    counts = Counter((scan.site, scan.sequence) for scan in volumes.scans)
-    within: dict[str, list[float]] = {}
-    for sequence in sequences:
-        chosen = [i for i, scan in enumerate(volumes.scans) if scan.sequence == sequence]
-        sites = [volumes.scans[i].site for i in chosen]
-        distances = site_distances(np.stack([histograms[i] for i in chosen]), sites)
-        for site, distance in zip(distances.sites, np.diag(distances.matrix), strict=True):
-            within.setdefault(site, []).append(float(distance))
-    ranking = []
-    for site, found in within.items():
-        fewest = min(counts[site, sequence] for sequence in sequences)
-        variability = float(np.mean(found)) if len(found) == len(sequences) else float("nan")
-        qualifies = site != UNKNOWN and fewest >= min_scans and bool(np.isfinite(variability))
-        ranking.append(SiteVariability(site, fewest, variability, qualifies))
-    return sorted(ranking, key=lambda one: (not one.qualifies, one.variability, one.site))
+    sites = [scan.site for scan in volumes.scans]
+    return rank_by_variability(histograms, sites, [scan.sequence for scan in volumes.scans], min_scans)
 
 
 def require_site(sites: Collection[str], wanted: str) -> None:
