@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,9 @@ from bids_mmh.errors import NoInputError
 from bids_mmh.evaluation import baselines
 from bids_mmh.evaluation.scans import Scan
 
-RAW = "Raw"
+RAW, BLUR = "Raw", "Gaussian blur"
+UNFITTED = frozenset({RAW, BLUR})
+"""The controls that learn nothing from other scans."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +47,32 @@ CONTROLS: Mapping[str, Control] = MappingProxyType(
             scan.preproc, scan.mask, scan.stripe, fit.stripe
         ),
         "Nyúl": lambda scan, fit: baselines.match_landmarks(scan.preproc, scan.mask, fit.scale),
-        "Gaussian blur": lambda scan, _: baselines.gaussian_blur(
-            scan.preproc, scan.mask, spacing_mm=scan.spacing
-        ),
+        BLUR: lambda scan, _: baselines.gaussian_blur(scan.preproc, scan.mask, spacing_mm=scan.spacing),
     }
 )
 
 
-def fit_controls(training: Sequence[Scan], target: str) -> Fit:
+def apply_controls(scan: Scan, fit: Fit | None) -> dict[str, NDArray[np.float32]]:
+    """Make every control's version of a scan; without a fit only those that need none.
+
+    Args:
+        scan: The scan.
+        fit: From :func:`fit_controls` on other subjects than the scan's, or None where there are none.
+    """
+    return {
+        name: control(scan, cast("Fit", fit))
+        for name, control in CONTROLS.items()
+        if fit is not None or name in UNFITTED
+    }
+
+
+def fit_controls(training: Sequence[Scan], target: str | None) -> Fit:
     """Fit the controls on training scans at the target site.
 
     Args:
         training: Scans of one sequence, none of a subject that the controls will normalise: a control that
             saw the subject at the target site has seen the answer.
-        target: The target site.
+        target: The target site; None where there is none, to fit them on scans of all sites.
 
     Returns:
         What they learnt. The reference is the first of the scans at the target site.
@@ -65,7 +80,7 @@ def fit_controls(training: Sequence[Scan], target: str) -> Fit:
     Raises:
         NoInputError: If no training scan is from the target site.
     """
-    at_target = [scan for scan in training if scan.site == target]
+    at_target = [scan for scan in training if target in (None, scan.site)]
     if not at_target:
         raise NoInputError(
             f"No training subject was scanned at {target}: the controls need another subject there."
