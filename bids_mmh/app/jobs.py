@@ -1,14 +1,16 @@
 """What is to be done: a scan and a session with everything that decides their outputs."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from bids_mmh.app.models import ModelReference
 from bids_mmh.app.settings import Settings, configuration_hash
 from bids_mmh.bids.names import derivative_path, mask_desc, transform_name
+from bids_mmh.bids.precomputed import Precomputed
 from bids_mmh.bids.session import Scan, Session
+from bids_mmh.files import fingerprint
 from bids_mmh.preprocess.template import Template
 
 
@@ -25,6 +27,7 @@ class ScanJob:
         model: the model, None when only preprocessing.
         preprocessed: configuration hash of a scan that was preprocessed by an earlier run; None for one that
             is preprocessed by this run's settings.
+        given: what derivative datasets hold of the scan.
     """
 
     scan: Scan
@@ -34,6 +37,7 @@ class ScanJob:
     settings: Settings
     model: ModelReference | None
     preprocessed: str | None = None
+    given: Precomputed = field(default_factory=Precomputed)
 
     @property
     def is_anchor(self) -> bool:
@@ -87,10 +91,14 @@ class ScanJob:
         try:
             text = self.path(desc, mni=True, extension=".json").read_text(encoding="utf-8")
             fields = json.loads(text)
-            known = (fields["ConfigurationHash"], fields["Site"])
-            return known == (self.configuration_hash, self.scan.site)
+            known = (fields["ConfigurationHash"], fields["Site"], fields.get("DerivativesFound", {}))
+            return known == (self.configuration_hash, self.scan.site, self.derivatives_found())
         except (OSError, ValueError, KeyError, TypeError):
             return False
+
+    def derivatives_found(self) -> dict[str, str]:
+        """Fingerprint of every file that derivative datasets hold of the scan, by its BIDS URI."""
+        return {file.uri: fingerprint(file.path) for file in self.given.files()}
 
     def wanted_spaces(self) -> list[bool]:
         """True for the template space, False for the scan's own: where derivatives are written."""
@@ -125,6 +133,20 @@ class SessionJob:
     def page(self) -> Path:
         """The session's HTML page."""
         return self.settings.output_dir / f"{self.session.label}.html"
+
+    @property
+    def starts_in_template_space(self) -> bool:
+        """Whether the session starts from images that lie in the template's space.
+
+        That is the case with ``--no-preproc``, and where derivative datasets hold such images of every scan,
+        not what a start from the scans' own space takes, and no results in that space are asked for.
+        """
+        given = [job.given for job in self.scans]
+        native = all(g.preproc and g.mask and (g.to_template or g.to_anchor) for g in given)
+        standard = all(g.standard and g.standard_mask for g in given)
+        return self.settings.no_preproc or (
+            standard and not native and "native" not in self.settings.output_spaces
+        )
 
     def is_done(self) -> bool:
         """Whether the page and every output of every scan exist and were made with these settings."""

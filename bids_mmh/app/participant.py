@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_mmh.app.models import ModelReference, check_model, resolve_model
-from bids_mmh.app.settings import Settings
+from bids_mmh.app.settings import EMBEDDED_MODEL, Settings
 from bids_mmh.errors import ExitCode, NoInputError
 
 if TYPE_CHECKING:
@@ -31,12 +31,14 @@ def run_participant(settings: Settings, log_file: Path | None = None) -> ExitCod
         BidsMmhError: Where nothing can be done at all.
     """
     from bids_mmh.app.harmonize import choose_device
+    from bids_mmh.app.plugins import choose_plugin
     from bids_mmh.app.study_setup import find_jobs, write_study_files
     from bids_mmh.app.work_folder import TEMPLATES
     from bids_mmh.preprocess.template import find_template
 
-    model = None if settings.preproc_only else resolve_model(settings.model)
-    device = choose_device(settings.device) if model else "cpu"
+    model = None if settings.preproc_only else resolve_model(settings.model or EMBEDDED_MODEL, settings.output_dir)
+    elsewhere = not choose_plugin(settings).is_local
+    device = choose_device(settings.device, elsewhere=elsewhere) if model else "cpu"
     template = find_template(settings.template, settings.work_dir / TEMPLATES)
     logger.info("Template: %s", template.source)
     jobs = find_jobs(settings, model, template, sites_file=_beside(log_file, "_sites.tsv"))
@@ -65,6 +67,7 @@ def _process(
         check_model(model, [scan.scan for job in jobs for scan in job.scans])
     with ExitStack() as stack:
         ours, busy = lock_sessions(jobs, stack)
+        ours = [job for job in ours if not job.is_done()]  # another run may have ended just before the lock
         code = report_outcome(ours, _run(ours, device, log_file)) if ours else ExitCode.OK
         if settings.clean_workdir and code == ExitCode.OK:
             clean_work_folder(settings.work_dir, [job.node_name for job in ours])
@@ -82,7 +85,7 @@ def _run(jobs: "Sequence[SessionJob]", device: str, log_file: Path | None) -> "l
     settings = jobs[0].settings
     graph = Workflow(GRAPH, base_dir=str(settings.work_dir))
     graph.add_nodes([session_graph(job, device) for job in jobs])
-    crash_dir = settings.output_dir / "logs" / "crash"
+    crash_dir = settings.output_dir / "logs" / "crash" / (log_file.stem if log_file else GRAPH)
     return run_graph(graph, settings, crash_dir=crash_dir, progress=Progress(jobs), log_file=log_file)
 
 

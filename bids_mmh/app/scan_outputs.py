@@ -18,7 +18,16 @@ from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.images import save_nifti
 
 # What the sidecar of a harmonized scan repeats of that of the preprocessed one.
-_KEPT = ("Site", "Sequence", "Space", "BrainMask", "QualityWarnings", "Preprocessing", "RandomSeed")
+_KEPT = (
+    "Site",
+    "Sequence",
+    "Space",
+    "BrainMask",
+    "QualityWarnings",
+    "Preprocessing",
+    "DerivativesFound",
+    "RandomSeed",
+)
 
 
 def write_scan(job: ScanJob, work: Mapping[str, Any]) -> None:
@@ -81,6 +90,7 @@ def _preproc_fields(job: ScanJob, work: Mapping[str, Any], slope: float, interce
         "IntensityScaling": {"Slope": slope, "Intercept": intercept},
         "QualityWarnings": list(qc.get("warnings", [])),
         "Preprocessing": {key: value for key, value in qc.items() if key != "warnings"},
+        **({"DerivativesFound": found} if (found := job.derivatives_found()) else {}),
         "ConfigurationHash": job.preprocessing_hash,
         "GeneratedBy": {"Name": "bids-mmh", "Version": __version__},
         "RandomSeed": job.settings.random_seed,
@@ -88,20 +98,32 @@ def _preproc_fields(job: ScanJob, work: Mapping[str, Any], slope: float, interce
 
 
 def _write_preproc_sidecars(job: ScanJob, fields: Mapping[str, Any]) -> None:
-    raw = bids_uri("raw", job.scan.path, job.settings.bids_dir)
+    given = fields["Preprocessing"].get("given", {})
+    sources = [_raw_uri(job), *given.values()]
     for mni in job.wanted_spaces():
         content = sidecar(
             skull_stripped=mni,
-            sources=[raw],
+            sources=sources,
             resolution=_resolution(job) if mni else None,
-            spatial_reference=None if mni else raw,
+            spatial_reference=None if mni else _native_reference(job, fields),
             extra=fields
             if mni
             else {k: fields[k] for k in ("Site", "Sequence", "ConfigurationHash", "GeneratedBy")},
         )
         write_json(job.path("preproc", mni=mni, extension=".json"), content)
-        mask = {"Type": "Brain", "Sources": [raw]} | ({"Resolution": _resolution(job)} if mni else {})
+        mask = {"Type": "Brain", "Sources": [given.get("mask", sources[0])]} | (
+            {"Resolution": _resolution(job)} if mni else {}
+        )
         write_json(job.mask_path(mni=mni).with_suffix("").with_suffix(".json"), mask)
+
+
+def _raw_uri(job: ScanJob) -> str:
+    return bids_uri("raw", job.scan.path, job.settings.bids_dir)
+
+
+def _native_reference(job: ScanJob, fields: Mapping[str, Any]) -> str:
+    """The image whose voxels native results have: the scan, or a preprocessed image that took its place."""
+    return str(fields["Preprocessing"].get("spatial_reference", _raw_uri(job)))
 
 
 def write_harmonized(job: ScanJob, work: Mapping[str, Any]) -> None:
@@ -166,14 +188,15 @@ def _write_native(
         to_mni_xfm=Path(work["to_mni_xfm"]),
         preproc=Path(work["native_preproc"]),
         brain=Path(work["native_mask"]),
+        outside=job.settings.outside,
     )
     save_nifti(native, job.path("harmonized", mni=False))
     source = bids_uri("", job.path("preproc", mni=False), job.settings.output_dir)
     kept = ("Site", "Sequence", "ConfigurationHash", "GeneratedBy", "Model", "IntensityScaling")
     content = sidecar(
-        skull_stripped=True,
+        skull_stripped=job.settings.outside == "zero",
         sources=[source, bids_uri("", job.path("harmonized", mni=True), job.settings.output_dir)],
-        spatial_reference=bids_uri("raw", job.scan.path, job.settings.bids_dir),
+        spatial_reference=_native_reference(job, fields),
         extra={key: fields[key] for key in kept},
     )
     write_json(job.path("harmonized", mni=False, extension=".json"), content)

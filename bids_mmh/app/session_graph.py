@@ -15,9 +15,11 @@ from nipype.interfaces.base.traits_extension import isdefined
 
 from bids_mmh.app.harmonize import HarmonizeScan
 from bids_mmh.app.jobs import ScanJob, SessionJob
+from bids_mmh.app.plugins import HARMONIZE_GB
 from bids_mmh.app.scan_outputs import write_scan
 from bids_mmh.app.session_page import write_session_page
-from bids_mmh.app.workflow_run import HARMONIZE_GB
+from bids_mmh.bids.precomputed import FoundFile
+from bids_mmh.preprocess.given import GivenFile, GivenFiles
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.workflow import OUTPUT_FIELDS, PreprocessOptions, ScanSpec, build_session_workflow
 
@@ -77,10 +79,20 @@ def session_graph(job: SessionJob, device: str) -> Workflow:
     settings, keys = job.settings, job.keys
     workflow = build_session_workflow(
         job.node_name,
-        [ScanSpec(keys[s.scan.path], s.scan.sequence, s.scan.path) for s in _anchor_first(job.scans)],
+        [
+            _scan_spec(scan, keys[scan.scan.path], job.starts_in_template_space)
+            for scan in _anchor_first(job.scans)
+        ],
         template=job.template,
         grid=model_grid(job.scans[0].spacing),
-        options=PreprocessOptions(omp_nthreads=settings.omp_nthreads, sloppy=settings.sloppy),
+        options=PreprocessOptions(
+            omp_nthreads=settings.omp_nthreads,
+            sloppy=settings.sloppy,
+            skull_strip=settings.skull_strip,
+            engine=settings.preproc_engine,
+            synthstrip_weights=settings.synthstrip_weights,
+            in_template_space=job.starts_in_template_space,
+        ),
     )
     merge = Node(Merge(len(job.scans)), "written")
     for number, scan in enumerate(job.scans, start=1):
@@ -119,6 +131,25 @@ def _add_scan(workflow: Workflow, job: ScanJob, key: str, device: str) -> Node:
         write.interface.inputs.add_trait(field, traits.Any())
         workflow.connect(harmonize, field, write, field)
     return write
+
+
+def _scan_spec(job: ScanJob, key: str, in_template_space: bool) -> ScanSpec:
+    """Say what a scan is read from, and which files of others take the place of steps."""
+    scan, given = job.scan, job.given
+    if in_template_space and not job.settings.no_preproc and given.standard:
+        mask = GivenFiles(mask=_given_file(given.standard_mask))
+        return ScanSpec(key, scan.sequence, given.standard.path, mask)
+    files = GivenFiles(
+        preproc=_given_file(given.preproc),
+        mask=_given_file(given.mask),
+        to_template=_given_file(given.to_template),
+        to_anchor=_given_file(given.to_anchor),
+    )
+    return ScanSpec(key, scan.sequence, scan.path, files)
+
+
+def _given_file(found: FoundFile | None) -> GivenFile | None:
+    return GivenFile(found.path, found.uri) if found else None
 
 
 def _anchor_first(scans: Sequence[ScanJob]) -> list[ScanJob]:

@@ -21,18 +21,34 @@ def to_stored(scaled: np.ndarray) -> np.ndarray:
     return np.maximum((scaled - STORED_INTERCEPT) / STORED_SLOPE, 0.0)
 
 
-def stored_image(scaled: np.ndarray, brain: np.ndarray, like: "nib.Nifti1Image") -> "nib.Nifti1Image":
-    """Make a float32 image of scaled intensities with the geometry of ``like``, 0 outside the brain."""
+def stored_image(
+    scaled: np.ndarray, brain: np.ndarray, like: "nib.Nifti1Image", outside: str = "zero"
+) -> "nib.Nifti1Image":
+    """Make a float32 image of scaled intensities with the geometry of ``like``.
+
+    Args:
+        scaled: (X, Y, Z) scaled intensities.
+        brain: boolean mask of the same shape.
+        like: image whose header it gets.
+        outside: ``zero`` sets what lies outside the brain to 0, ``keep`` stores it like the brain.
+    """
     import nibabel as nib
 
     header = like.header.copy()
     header.set_data_dtype(np.float32)
-    data = np.where(brain, to_stored(scaled), 0.0)
+    data = to_stored(scaled) if outside == "keep" else np.where(brain, to_stored(scaled), 0.0)
     return nib.Nifti1Image(data.astype(np.float32), like.affine, header)
 
 
 def stored_on_native(
-    result: Harmonized, mask: np.ndarray, *, grid: Grid, to_mni_xfm: Path, preproc: Path, brain: Path
+    result: Harmonized,
+    mask: np.ndarray,
+    *,
+    grid: Grid,
+    to_mni_xfm: Path,
+    preproc: Path,
+    brain: Path,
+    outside: str = "zero",
 ) -> "nib.Nifti1Image":
     """Add the model's change to the scan on its own voxels.
 
@@ -43,6 +59,7 @@ def stored_on_native(
         to_mni_xfm: ITK transform that resamples the scan to the grid.
         preproc: preprocessed scan on its own voxels.
         brain: brain mask on its own voxels.
+        outside: ``zero`` or ``keep``, see :func:`stored_image`.
 
     Returns:
         The harmonized scan on its own voxels as it is stored.
@@ -57,4 +74,4 @@ def stored_on_native(
         result.after - result.before, mask, grid=grid, to_mni_xfm=to_mni_xfm, native=preproc
     )
     own = np.asarray(native.dataobj, dtype=np.float32) * result.slope + result.intercept
-    return stored_image(own + change, inside, native)
+    return stored_image(own + change, inside, native, outside)

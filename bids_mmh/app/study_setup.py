@@ -1,7 +1,7 @@
 """Before any image is read: which scans there are, where they go, and what describes the results."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bids_mmh.app.boilerplate import boilerplate
@@ -11,6 +11,7 @@ from bids_mmh.app.settings import Settings, configuration_hash
 from bids_mmh.bids.atomic import write_text
 from bids_mmh.bids.filters import load_filters
 from bids_mmh.bids.inputs import find_sessions
+from bids_mmh.bids.precomputed import check_datasets, find_precomputed
 from bids_mmh.bids.provenance import dataset_description, write_dataset_files
 from bids_mmh.bids.session import Scan, Session
 from bids_mmh.bids.sites import assign_sites
@@ -37,18 +38,22 @@ def find_jobs(
     logger.info("%s", table.format_table())
     if sites_file is not None:
         table.write_tsv(sites_file)
-    spacing = model.config.spacing if model else 1.0
+    check_datasets(settings.derivative_folders)
     return [
-        SessionJob(
-            session,
-            tuple(
-                ScanJob(scan, _anchor(session), template.space, spacing, settings, model)
-                for scan in session.scans
-            ),
-            template,
-        )
+        SessionJob(session, tuple(_scan_jobs(session, settings, model, template)), template)
         for session in table.sessions
     ]
+
+
+def _scan_jobs(
+    session: Session, settings: Settings, model: ModelReference | None, template: Template
+) -> Iterator[ScanJob]:
+    anchor, spacing = _anchor(session), model.config.spacing if model else 1.0
+    for scan in session.scans:
+        given = find_precomputed(scan, anchor, template.space, settings.derivative_folders)
+        for file in given.files():
+            logger.info("%s: found %s.", scan.path.name, file.uri)
+        yield ScanJob(scan, anchor, template.space, spacing, settings, model, given=given)
 
 
 def write_study_files(
@@ -60,7 +65,9 @@ def write_study_files(
         CannotCreateError: the folder is another program's dataset.
     """
     digest = configuration_hash(settings.preprocessing_hash(), model.sha256 if model else None)
-    description = dataset_description(bids_dir=settings.bids_dir, configuration_hash=digest)
+    description = dataset_description(
+        bids_dir=settings.bids_dir, configuration_hash=digest, derivatives=settings.derivative_folders
+    )
     write_dataset_files(settings.output_dir, description)
     text = boilerplate(settings, model, template, device)
     write_text(settings.output_dir / "logs" / "CITATION.md", text)

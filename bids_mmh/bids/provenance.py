@@ -81,13 +81,18 @@ def sidecar(
 
 
 def dataset_description(
-    *, bids_dir: Path, configuration_hash: str, environ: Mapping[str, str] = os.environ
+    *,
+    bids_dir: Path,
+    configuration_hash: str,
+    derivatives: Mapping[str, Path] | None = None,
+    environ: Mapping[str, str] = os.environ,
 ) -> dict[str, Any]:
     """Describe the derivative dataset.
 
     Args:
         bids_dir: Raw dataset. Its licence is inherited and its DOI named, where its own description has them.
         configuration_hash: Of the options that alter results (``settings.configuration_hash``).
+        derivatives: Root folders, by name, of the derivative datasets that the run could take files from.
         environ: Environment that says which container this is: ``BIDS_MMH_DOCKER_TAG`` set by the image,
             or the path that Apptainer and Singularity set.
 
@@ -113,7 +118,9 @@ def dataset_description(
         "DatasetType": "derivative",
         "GeneratedBy": [generated_by],
         "SourceDatasets": [source],
-        "DatasetLinks": {"raw": bids_dir.as_uri()},
+        "DatasetLinks": {
+            name: folder.as_uri() for name, folder in {"raw": bids_dir, **(derivatives or {})}.items()
+        },
         "HowToAcknowledge": "Please use the text and the references in logs/CITATION.md.",
     }
     return description | ({"License": raw["License"]} if raw.get("License") else {})

@@ -126,7 +126,10 @@ class LoadScan(_Step):
             report["given"] = {"preproc": self.inputs.given_preproc_uri}
             # On the scan's own voxels in another order of axes: results keep the scan's header.
             same = on_same_voxels(image, raw)
-            return (like(to_array(image), raw), Path(self.inputs.in_file)) if same else (image, path)
+            if same:
+                return like(to_array(image), raw), Path(self.inputs.in_file)
+            report["spatial_reference"] = self.inputs.given_preproc_uri
+            return image, path
         return None
 
 

@@ -7,6 +7,10 @@ import numpy as np
 from bids_mmh.preprocess.grid import Grid
 from bids_mmh.preprocess.images import like, to_array
 
+# Weight of the blurred mask at one and two smoothing widths outside a flat edge: nearer than the one the
+# change goes on in full, further than the other there is none.
+FULL_WEIGHT, NO_WEIGHT = 0.16, 0.023
+
 
 def change_on_native_voxels(
     change: np.ndarray, mask: np.ndarray, *, grid: Grid, to_mni_xfm: Path, native: Path
@@ -24,7 +28,8 @@ def change_on_native_voxels(
 
     Returns:
         The change on the voxels of ``native``, float32, in its axis order. Near the brain's surface it
-        continues the nearest change inside the mask; further out it is 0.
+        continues the nearest change inside the mask; further out it fades to 0, so that a head that is kept
+        around the brain shows no seam.
     """
     import SimpleITK
 
@@ -47,6 +52,5 @@ def change_on_native_voxels(
     (sharp_change, smooth_change), (sharp_weight, smooth_weight) = parts
     inside = sharp_change / np.maximum(sharp_weight, 1e-6)
     around = smooth_change / np.maximum(smooth_weight, 1e-6)
-    return np.where(sharp_weight > 0.5, inside, np.where(smooth_weight > 0.02, around, 0.0)).astype(
-        np.float32
-    )
+    fading = around * np.clip((smooth_weight - NO_WEIGHT) / (FULL_WEIGHT - NO_WEIGHT), 0, 1)
+    return np.where(sharp_weight > 0.5, inside, fading).astype(np.float32)
