@@ -11,10 +11,12 @@ from bids_mmh.app.settings import Settings, configuration_hash
 from bids_mmh.bids.atomic import write_text
 from bids_mmh.bids.filters import load_filters
 from bids_mmh.bids.inputs import find_sessions
+from bids_mmh.bids.participants import copy_participants
 from bids_mmh.bids.precomputed import check_datasets, find_precomputed
 from bids_mmh.bids.provenance import dataset_description, write_dataset_files
 from bids_mmh.bids.session import Scan, Session
 from bids_mmh.bids.sites import assign_sites
+from bids_mmh.preprocess.engines import check_engine
 from bids_mmh.preprocess.template import Template
 
 logger = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ def find_jobs(
     logger.info("%s", table.format_table())
     if sites_file is not None:
         table.write_tsv(sites_file)
+    check_engine(settings.preproc_engine, settings.synthstrip_weights)
     check_datasets(settings.derivative_folders)
     return [
         SessionJob(session, tuple(_scan_jobs(session, settings, model, template)), template)
@@ -69,6 +72,7 @@ def write_study_files(
         bids_dir=settings.bids_dir, configuration_hash=digest, derivatives=settings.derivative_folders
     )
     write_dataset_files(settings.output_dir, description)
+    copy_participants(settings.bids_dir, settings.output_dir)
     text = boilerplate(settings, model, template, device)
     write_text(settings.output_dir / "logs" / "CITATION.md", text)
 
