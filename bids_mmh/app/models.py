@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bids_mmh.app.settings import EMBEDDED_MODEL
+from bids_mmh.app.settings import EMBEDDED_MODEL, MODELS_FOLDER
 from bids_mmh.bids.session import Scan
 from bids_mmh.errors import NoInputError, UsageError
 from bids_mmh.method.config import ModelConfig
@@ -35,11 +35,12 @@ class ModelReference:
         return {"Name": self.name, "SHA256": self.sha256, "Target": self.target, "Encoder": encoder}
 
 
-def resolve_model(model: str) -> ModelReference:
+def resolve_model(model: str, output_dir: Path | None = None) -> ModelReference:
     """Find a model and read its configuration; the weights are hashed but not loaded.
 
     Args:
-        model: ``embedded`` or the path of a model folder.
+        model: ``embedded``, the name of a model that was fitted to a study, or the path of a model folder.
+        output_dir: output folder of that study, which holds its models; None where there is none.
 
     Raises:
         UsageError: no such name.
@@ -52,14 +53,23 @@ def resolve_model(model: str) -> ModelReference:
         folder = embedded_folder()
     elif Path(model).is_absolute():
         folder = Path(model)
+    elif model in (fitted := _fitted_models(output_dir)):
+        folder = fitted[model]
     else:
-        raise UsageError(
-            f"There is no model named '{model}': use '{EMBEDDED_MODEL}' or the path of a model folder."
-        )
+        known = "', '".join([EMBEDDED_MODEL, *fitted])
+        raise UsageError(f"There is no model named '{model}': use '{known}' or the path of a model folder.")
     if not folder.is_dir():
         raise NoInputError(f"The model folder {folder} does not exist: check --model.")
     config = read_config(folder)
     return ModelReference(config.name, folder, config, model_sha256(folder))
+
+
+def _fitted_models(output_dir: Path | None) -> dict[str, Path]:
+    """The models that were fitted to a study, by name."""
+    from bids_mmh.method.model_files import WEIGHTS_FILE
+
+    found = sorted(output_dir.glob(f"{MODELS_FOLDER}/*/{WEIGHTS_FILE}")) if output_dir else []
+    return {file.parent.name: file.parent for file in found}
 
 
 def check_model(model: ModelReference, scans: Sequence[Scan]) -> None:

@@ -13,6 +13,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from bids_mmh.files import fingerprint
 
 EMBEDDED_MODEL = "embedded"
+MODELS_FOLDER = "models"  # in the output folder: the models that were fitted to the study
+AUTO, NO_TARGET = "auto", "none"  # values of target_site beside the names of sites
 
 # The options that change preprocessed scans, not where they go, how fast, or which scans are taken.
 _ALTERS_RESULTS = (
@@ -79,10 +81,16 @@ def _derivatives(value: Any) -> tuple[str, ...]:  # noqa: ANN401
     return tuple(found.values())
 
 
+def _fit_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", value) or value == EMBEDDED_MODEL:
+        raise ValueError(f"'{value}' cannot name a model: use letters, digits, dots, dashes and underscores")
+    return value
+
+
 def model_location(value: str) -> str:
-    """Make a folder absolute; a name without a separator that is no folder stays a name."""
+    """Make a folder absolute; a name without a separator that is no model folder stays a name."""
     path = Path(value)
-    is_folder = value != EMBEDDED_MODEL and (path.is_dir() or len(path.parts) > 1)
+    is_folder = value != EMBEDDED_MODEL and (len(path.parts) > 1 or (path / "config.json").is_file())
     return str(_absolute(path)) if is_folder else value
 
 
@@ -100,7 +108,7 @@ class Settings(BaseModel):
 
     Paths are absolute, several values are tuples, labels come without ``sub-`` and ``ses-``. ``mem`` is in GB
     (10^9 bytes), None when the machine's own memory is the limit. ``model`` is a name, or the absolute path
-    of a folder.
+    of a folder; None for the embedded one, and at the group level for no harmonizing.
 
     Raises:
         pydantic.ValidationError: When a value is out of range or an option does not exist.
@@ -121,7 +129,7 @@ class Settings(BaseModel):
     sequences: Annotated[tuple[str, ...], Several, Field(min_length=1)] = ("T1w", "T2w")
     site_from: str = "auto"
 
-    model: Annotated[str, AfterValidator(model_location)] = EMBEDDED_MODEL
+    model: Annotated[str, AfterValidator(model_location)] | None = None
     preproc_only: bool = False
     output_spaces: Annotated[tuple[Literal["MNI", "native"], ...], Several, Field(min_length=1)] = (
         "MNI",
@@ -145,6 +153,13 @@ class Settings(BaseModel):
     work_dir: AbsolutePath = Path("work")
     clean_workdir: bool = False
     stop_on_first_crash: bool = False
+
+    fit: Literal["all", "stage1", "stage2"] | None = None
+    fit_name: Annotated[str, AfterValidator(_fit_name)] = "study"
+    recipe: AbsolutePath | None = None
+    split: AbsolutePath | None = None
+    target_site: Annotated[str, Field(min_length=1)] = AUTO
+    min_site_scans: Annotated[int, Field(ge=2)] = 3
 
     reports_only: bool = False
     boilerplate_only: bool = False

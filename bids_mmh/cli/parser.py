@@ -84,6 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_filters,
         _add_processing,
         _add_preprocessing,
+        _add_fitting,
         _add_resources,
         _add_runs,
         _add_messages,
@@ -138,7 +139,12 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
 
 def _add_processing(parser: argparse.ArgumentParser) -> None:
     option, switch = _adder(parser, "processing")
-    option("--model", metavar="MODEL", help="name or folder of a model (default: embedded)")
+    option(
+        "--model",
+        metavar="MODEL",
+        help="embedded, the name of a model fitted to this study, or a model folder (default: embedded; for "
+        "group: harmonize with it what is not yet, or start --fit from it)",
+    )
     switch("--preproc-only", "preprocess, do not harmonize")
     option(
         "--output-spaces",
@@ -187,6 +193,41 @@ def _add_preprocessing(parser: argparse.ArgumentParser) -> None:
         "another run of bids-mmh, or your own under BIDS names; may be given several times",
     )
     switch("--no-preproc", "the scans are in the template's space already: only find the brain and resample")
+
+
+def _add_fitting(parser: argparse.ArgumentParser) -> None:
+    option, _ = _adder(parser, "group: the study's own model")
+    option(
+        "--fit",
+        metavar="{all,stage1,stage2}",
+        help="train a model on the study's preprocessed scans, then harmonize all of them with it. stage1: "
+        "into a domain of all sites; stage2: on to the target site, from a model that exists; all: both. "
+        "Starts from scratch, or from --model",
+    )
+    option(
+        "--fit-name",
+        metavar="NAME",
+        help="the model goes to output_dir/models/NAME, where --model NAME finds it (default: study)",
+    )
+    option("--recipe", type=Path, metavar="FILE", help="how to train (TOML; default: by the device)")
+    option(
+        "--split",
+        type=Path,
+        metavar="TSV",
+        help="who trains, validates and tests: columns participant_id, split (default: travelling subjects "
+        "and a fifth of the others test)",
+    )
+    option(
+        "--target-site",
+        metavar="{auto,none,NAME}",
+        help="site to harmonize to and to compare with; auto: the one whose scans differ least (default)",
+    )
+    option(
+        "--min-site-scans",
+        type=int,
+        metavar="N",
+        help="a site with fewer scans of a sequence cannot be the automatic target (default: 3)",
+    )
 
 
 def _add_resources(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ def settings(**options):
 def test_defaults():
     made = settings()
     assert (made.sequences, made.output_spaces) == (("T1w", "T2w"), ("MNI", "native"))
-    assert (made.model, made.template, made.device) == ("embedded", "MNI152NLin2009cAsym", "auto")
+    assert (made.model, made.template, made.device) == (None, "MNI152NLin2009cAsym", "auto")
     assert made.nprocs >= made.omp_nthreads >= 1
     assert made.mem is None
 
@@ -78,10 +78,19 @@ def test_paths_are_absolute_and_links_are_kept(tmp_path, monkeypatch):
 
 def test_a_model_is_a_name_or_an_absolute_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine").mkdir()
+    for name in ("mine", "study"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "mine" / "config.json").touch()
+    assert settings(model="study").model == "study"  # a folder of that name holds something else
     assert settings(model="mine").model == str(tmp_path / "mine")
     assert settings(model="a/b").model == str(tmp_path / "a" / "b")
     assert settings(model="other").model == "other"
+
+
+@pytest.mark.parametrize("name", ["embedded", "a/b", "../x", ".hidden", ""])
+def test_a_fitted_model_is_a_plain_folder_name(name):
+    with pytest.raises(ValidationError):
+        settings(fit_name=name)
 
 
 def test_work_may_lie_under_derivatives():
