@@ -36,7 +36,11 @@ def run_participant(settings: Settings, log_file: Path | None = None) -> ExitCod
     from bids_mmh.app.work_folder import TEMPLATES
     from bids_mmh.preprocess.template import find_template
 
-    model = None if settings.preproc_only else resolve_model(settings.model or EMBEDDED_MODEL, settings.output_dir)
+    model = (
+        None
+        if settings.preproc_only
+        else resolve_model(settings.model or EMBEDDED_MODEL, settings.output_dir)
+    )
     elsewhere = not choose_plugin(settings).is_local
     device = choose_device(settings.device, elsewhere=elsewhere) if model else "cpu"
     template = find_template(settings.template, settings.work_dir / TEMPLATES)
