@@ -160,6 +160,8 @@ class Settings(BaseModel):
     split: AbsolutePath | None = None
     target_site: Annotated[str, Field(min_length=1)] = AUTO
     min_site_scans: Annotated[int, Field(ge=2)] = 3
+    no_evaluation: bool = False
+    evaluation_scans: Annotated[int, Field(ge=0)] = 120
 
     reports_only: bool = False
     boilerplate_only: bool = False

@@ -63,6 +63,7 @@ def _identify(path: Path, output_dir: Path, *, harmonized: bool) -> ScanRow:
         space=entities.get("space", ""),
         harmonized=harmonized,
         page=page if (output_dir / page).is_file() else None,
+        sidecar=path.relative_to(output_dir).as_posix(),
     )
 
 

@@ -85,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_processing,
         _add_preprocessing,
         _add_fitting,
+        _add_evaluation,
         _add_resources,
         _add_runs,
         _add_messages,
@@ -227,6 +228,17 @@ def _add_fitting(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="a site with fewer scans of a sequence cannot be the automatic target (default: 3)",
+    )
+
+
+def _add_evaluation(parser: argparse.ArgumentParser) -> None:
+    option, switch = _adder(parser, "group: evaluation")
+    switch("--no-evaluation", "tables and page from the sidecars alone; no image is read")
+    option(
+        "--evaluation-scans",
+        type=int,
+        metavar="N",
+        help="most scans of a sequence that the evaluation reads, a fixed sample; 0: all (default: 120)",
     )
 
 

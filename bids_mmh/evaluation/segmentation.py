@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,12 +51,19 @@ class BuiltInSegmenter:
     """The mixture of :mod:`bids_mmh.evaluation.tissues`.
 
     Attributes:
-        priors: From :func:`bids_mmh.evaluation.tissues.tissue_priors` for the grid.
+        shape: Voxels of the grid.
+        affine: Of the grid, from voxels to RAS+ mm.
     """
 
-    priors: NDArray[np.float32]
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
     name: str = "built-in"
     tissues: Mapping[str, int] = field(default_factory=lambda: TISSUES)
+
+    @cached_property
+    def priors(self) -> NDArray[np.float32]:
+        """Prior maps on the grid, made when first needed."""
+        return tissue_priors(self.shape, self.affine)
 
     def segment(self, volumes: Volumes, mask: NDArray[np.bool_]) -> Labels:
         """See :class:`Segmenter`."""
@@ -93,7 +101,5 @@ def find_segmenter(shape: tuple[int, int, int], affine: ArrayLike, *, threads: i
         affine: From voxels to RAS+ mm.
         threads: CPU threads for SynthSeg.
     """
-    found = shutil.which(COMMAND)
-    if found is None:
-        return BuiltInSegmenter(tissue_priors(shape, affine))
-    return SynthSegSegmenter(Path(found), np.asarray(affine, dtype=np.float64), threads)
+    found, matrix = shutil.which(COMMAND), np.asarray(affine, dtype=np.float64)
+    return SynthSegSegmenter(Path(found), matrix, threads) if found else BuiltInSegmenter(shape, matrix)

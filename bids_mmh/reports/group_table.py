@@ -67,6 +67,7 @@ class ScanRow:
         warnings: Sentences from the sidecar.
         problem: Why the sidecar could not be used, or None.
         page: Address of the subject page relative to the group page, or None.
+        sidecar: Address of the scan's sidecar relative to the group page, or None.
     """
 
     participant_id: str
@@ -90,6 +91,7 @@ class ScanRow:
     warnings: tuple[str, ...] = ()
     problem: str | None = None
     page: str | None = None
+    sidecar: str | None = None
 
     @property
     def site_label(self) -> str:

@@ -80,10 +80,15 @@ def find_scans(derivatives: Sequence[Path], sequences: Sequence[str]) -> list[Tr
         raise NoInputError(
             f"No preprocessed {' or '.join(sequences)} scans in {folders}: run `participant` first."
         )
-    return [_read_sidecar(path) for path in sidecars]
+    return [read_sidecar(path) for path in sidecars]
 
 
-def _read_sidecar(path: Path) -> TrainingScan:
+def read_sidecar(path: Path) -> TrainingScan:
+    """Read where a scan is and what it is from the sidecar of its preprocessed or harmonized image.
+
+    Raises:
+        BadDataError: the sidecar lacks something, or its image or mask is missing.
+    """
     entities = dict(part.split("-", 1) for part in path.name.split("_") if "-" in part)
     try:
         sidecar = json.loads(path.read_text(encoding="utf-8"))

@@ -7,7 +7,6 @@ from bids_mmh.evaluation.controls import CONTROLS, RAW, UNFITTED, fit_controls
 from bids_mmh.evaluation.person import HARMONIZED, HarmonizedScan, PersonFigures, measure_person
 from bids_mmh.evaluation.scans import Scan
 from bids_mmh.evaluation.segmentation import BuiltInSegmenter
-from bids_mmh.evaluation.tissues import tissue_priors
 from bids_mmh.preprocess.grid import model_grid
 
 GRID = model_grid(8)
@@ -15,18 +14,18 @@ LEVELS = np.array([-0.8, 0.0, 0.6])
 
 
 @pytest.fixture(scope="module")
-def priors():
-    return tissue_priors(GRID.shape, GRID.affine)
+def segmenter():
+    return BuiltInSegmenter(GRID.shape, GRID.affine)
 
 
 @pytest.fixture(scope="module")
-def scan(priors):
+def scan(segmenter):
     mask = np.zeros(GRID.shape, bool)
     mask[3:-3, 3:-3, 8:-5] = True
 
     def make(subject, site, contrast):
         own = np.random.default_rng(len(subject)).normal(0, 0.1, GRID.shape)
-        brain = np.clip((LEVELS[priors.argmax(axis=0)] + own + 1) * contrast - 1, -0.99, 0.99)
+        brain = np.clip((LEVELS[segmenter.priors.argmax(axis=0)] + own + 1) * contrast - 1, -0.99, 0.99)
         volume = np.where(mask, brain, -1).astype(np.float32)
         return Scan(f"{subject}_{site}", subject, site, "T1w", volume, mask, (8.0,) * 3)
 
@@ -45,8 +44,8 @@ def fit(scan):
     return fit_controls([scan("sub-22", "T", 1.0), scan("sub-333", "T", 0.9)], "T")
 
 
-def test_every_method_stands_beside_the_model(person, fit, priors):
-    found = measure_person(person, [("sub-1_E", "sub-1_T")], fit, BuiltInSegmenter(priors), raw_target=True)
+def test_every_method_stands_beside_the_model(person, fit, segmenter):
+    found = measure_person(person, [("sub-1_E", "sub-1_T")], fit, segmenter, raw_target=True)
     assert list(found.scans["sub-1_E"]) == [*CONTROLS, HARMONIZED]
     (pair,) = found.pairs
     assert pair.methods[HARMONIZED].ssim == pytest.approx(1)
@@ -58,21 +57,21 @@ def test_every_method_stands_beside_the_model(person, fit, priors):
     assert raw.spread == pytest.approx(0.5 * found.scans["sub-1_T"][RAW].spread, rel=0.05)
 
 
-def test_without_a_target_both_scans_are_the_method_s_own(person, fit, priors):
+def test_without_a_target_both_scans_are_the_method_s_own(person, fit, segmenter):
     blurred = [HarmonizedScan(item.scan, item.scan.preproc) for item in person]
-    found = measure_person(blurred, [("sub-1_E", "sub-1_T")], fit, BuiltInSegmenter(priors), raw_target=False)
+    found = measure_person(blurred, [("sub-1_E", "sub-1_T")], fit, segmenter, raw_target=False)
     methods = found.pairs[0].methods
     assert methods[HARMONIZED] == methods[RAW]
     assert methods["Histogram matching"].wd < 0.01 < methods[RAW].wd
 
 
-def test_without_other_people_fitted_controls_are_left_out(person, priors):
-    found = measure_person(person, [], None, BuiltInSegmenter(priors), raw_target=True)
+def test_without_other_people_fitted_controls_are_left_out(person, segmenter):
+    found = measure_person(person, [], None, segmenter, raw_target=True)
     assert set(found.scans["sub-1_E"]) == {*UNFITTED, HARMONIZED}
 
 
-def test_figures_survive_a_file(person, fit, priors):
-    found = measure_person(person, [("sub-1_E", "sub-1_T")], fit, BuiltInSegmenter(priors), raw_target=True)
+def test_figures_survive_a_file(person, fit, segmenter):
+    found = measure_person(person, [("sub-1_E", "sub-1_T")], fit, segmenter, raw_target=True)
     again = PersonFigures.from_dict(json.loads(json.dumps(found.to_dict())))
     assert json.dumps(again.to_dict()) == json.dumps(found.to_dict())
     assert again.pairs == found.pairs
