@@ -8,9 +8,11 @@ from pathlib import Path
 from bids_mmh.errors import BidsMmhError, ExitCode
 
 # The last line of a traceback, behind the tabs by which Nipype indents what a node raised.
-_ERROR_LINE = re.compile(r"^\t*(?:\w+\.)*([A-Z]\w*(?:Error|Exception|Pool|Interrupt|Exit))(?:: (.*))?$", re.M)
+_ERROR_LINE = re.compile(
+    r"^\t*(?:\w+\.)*([A-Z]\w*(?:Error|Exception|Pool|Interrupt|Exit|KilledWorker))(?:: (.*))?$", re.M
+)
 _NODE_LINE = re.compile(r"^Node: (?:\w+\.)*?(\w+)\.(\w+)$", re.M)
-_MEMORY = {"MemoryError", "BrokenProcessPool", "OutOfMemoryError"}
+_MEMORY = {"MemoryError", "BrokenProcessPool", "OutOfMemoryError", "KilledWorker"}
 _SYSTEM = {"OSError", "PermissionError", "FileNotFoundError", "TimeoutError", "BlockingIOError"}
 
 

@@ -13,6 +13,7 @@ from nipype.interfaces.base import (
     TraitedSpec,
     traits,
 )
+from nipype.interfaces.base.traits_extension import isdefined
 
 from bids_mmh.method.padding import BACKGROUND
 
@@ -29,6 +30,7 @@ class _Inputs(BaseInterfaceInputSpec):
     device = traits.Str("auto", usedefault=True, desc="auto, cpu, cuda or cuda:N")
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="CPU threads")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="queue on the GPU slots of the plugin")
+    gpu = traits.Int(nohash=True, desc="index of the GPU that the plugin lends to this node")
 
 
 class _Outputs(TraitedSpec):
@@ -55,12 +57,17 @@ class HarmonizeScan(SimpleInterface):
                 Path(self.inputs.mask),
                 sequence=self.inputs.sequence,
                 model=Path(self.inputs.model),
-                device=self.inputs.device,
+                device=self._device(),
                 threads=self.inputs.num_threads,
                 out_file=Path(runtime.cwd) / "harmonized.nii.gz",
             )
         )
         return runtime
+
+    def _device(self) -> str:
+        """The device to run on: one that was named goes before one that is lent."""
+        lent = self.inputs.device == "cuda" and isdefined(self.inputs.gpu)
+        return f"cuda:{self.inputs.gpu}" if lent else str(self.inputs.device)
 
 
 @dataclass(frozen=True)
@@ -161,8 +168,12 @@ def harmonize_file(
     }
 
 
-def choose_device(device: str) -> str:
+def choose_device(device: str, *, elsewhere: bool = False) -> str:
     """Turn ``auto`` into ``cuda`` where there is a GPU, and check that an asked-for GPU exists.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        elsewhere: the model runs on other machines, whose GPUs cannot be looked at from here.
 
     Raises:
         UsageError: CUDA was asked for and is not there.
@@ -171,11 +182,17 @@ def choose_device(device: str) -> str:
 
     from bids_mmh.errors import UsageError
 
-    available = torch.cuda.is_available()
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":
-        return "cuda" if available else "cpu"
-    if device.startswith("cuda") and not available:
+        return "cuda" if count else "cpu"
+    if device == "cpu" or elsewhere:
+        return device
+    if not count:
         raise UsageError(
             f"--device {device} was asked for, but no CUDA device is visible here: use cpu or auto."
+        )
+    if int(device.partition(":")[2] or 0) >= count:
+        raise UsageError(
+            f"--device {device} was asked for, but the last CUDA device here is cuda:{count - 1}."
         )
     return device

@@ -14,6 +14,7 @@ from typing import Any
 from nipype import Node
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
+from bids_mmh.app.gpus import GpuPool
 from bids_mmh.app.log_file import log_file_handler
 
 
@@ -21,15 +22,19 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
     """Run nodes in several processes.
 
     Nipype's own plugin waits for ever once the system has killed a worker, as it does where memory runs out.
-    Here the nodes that were running fail and the others go on in new workers.
+    Here the nodes that were running fail and the others go on in new workers. Nipype counts the nodes on
+    GPUs but gives them no device: here each gets one of its own.
 
     Args:
-        plugin_args: of MultiProc, and ``log_file``: where the workers log to, None for nowhere.
+        plugin_args: of MultiProc, and ``log_file``: where the workers log to, None for nowhere; ``gpus``:
+            indices of the GPUs to use.
     """
 
     def __init__(self, plugin_args: Mapping[str, Any]) -> None:
         super().__init__(plugin_args=dict(plugin_args))
         self.pool = self._new_pool()
+        self._gpus = GpuPool(self.plugin_args.get("gpus", ()))
+        self._lent: dict[int, int] = {}  # task: GPU
 
     def _new_pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
@@ -41,11 +46,22 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         )
 
     def _submit_job(self, node: Node, updatehash: bool = False) -> int:
+        gpu = self._gpus.lend() if node.is_gpu_node() else None
+        if gpu is not None:
+            node.interface.inputs.gpu = gpu
         try:
-            return int(super()._submit_job(node, updatehash))
+            task = int(super()._submit_job(node, updatehash))
         except BrokenProcessPool:
             self.pool = self._new_pool()
-            return int(super()._submit_job(node, updatehash))
+            task = int(super()._submit_job(node, updatehash))
+        if gpu is not None:
+            self._lent[task] = gpu
+        return task
+
+    def _clear_task(self, taskid: int) -> None:
+        super()._clear_task(taskid)
+        if taskid in self._lent:
+            self._gpus.give_back(self._lent.pop(taskid))
 
     def _async_callback(self, args: "Future[Any]") -> None:
         if args.exception() is None:

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,7 @@ def start_logs(settings: "Settings") -> Path:
     Raises:
         OSError: When the log folder cannot be written.
     """
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}_{os.getpid()}"
-    log_file = settings.output_dir / "logs" / f"{name}.log"
+    log_file = _new_log_file(settings.output_dir / "logs")
     write_text(log_file.with_suffix(".toml"), settings.to_toml())
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
@@ -44,6 +44,23 @@ def start_logs(settings: "Settings") -> Path:
     logging.basicConfig(level=root_level, handlers=[terminal, log_file_handler(log_file)], force=True)
     logging.getLogger("bids_mmh").setLevel(min(root_level, logging.INFO))
     return log_file
+
+
+def _new_log_file(folder: Path) -> Path:
+    """Make an empty log file that no other run has, though many may start in one second.
+
+    In containers all of them may have the same process id.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}_{os.getpid()}"
+    for ending in ("", *(f"-{number}" for number in count(2))):
+        path = folder / f"{name}{ending}.log"
+        try:
+            path.open("x").close()
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError
 
 
 def _without_nipype(record: logging.LogRecord) -> bool:

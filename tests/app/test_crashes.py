@@ -6,9 +6,8 @@ from nipype import Node, Workflow
 from nipype.interfaces.utility import Function
 
 from bids_mmh.app.crashes import read_failures
-from bids_mmh.app.workers import SteadyMultiProcPlugin
-from bids_mmh.app.workflow_run import choose_plugin, run_graph
-from bids_mmh.errors import ExitCode, UsageError
+from bids_mmh.app.workflow_run import run_graph
+from bids_mmh.errors import ExitCode
 
 
 def bad_data():
@@ -58,7 +57,13 @@ def graph(folder, *functions, n_procs):
 
 
 def settings(**changes):
-    given = {"nipype_plugin_file": None, "nprocs": 1, "mem": None, "stop_on_first_crash": False}
+    given = {
+        "nipype_plugin_file": None,
+        "nprocs": 1,
+        "mem": None,
+        "stop_on_first_crash": False,
+        "device": "cpu",
+    }
     return SimpleNamespace(**given | changes)
 
 
@@ -97,27 +102,14 @@ def test_crash_files_of_earlier_runs_are_not_failures_of_this_one(tmp_path):
     assert len(read_failures(tmp_path / "crash")) == 1
 
 
+def test_without_failures_no_folder_is_left(tmp_path):
+    run(tmp_path, fine)
+    assert not (tmp_path / "crash").exists()
+
+
 @pytest.mark.timeout(120)
 def test_a_killed_worker_fails_its_step_and_the_rest_goes_on(tmp_path):
     (failure,), seen = run(tmp_path, killed, fine, n_procs=2, nprocs=2, mem=0.001)
     assert (failure.node, failure.code) == ("killed_t1w1", ExitCode.TRY_AGAIN)
     assert "memory" in failure.sentence
     assert ("fine_t1w1", "end") in seen
-
-
-def test_little_memory_is_raised_to_what_the_scheduler_needs(caplog):
-    chosen = choose_plugin(settings(nprocs=2, mem=0.001), progress=print, log_file=None)["plugin"]
-    assert isinstance(chosen, SteadyMultiProcPlugin)
-    assert chosen.memory_gb == 0.5
-    assert "--mem 0.001 GB is less than the largest step" in caplog.text
-
-
-def test_plugin_files(tmp_path):
-    file = tmp_path / "plugin.yml"
-    file.write_text("plugin: Linear\nplugin_args: {x: 1}\n")
-    chosen = choose_plugin(settings(nipype_plugin_file=file), progress=print, log_file=None)
-    assert chosen == {"plugin": "Linear", "plugin_args": {"x": 1, "status_callback": print}}
-    for text in ("plugin: [", "- a", "plugin_args: {}"):
-        file.write_text(text)
-        with pytest.raises(UsageError, match=r"plugin\.yml"):
-            choose_plugin(settings(nipype_plugin_file=file), progress=print, log_file=None)
