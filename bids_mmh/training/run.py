@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from bids_mmh.errors import UsageError
 from bids_mmh.method.harmonizer import Harmonizer, read_config
-from bids_mmh.training.data import find_scans
+from bids_mmh.training.data import TrainingScan, find_scans
 from bids_mmh.training.engine import Compute, loader_workers, make_fabric
 from bids_mmh.training.recipe import Recipe, Stage2Recipe
-from bids_mmh.training.split import make_split
+from bids_mmh.training.split import Split, make_split
 from bids_mmh.training.stage1 import train_stage1
 from bids_mmh.training.stage2 import train_stage2
 from bids_mmh.training.target_site import require_site
@@ -74,22 +76,71 @@ def train(
     if stage2 is not None:
         # before Stage I has trained for hours
         require_site({scan.site for scan in split.scans(scans, "train")}, stage2.target_site)
+    ready = None if options.stage1 is None else stage1_of(options.stage1)
+    return train_on(replace(recipe, stage2=stage2), scans, split, output, compute=compute, stage1=ready)
+
+
+def train_on(
+    recipe: Recipe,
+    scans: Sequence[TrainingScan],
+    split: Split,
+    output: Path,
+    *,
+    compute: Compute,
+    start: Harmonizer | None = None,
+    stage1: Harmonizer | None = None,
+) -> Harmonizer:
+    """Train on scans that are split already; see :func:`train`.
+
+    Args:
+        recipe: what to train and how.
+        scans: all scans there are.
+        split: whose are trained and validated on; images of all others are never opened.
+        output: model folder.
+        compute: devices, processes, precision.
+        start: a Stage I model of the recipe's configuration, whose network Stage I begins with; None to begin
+            with random weights.
+        stage1: a Stage I model to be fine-tuned as it is, without training Stage I.
+
+    Returns:
+        The trained model, on the CPU.
+    """
     fabric = make_fabric(compute)
-    workspace = Workspace(fabric, output / "training", scans, split, loader_workers(fabric, compute))
+    workspace = Workspace(fabric, output / "training", list(scans), split, loader_workers(fabric, compute))
     if fabric.is_global_zero:
         split.write(workspace.folder / "split.tsv")
-    if options.stage1 is None:
-        model = train_stage1(recipe, workspace)
-    else:
-        model = Harmonizer.from_pretrained(options.stage1)
-    if stage2 is not None:
-        if fabric.is_global_zero and options.stage1 is None:
+    model = train_stage1(recipe, workspace, start) if stage1 is None else stage1
+    if recipe.stage2 is not None:
+        if fabric.is_global_zero:
             model.save_pretrained(output / STAGE1_FOLDER)
-        model = train_stage2(model, stage2, workspace, recipe.seed)
+        model = train_stage2(model, recipe.stage2, workspace, recipe.seed)
     if fabric.is_global_zero:
         model.save_pretrained(output)
     fabric.barrier()
     return model
+
+
+def stage1_of(folder: Path) -> Harmonizer:
+    """Load the Stage I model of a model folder: the model itself, or what Stage II was fine-tuned from.
+
+    Raises:
+        NoInputError: the folder is not a model folder.
+        BadDataError: its files are damaged.
+    """
+    model = Harmonizer.from_pretrained(folder)
+    if model.config.target is None:
+        return model
+    stage1 = Harmonizer(replace(model.config, target=None))
+    stage1.network.load_state_dict(model.network.state_dict())
+    stage1.records.load_state_dict(model.records.state_dict())
+    return stage1.to(memory_format=torch.channels_last_3d).eval()
+
+
+def split_of(folder: Path) -> Path | None:
+    """The table that says whom a model was trained on; None for a model without one, as the embedded is."""
+    beside = folder.parent if folder.name == STAGE1_FOLDER else folder
+    table = beside / "training" / "split.tsv"
+    return table if table.exists() else None
 
 
 def _stage2_recipe(recipe: Recipe, options: StudyOptions) -> Stage2Recipe | None:
@@ -110,6 +161,5 @@ def _stage2_recipe(recipe: Recipe, options: StudyOptions) -> Stage2Recipe | None
 def _split_table(options: StudyOptions) -> Path | None:
     """Stage II keeps the split of the Stage I it starts from: whom that held out, this must not train on."""
     if options.split is None and options.stage1 is not None:
-        table = options.stage1 / "training" / "split.tsv"
-        return table if table.exists() else None
+        return split_of(options.stage1)
     return options.split

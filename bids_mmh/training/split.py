@@ -5,6 +5,7 @@ Subjects are split, never scans, and a label counts as one person in whichever f
 
 import csv
 import logging
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_mmh.errors import NoInputError, UsageError
+from bids_mmh.evaluation.site_ranking import UNKNOWN
 from bids_mmh.files import atomic_path
 from bids_mmh.training.data import TrainingScan
 from bids_mmh.training.recipe import Recipe
@@ -19,6 +21,7 @@ from bids_mmh.training.recipe import Recipe
 logger = logging.getLogger("bids_mmh.training")
 
 PARTS = ("train", "validation", "test")
+TEST = 0.2  # of the subjects of a study who did not travel
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Split:
 def travelling_subjects(scans: Sequence[TrainingScan]) -> set[str]:
     """Subjects with scans from two or more (known) sites."""
     sites = _sites(scans)
-    return {subject for subject, known in sites.items() if len(known - {"n/a"}) > 1}
+    return {subject for subject, known in sites.items() if len(known - {UNKNOWN}) > 1}
 
 
 def make_split(
@@ -89,6 +92,57 @@ def make_split(
             "were scanned at several sites."
         )
     return split
+
+
+def study_split(
+    scans: Sequence[TrainingScan], recipe: Recipe, known: Mapping[str, str] | None = None, test: float = TEST
+) -> Split:
+    """Split the subjects of a study that is also to be evaluated.
+
+    Travelling subjects test, whatever the recipe says, and so does a fraction of the others; each site gives
+    its share of the test and the validation subjects and keeps at least one subject to train on.
+
+    Args:
+        scans: all scans there are.
+        recipe: its ``validation``, ``seed`` and ``test_subjects``.
+        known: part of subjects that an earlier run has placed, by label; they stay where they are.
+        test: fraction of the subjects who did not travel that test.
+
+    Raises:
+        UsageError: a test subject does not exist.
+        NoInputError: nobody is left to train on.
+    """
+    homes = {subject: min(known - {UNKNOWN}, default=UNKNOWN) for subject, known in _sites(scans).items()}
+    placed = {subject: part for subject, part in (known or {}).items() if subject in homes}
+    kept = (travelling_subjects(scans) - placed.keys()) | _named(homes, recipe.test_subjects)
+    placed |= dict.fromkeys(kept, "test")
+    free = sorted(homes.keys() - placed.keys())
+    order = np.random.default_rng(recipe.seed).permutation(len(free)).tolist()
+    queues: dict[str, list[str]] = {}
+    for subject in (free[i] for i in order):
+        queues.setdefault(homes[subject], []).append(subject)
+    for part, fraction in (("test", test), ("validation", recipe.validation)):
+        placed |= dict.fromkeys(_hold_out(queues, round(fraction * len(free))), part)
+    placed |= dict.fromkeys((subject for queue in queues.values() for subject in queue), "train")
+    split = Split(*(frozenset(s for s in placed if placed[s] == part) for part in PARTS))
+    if not split.train:
+        raise NoInputError(
+            f"Nobody is left to train on: {len(split.test)} of {len(homes)} subjects are kept for testing, "
+            "among them all who were scanned at several sites. Add subjects of one site each, or harmonize "
+            "with a model that exists."
+        )
+    return split
+
+
+def _hold_out(queues: Mapping[str, list[str]], count: int) -> list[str]:
+    """Take ``count`` subjects out of the sites' queues, each giving its share but never its last one."""
+    given: Counter[str] = Counter()
+    taken: list[str] = []
+    while len(taken) < count and (able := [site for site in queues if len(queues[site]) > 1]):
+        site = max(able, key=lambda site: ((len(queues[site]) + given[site]) / (given[site] + 1), site))
+        taken.append(queues[site].pop())
+        given[site] += 1
+    return taken
 
 
 def split_subjects(scans: Sequence[TrainingScan], fraction: float, seed: int) -> tuple[set[str], set[str]]:

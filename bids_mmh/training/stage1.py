@@ -1,5 +1,6 @@
 """Stage I: the global harmonizer, as a task of the training loop."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -106,12 +107,21 @@ class Stage1Task:
                 records.initialise(volume.sequence, _on(style, records.mean.device))
 
 
-def train_stage1(recipe: Recipe, workspace: Workspace) -> Harmonizer:
-    """Train Stage I, or go on with it, and return the averaged model on the CPU."""
+def train_stage1(recipe: Recipe, workspace: Workspace, start: Harmonizer | None = None) -> Harmonizer:
+    """Train Stage I, or go on with it, and return the averaged model on the CPU.
+
+    Args:
+        recipe: what to train and how.
+        workspace: of the run.
+        start: a model whose network it begins with instead of random weights; its records, the domains of
+            another study, are left behind.
+    """
     fabric = workspace.fabric
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = Harmonizer(recipe.model)
+    if start is not None:
+        model.network.load_state_dict(start.network.state_dict())
     model = model.to(fabric.device).to(memory_format=torch.channels_last_3d)
     model.network.checkpointing = recipe.activation_checkpointing
     task = Stage1Task(model, recipe, workspace)
@@ -127,7 +137,7 @@ def train_stage1(recipe: Recipe, workspace: Workspace) -> Harmonizer:
         task,
         settings,
         workspace.folder / "stage1",
-        fingerprint=workspace.fingerprint(replace(recipe, stage2=None)),
+        fingerprint=workspace.fingerprint(replace(recipe, stage2=None), *([_digest(start)] if start else [])),
         workers=workspace.workers,
     )
     loop.run()
@@ -135,6 +145,14 @@ def train_stage1(recipe: Recipe, workspace: Workspace) -> Harmonizer:
     trained.network.load_state_dict(loop.averages["network"].state_dict())
     trained.records.load_state_dict(task.averaged.state_dict())
     return trained.to(memory_format=torch.channels_last_3d).eval()
+
+
+def _digest(start: Harmonizer) -> str:
+    """Tells networks to start from apart."""
+    digest = hashlib.sha256()
+    for name, value in start.network.state_dict().items():
+        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _on(style: StyleStatistics, device: torch.device | str) -> StyleStatistics:

@@ -4,7 +4,14 @@ import pytest
 
 from bids_mmh.errors import NoInputError, UsageError
 from bids_mmh.training.data import TrainingScan
-from bids_mmh.training.split import Split, make_split, read_split, split_subjects, travelling_subjects
+from bids_mmh.training.split import (
+    Split,
+    make_split,
+    read_split,
+    split_subjects,
+    study_split,
+    travelling_subjects,
+)
 
 
 def scan(subject, site="", name=""):
@@ -138,3 +145,50 @@ def test_a_mistyped_test_subject_is_not_trained_on_silently(recipe):
 def test_nobody_left(recipe):
     with pytest.raises(NoInputError, match=r"Nobody is left.*travelling = 'train'"):
         make_split([scan("x", "a"), scan("x", "b")], recipe)
+
+
+def residents(**counts):
+    """Scans of so many people of each site, who were nowhere else."""
+    return [scan(f"{site}{i}", site) for site, count in counts.items() for i in range(count)]
+
+
+def by_site(subjects):
+    return [sum(subject[4] == site for subject in subjects) for site in "abc"]
+
+
+def test_a_study_keeps_travelling_subjects_and_a_fifth_of_the_others_of_every_site_for_testing(recipe):
+    travelled = [scan("x", "a"), scan("x", "b"), scan("y", "b"), scan("y", "n/a"), scan("y", "c")]
+    scans = [*residents(a=10, b=20, c=10), *travelled]
+    recipe = replace(recipe, travelling="train", validation=0.25)
+    split = study_split(scans, recipe)
+    assert {"sub-x", "sub-y"} <= split.test
+    assert by_site(split.test) == [2, 4, 2]
+    validation = by_site(split.validation)
+    assert validation[1] == 5
+    assert sorted((validation[0], validation[2])) == [2, 3]
+    assert split.train | split.validation | split.test == {one.subject for one in scans}
+    assert len(split.train) + len(split.validation) + len(split.test) == 42
+    assert split == study_split(scans[::-1], recipe)
+    assert split != study_split(scans, replace(recipe, seed=recipe.seed + 1))
+
+
+def test_no_site_is_left_without_anybody_to_train_on(recipe):
+    split = study_split(residents(a=2, b=2, c=1), replace(recipe, validation=0.5), test=0.5)
+    assert min(by_site(split.train)) == 1
+    assert by_site(split.test) == [1, 1, 0]
+    assert not split.validation
+
+
+def test_who_was_placed_before_stays_there_when_a_study_grows(recipe):
+    scans = residents(a=6, b=6)
+    first = study_split(scans, recipe)
+    known = {subject: part for part in ("train", "validation", "test") for subject in getattr(first, part)}
+    grown = study_split([*scans, scan("a0", "b"), *residents(c=4)], recipe, known)
+    for part in ("train", "validation", "test"):
+        assert getattr(first, part) <= getattr(grown, part)
+    assert by_site(grown.train)[2] >= 2
+
+
+def test_a_study_of_travelling_subjects_alone_cannot_be_trained_on(recipe):
+    with pytest.raises(NoInputError, match=r"2 of 2 subjects are kept for testing.*Add subjects of one site"):
+        study_split([scan(f"{i}", site) for i in (1, 2) for site in "ab"], recipe)
