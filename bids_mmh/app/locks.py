@@ -39,6 +39,43 @@ def _lock_files(job: SessionJob) -> tuple[Path, Path]:
 
 
 @contextmanager
+def shared_lock(path: Path) -> Iterator[None]:
+    """Hold a lock that many processes may hold at once, and that keeps :func:`file_lock` from being had.
+
+    Its file stays, for the others. Waits for a process that has the file for itself, which is never long.
+
+    Args:
+        path: file to lock; made with its folder.
+    """
+    descriptor = _open_shared(path)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _open_shared(path: Path) -> int:
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        except OSError:  # a file system without locks
+            return descriptor
+        if _is_same_file(descriptor, path):
+            return descriptor
+        os.close(descriptor)
+
+
+def _is_same_file(descriptor: int, path: Path) -> bool:
+    """Whether ``path`` still is the file that was opened: its last owner may have removed it since."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
 def file_lock(path: Path) -> Iterator[None]:
     """Hold a lock that ends with the process, however it ends; its file is removed afterwards.
 
@@ -58,8 +95,7 @@ def file_lock(path: Path) -> Iterator[None]:
         except OSError:  # a file system without locks: better unprotected than not at all
             yield
             return
-        # Between opening and locking, its last owner may have removed the file.
-        if not path.exists() or not os.path.samestat(os.fstat(descriptor), path.stat()):
+        if not _is_same_file(descriptor, path):
             raise TryAgainError(f"Another run has just released {path}: run again.")
         try:
             yield

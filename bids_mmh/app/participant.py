@@ -30,6 +30,17 @@ def run_participant(settings: Settings, log_file: Path | None = None) -> ExitCod
     Raises:
         BidsMmhError: Where nothing can be done at all.
     """
+    from bids_mmh.app.locks import shared_lock
+    from bids_mmh.app.work_folder import IN_USE, clean_shared_files
+
+    with shared_lock(settings.work_dir / IN_USE):
+        code = _run_sessions(settings, log_file)
+    if settings.clean_workdir and code == ExitCode.OK:
+        clean_shared_files(settings.work_dir)
+    return code
+
+
+def _run_sessions(settings: Settings, log_file: Path | None) -> ExitCode:
     from bids_mmh.app.harmonize import choose_device
     from bids_mmh.app.plugins import choose_plugin
     from bids_mmh.app.study_setup import find_jobs, write_study_files
@@ -64,7 +75,7 @@ def _process(
     """Run one graph of all sessions that no other run works on, then say what failed and why."""
     from bids_mmh.app.locks import lock_sessions
     from bids_mmh.app.outcome import report_busy, report_outcome
-    from bids_mmh.app.work_folder import clean_work_folder
+    from bids_mmh.app.work_folder import clean_sessions
 
     settings = jobs[0].settings
     if model is not None:
@@ -74,7 +85,7 @@ def _process(
         ours = [job for job in ours if not job.is_done()]  # another run may have ended just before the lock
         code = report_outcome(ours, _run(ours, device, log_file)) if ours else ExitCode.OK
         if settings.clean_workdir and code == ExitCode.OK:
-            clean_work_folder(settings.work_dir, [job.node_name for job in ours])
+            clean_sessions(settings.work_dir, [job.node_name for job in ours])
     return code or report_busy(busy)
 
 

@@ -1,5 +1,6 @@
 """Where the weights of a slice encoder lie, and whether they are all of what the encoder needs."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -85,14 +86,19 @@ def load_all(module: nn.Module, state: State, source: Path) -> None:
 
 
 def download(tower: Tower) -> Path:
-    """The weights of a published tower from the hub's cache on this machine, or from the hub.
+    """The weights of a published tower: a file named in the environment, the hub's cache here, or the hub.
+
+    The variable is ``BIDS_MMH_`` and the name, such as ``BIDS_MMH_BIOMEDCLIP``, which container images set.
 
     Raises:
-        NoInputError: neither has them.
+        NoInputError: none of them has the weights.
     """
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+    named = os.environ.get(f"BIDS_MMH_{tower.name.upper()}")
+    if named and Path(named).is_file():
+        return Path(named)
     for name in tower.files:
         cached = try_to_load_from_cache(tower.repository, name)
         if isinstance(cached, str):

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from bids_mmh.app.locks import file_lock, lock_sessions
-from bids_mmh.app.work_folder import clean_work_folder
+from bids_mmh.app.locks import file_lock, lock_sessions, shared_lock
+from bids_mmh.app.work_folder import IN_USE, clean_sessions, clean_shared_files
 from bids_mmh.errors import TryAgainError
 
 
@@ -56,15 +56,36 @@ def work(tmp_path):
     return tmp_path
 
 
+def clean(work, sessions):
+    clean_sessions(work, sessions)
+    clean_shared_files(work)
+
+
 def test_cleaning_spares_the_user_s_files_and_other_sessions(work):
     (work / "thesis.tex").touch()
-    clean_work_folder(work, ["sub_1"])
+    clean(work, ["sub_1"])
     assert sorted(p.name for p in (work / "bids_mmh").iterdir()) == ["sub_2"]
     assert (work / "templates").is_dir()
-    clean_work_folder(work, ["sub_2"])
+    clean(work, ["sub_2"])
     assert [p.name for p in work.iterdir()] == ["thesis.tex"]
 
 
 def test_cleaning_removes_an_empty_work_folder(work):
-    clean_work_folder(work, ["sub_1", "sub_2"])
+    clean(work, ["sub_1", "sub_2"])
     assert not work.exists()
+
+
+def test_what_all_share_stays_while_another_run_uses_it(work):
+    with shared_lock(work / IN_USE), shared_lock(work / IN_USE):
+        clean(work, ["sub_1", "sub_2"])
+        assert (work / "templates").is_dir()
+    clean(work, [])
+    assert not work.exists()
+
+
+def test_a_shared_lock_finds_its_folder_again(tmp_path):
+    for _ in range(2):
+        with shared_lock(tmp_path / "work" / IN_USE):
+            pass
+        clean_shared_files(tmp_path / "work")
+        assert not (tmp_path / "work").exists()

@@ -125,3 +125,13 @@ def test_the_cache_comes_before_the_network(monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda _, name: cached.get(name))
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", None)
     assert download(tower) == tmp_path / "second.bin"
+
+
+def test_weights_of_an_image_come_before_the_cache(monkeypatch, tmp_path):
+    file = tmp_path / "biomedclip.safetensors"
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: str(tmp_path / "cached.bin"))
+    monkeypatch.setenv("BIDS_MMH_BIOMEDCLIP", str(file))
+    assert download(TOWERS["biomedclip"]).name == "cached.bin"  # an image may have been built without
+    file.touch()
+    assert download(TOWERS["biomedclip"]) == file
+    assert download(TOWERS["clip"]).name == "cached.bin"
