@@ -4,7 +4,7 @@ Layers are laid from the outside of the head to its inside: each takes its share
 it have left, so that the fractions of a voxel always sum to one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +35,21 @@ class Anatomy:
     texture: Float
     labels: NDArray[np.uint8]
     brain: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """A ball of diseased tissue inside the skull.
+
+    Attributes:
+        centre: Template x, y, z in mm.
+        radius: In mm.
+        fluid: Share of it that is fluid, 0 to 1 (a cavity); the rest looks like grey matter.
+    """
+
+    centre: tuple[float, float, float]
+    radius: float
+    fluid: float
 
 
 class _Layers:
@@ -113,13 +128,24 @@ def _lay_soft_parts(
     layers.lay({Tissue.FAT: sheets, Tissue.MUSCLE: 1 - sheets}, 1.0)
 
 
-def build_anatomy(head: TemplateHead, rng: np.random.Generator, atrophy: float) -> Anatomy:
+def _lay_lesions(layers: _Layers, lesions: Sequence[Lesion], axes: tuple[Float, ...], inner: Float) -> None:
+    for lesion in lesions:
+        x, y, z = (axis - np.float32(c) for axis, c in zip(axes, lesion.centre, strict=True))
+        distance = np.sqrt(x * x + y * y + z * z)
+        shares = {Tissue.CSF: lesion.fluid, Tissue.CORTICAL_GREY_MATTER: 1 - lesion.fluid}
+        layers.lay(shares, inside(distance - np.float32(lesion.radius), width=2) * inside(inner))
+
+
+def build_anatomy(
+    head: TemplateHead, rng: np.random.Generator, atrophy: float, lesions: Sequence[Lesion] = ()
+) -> Anatomy:
     """Build the head of one person.
 
     Args:
         head: The template head.
         rng: Source of the person's skull thickness, fat and texture.
         atrophy: -1 (young, narrow sulci) to 1 (old, wide sulci).
+        lesions: Diseased tissue in place of what would be there.
     """
     voxels = np.flatnonzero(head.skin < 1)
     organs = {name: distance.ravel()[voxels] for name, distance in vars(head.organs).items()}
@@ -132,6 +158,7 @@ def build_anatomy(head: TemplateHead, rng: np.random.Generator, atrophy: float) 
 
     layers = _Layers(voxels.size)
     layers.lay({Tissue.AIR: 1}, 1 - inside(skin))
+    _lay_lesions(layers, lesions, _axes(voxels), inner)
     layers.lay(_brain(head, voxels, atrophy), inside(inner))
     _lay_skull(layers, inner, bone, noise)
     _lay_soft_parts(layers, organs, skin, fat, noise)

@@ -58,6 +58,7 @@ def preprocess_scan(
     Raises:
         BadDataError: the scan cannot be used, or no brain is found in it.
     """
+    from bids_mmh.preprocess.background import silence_background
     from bids_mmh.preprocess.bias import FAST_N4, N4Settings, divide_bias, estimate_log_bias
     from bids_mmh.preprocess.extraction import find_brain
     from bids_mmh.preprocess.finish import FinishFiles, finish_scan, onto
@@ -70,7 +71,7 @@ def preprocess_scan(
 
     raw = save_nifti(image, folder / SCAN_FILE)
     full = load_scan(raw).image
-    head = crop_neck(full)
+    head = crop_neck(silence_background(full)[0])
     standard, standard_mask = read_nifti(template.t1w), read_nifti(template.brain_mask, np.uint8)
     if mask is None:
         brain = find_brain(head, standard, standard_mask, work_dir=folder, threads=effort.threads).mask

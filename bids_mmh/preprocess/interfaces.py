@@ -93,6 +93,7 @@ class LoadScan(_Step):
     output_spec = _LoadOutputs
 
     def _run_interface(self, runtime: "Bunch") -> "Bunch":
+        from bids_mmh.preprocess.background import NOTE, silence_background
         from bids_mmh.preprocess.images import save_work
         from bids_mmh.preprocess.load import load_scan
         from bids_mmh.preprocess.neck import crop_neck
@@ -104,9 +105,11 @@ class LoadScan(_Step):
             report["warnings"] += scan.warnings
             image, voxels_of = self._preprocessed(scan.image, report) or (scan.image, raw)
             self._results["corrected"] = "given" in report
+            quiet, silenced = silence_background(image)
+            report["warnings"] += [NOTE] if silenced else []
             self.keep(
                 full_file=save_work(image, self.path(runtime, "full.nrrd")),
-                head_file=save_work(crop_neck(image), self.path(runtime, "head.nrrd")),
+                head_file=save_work(crop_neck(quiet), self.path(runtime, "head.nrrd")),
                 voxels_of=voxels_of,
             )
         return runtime
@@ -307,7 +310,13 @@ class EstimateBias(_Step):
     output_spec = _BiasOutputs
 
     def _run_interface(self, runtime: "Bunch") -> "Bunch":
-        from bids_mmh.preprocess.bias import FAST_N4, N4Settings, estimate_log_bias
+        from bids_mmh.preprocess.bias import (
+            FAST_N4,
+            NOT_POSITIVE,
+            N4Settings,
+            estimate_log_bias,
+            is_positive,
+        )
         from bids_mmh.preprocess.images import like, read_work, save_work
 
         with self.step("bias field") as report:
@@ -316,7 +325,9 @@ class EstimateBias(_Step):
             if self.inputs.corrected or self.inputs.skip:
                 bias = like(np.zeros(head.GetSize(), np.float32), head)
             else:
-                bias = estimate_log_bias(head, read_work(self.inputs.mask_file), settings)
+                mask = read_work(self.inputs.mask_file)
+                report["warnings"] += [] if is_positive(head, mask) else [NOT_POSITIVE]
+                bias = estimate_log_bias(head, mask, settings)
                 report["n4"] = settings.as_dict()
             self.keep(bias_file=save_work(bias, self.path(runtime, "log_bias.nrrd")))
         return runtime

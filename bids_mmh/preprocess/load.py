@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import SimpleITK
 
 MIN_VOXELS = 8  # along an axis; thinner is a localizer or a single slice
+# A voxel this many times further from the median than all but one in a thousand is no tissue.
+SPIKE = 10.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class LoadedScan:
 def load_scan(path: Path) -> LoadedScan:
     """Read a NIfTI file of any orientation, obliquity and data type.
 
-    Scale factors of the header are applied and values that are not finite become 0.
+    Scale factors of the header are applied, values that are not finite become 0, and single voxels that are
+    many times brighter or darker than everything else are cut: one of them would blind every histogram and
+    ring through the interpolation.
 
     Raises:
         NoInputError: the file does not exist.
@@ -56,6 +60,9 @@ def load_scan(path: Path) -> LoadedScan:
         raise BadDataError(
             f"{path} has the same value {data.min():g} in every voxel: convert the original images again."
         )
+    data, cut = _without_spikes(data)
+    if cut:
+        warnings.append(f"{cut} voxels were far brighter or darker than all others and were cut.")
     orientation = nib.io_orientation(affine)
     ras = nib.apply_orientation(data, orientation)
     ras_affine = affine @ nib.orientations.inv_ornt_aff(orientation, data.shape)
@@ -138,9 +145,20 @@ def _volume(nifti: "nib.Nifti1Image", path: Path) -> np.ndarray:
     if nifti.get_data_dtype().kind not in "iufb":
         raise BadDataError(f"{path} holds colours or complex numbers: give the magnitude image.")
     try:
-        return np.asanyarray(nifti.dataobj).reshape(shape[:3]).astype(np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is told of
+            return np.asanyarray(nifti.dataobj).reshape(shape[:3]).astype(np.float32)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise BadDataError(f"{path} is truncated or damaged: copy or convert it again.") from error
+
+
+def _without_spikes(data: np.ndarray) -> tuple[np.ndarray, int]:
+    """Cut values that are far from all others; return the data and the number of voxels cut."""
+    sample = data[::2, ::2, ::2].astype(np.float64)
+    centre = float(np.median(sample))
+    reach = SPIKE * float(np.percentile(np.abs(sample - centre), 99.9))
+    low, high = np.float32(centre - reach), np.float32(centre + reach)
+    count = int(((data < low) | (data > high)).sum()) if reach > 0 else 0
+    return (np.clip(data, low, high), count) if count else (data, 0)
 
 
 def _raw_sizes_missing(nifti: "nib.Nifti1Image", path: Path) -> bool:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bids_mmh.preprocess.bias import FAST_N4, N4Settings, divide_bias, estimate_log_bias
+from bids_mmh.preprocess.bias import FAST_N4, N4Settings, divide_bias, estimate_log_bias, is_positive
 from bids_mmh.preprocess.images import like, to_array, to_sitk
 
 
@@ -42,3 +42,24 @@ def test_field_goes_on_unchanged_beyond_its_edge():
     part = image[:, :, 4:]
     log_bias = like(np.full((6, 6, 6), np.log(2), dtype=np.float32), part)
     np.testing.assert_allclose(to_array(divide_bias(image, log_bias)), 4.0, rtol=1e-6)
+
+
+def test_a_scan_around_zero_is_left_as_it_is(shaded):
+    image, mask, _, ball, _ = shaded
+    centred = like(to_array(image) - np.float32(to_array(image)[ball].mean()), image)
+    assert is_positive(image, mask)
+    assert not is_positive(centred, mask)
+    assert not to_array(estimate_log_bias(centred, mask, FAST_N4)).any()
+
+
+def test_a_flat_scan_of_slowly_changing_contrast_is_not_made_worse():
+    """Deep and outer tissue differ, as grey and white matter do: that is no field."""
+    x, y, z = np.indices((44, 44, 44)) / 43 * 2 - 1
+    radius = np.sqrt(x**2 + y**2 + z**2)
+    ball, fine = radius < 0.9, np.sin(22 * x) * np.sin(20 * y) * np.sin(24 * z)
+    tissue = np.where(fine > 0.9 * (radius - 0.45), 160.0, 100.0)
+    noise = np.random.default_rng(0).normal(0, 3, ball.shape)
+    affine = np.diag([4.0, 4.0, 4.0, 1.0])
+    image = to_sitk(np.where(ball, tissue + noise, 0).astype(np.float32), affine)
+    found = to_array(estimate_log_bias(image, to_sitk(ball.astype(np.uint8), affine), N4Settings()))
+    assert found[ball].std() < 0.05

@@ -123,3 +123,30 @@ def test_native_output_has_the_raw_scans_own_voxels(tmp_path, codes):
     np.testing.assert_array_equal(back.get_fdata(), raw.get_fdata())
     assert back.header["sform_code"] == raw.header["sform_code"]
     assert back.header["qform_code"] == raw.header["qform_code"]
+
+
+def test_spikes_are_cut_and_told_of_and_the_rest_keeps_its_values(save):
+    data = _noise((30, 30, 30)).astype(np.float64)
+    data[4, 5, 6], data[7, 8, 9] = 1e7, -1e12
+    scan = load_scan(save(data))
+    values = to_array(scan.image)
+    assert any("2 voxels were far brighter" in warning for warning in scan.warnings)
+    assert values.max() < 1000
+    assert values.min() > -1000
+    ordinary = np.abs(data) < 1000
+    np.testing.assert_allclose(values[ordinary], data[ordinary], rtol=1e-6)
+
+
+def test_bright_fat_and_a_blank_background_are_no_spikes(save):
+    data = np.zeros((30, 30, 30), dtype=np.float32)
+    data[5:25, 5:25, 5:25] = _noise((20, 20, 20))
+    data[10, 10, 10:20] = 900
+    assert load_scan(save(data)).warnings == []
+
+
+def test_what_float32_cannot_hold_is_told_of(save):
+    data = _noise((12, 12, 12)).astype(np.float64)
+    data[3, 3, 3] = 1e300
+    scan = load_scan(save(data))
+    assert any("not finite" in warning for warning in scan.warnings)
+    assert np.isfinite(to_array(scan.image)).all()
