@@ -1,129 +1,104 @@
-"""The group story: read every scan's sidecar, say what does not fit together, write tables and page."""
+"""The group story: which scans, which target, a model fitted when asked, all scans harmonized, the report."""
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Protocol
+from contextlib import ExitStack
 
+from bids_mmh.app.fit_study import fit_study
+from bids_mmh.app.harmonize_study import harmonize_study
+from bids_mmh.app.locks import file_lock
+from bids_mmh.app.models import UNIFIED, ModelReference, resolve_model
+from bids_mmh.app.preprocessed import PreprocessedScan, find_preprocessed
+from bids_mmh.app.process import Process, this_process
+from bids_mmh.app.settings import AUTO, Settings
+from bids_mmh.app.study_checks import study_warnings
+from bids_mmh.app.study_choice import chosen_rows, subset_warning
 from bids_mmh.app.study_report import write_study
-from bids_mmh.app.study_rows import study_rows
-from bids_mmh.errors import ExitCode, NoInputError, NoMatchError
+from bids_mmh.app.study_target import StudyTarget, choose_study_target
+from bids_mmh.errors import ExitCode, NoInputError, TryAgainError, UsageError
 from bids_mmh.reports.group_table import ScanRow
 
 logger = logging.getLogger(__name__)
 
-# What scans of one sequence must share to be compared, and what to do where they do not.
-COMMON = {
-    "space": ("lie in {count} spaces", "they are shown apart and never compared: use one template for all"),
-    "model_sha256": ("were harmonized by {count} models", "harmonize all of them with one --model"),
-    "configuration_hash": (
-        "were made with {count} configurations",
-        "run participant on all of them with the same options",
-    ),
-}
 
+def run_group(settings: Settings) -> ExitCode:
+    """Fit a model to the study and harmonize all its scans, if asked for; then evaluate and report.
 
-class GroupSettings(Protocol):
-    """The settings that the group level reads."""
-
-    @property
-    def output_dir(self) -> Path:
-        """Root of the derivatives: read, and written to."""
-
-    @property
-    def participant_label(self) -> tuple[str, ...]:
-        """Participants to list, with or without ``sub-``; empty for all."""
-
-    @property
-    def session_label(self) -> tuple[str, ...]:
-        """Sessions to list, with or without ``ses-``; empty for all."""
-
-    @property
-    def sequences(self) -> tuple[str, ...]:
-        """Suffixes to list, such as ``T1w``."""
-
-
-def run_group(settings: GroupSettings) -> ExitCode:
-    """Write ``group_<sequence>.tsv`` with a data dictionary for each sequence found, and ``group.html``.
+    Several processes, started by torchrun, by SLURM or one after the other by hand, share the work; the first
+    to find nothing left to do writes the report.
 
     Args:
         settings: The run's settings. Only the derivatives are read, never the raw data.
 
     Returns:
-        ``ExitCode.OK``, or ``ExitCode.DATA`` where a sidecar could not be used: everything is written all
-        the same, and the scan is listed with its problem.
+        ``ExitCode.OK``, or the code of the first scan that failed, or ``ExitCode.DATA`` where a sidecar could
+        not be used: everything else is done all the same, and the scan is listed with its problem.
 
     Raises:
-        NoInputError: If there is no derivative of a scan in a template space.
-        NoMatchError: If the filters leave none of them.
-        CannotCreateError: If a table or the page cannot be written.
+        BidsMmhError: Where nothing can be done at all.
     """
-    found = _found(settings)
-    rows = _matching(settings, found)
-    warnings = [*_subset_warning(rows, found), *common_ground_warnings(rows)]
+    process = this_process()
+    rows, _ = chosen_rows(settings)
+    target = _choose_target(settings, rows)
+    code = ExitCode.OK
+    if settings.fit is not None or settings.model is not None:
+        code = _harmonize(settings, rows, target, process)
+    if not process.is_first:
+        return code
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(file_lock(settings.output_dir / "logs" / ".group.lock"))
+        except TryAgainError:
+            logger.info("Another run writes the tables and the page of this study.")
+            return code
+        reported = _report(settings, target)
+    return code or reported
+
+
+def _choose_target(settings: Settings, rows: Sequence[ScanRow]) -> StudyTarget:
+    """The target asked for; without a fit, that which the scans were harmonized to."""
+    wanted = settings.target_site
+    if wanted == AUTO and settings.fit is None:
+        targets = {row.target for row in rows if row.target} - {UNIFIED}
+        present = {row.site for row in rows}
+        wanted = targets.pop() if len(targets) == 1 and targets <= present else AUTO
+    target = choose_study_target(rows, wanted, settings.min_site_scans)
+    for sentence in target.sentences:
+        logger.info("%s", sentence)
+    return target
+
+
+def _harmonize(
+    settings: Settings, rows: Sequence[ScanRow], target: StudyTarget, process: Process
+) -> ExitCode:
+    """Harmonize with the model that is fitted now, or with the one that was named."""
+    scans = find_preprocessed(settings.output_dir, rows)
+    _check_scans(scans)
+    model: ModelReference
+    if settings.fit is not None:
+        model = fit_study(settings, scans, target, process)
+    else:
+        model = resolve_model(str(settings.model), settings.output_dir)
+    return harmonize_study(settings, model, scans, process)
+
+
+def _check_scans(scans: Sequence[PreprocessedScan]) -> None:
+    if not scans:
+        raise NoInputError("No scan has its preprocessed image: run the participant level again.")
+    spaces = sorted({scan.space for scan in scans})
+    if len(spaces) > 1:
+        raise UsageError(
+            f"The scans lie in {' and '.join(spaces)}, and one model takes one space: choose scans of one by "
+            "--participant-label, or preprocess all of them with one --template."
+        )
+
+
+def _report(settings: Settings, target: StudyTarget) -> ExitCode:
+    """Read all sidecars anew, say what is odd, evaluate, and write the tables and the page."""
+    rows, found = chosen_rows(settings)
+    warnings = [*subset_warning(rows, found), *study_warnings(rows)]
     for sentence in warnings:
         logger.warning("%s", sentence)
-    page = write_study(settings.output_dir, rows, warnings)
-    broken = sum(row.problem is not None for row in rows)
+    page = write_study(settings, rows, warnings)
     logger.info("Listed %d scans in %s.", len(rows), page)
-    return ExitCode.DATA if broken else ExitCode.OK
-
-
-def common_ground_warnings(rows: Sequence[ScanRow]) -> list[str]:
-    """Say where scans of one sequence differ in their space, model or configuration.
-
-    Args:
-        rows: The scans of the study.
-
-    Returns:
-        One sentence for each difference, with counts; scans that do not tell are left out.
-    """
-    sentences = []
-    for sequence in sorted({row.sequence for row in rows}):
-        for attribute, (fault, remedy) in COMMON.items():
-            values = (getattr(row, attribute) for row in rows if row.sequence == sequence)
-            counts = Counter(value for value in values if value is not None)
-            if len(counts) > 1:
-                named = ", ".join(f"{_short(value)}: {count}" for value, count in counts.most_common())
-                sentences.append(f"{sequence} scans {fault.format(count=len(counts))} ({named}); {remedy}.")
-    return sentences
-
-
-def _found(settings: GroupSettings) -> list[ScanRow]:
-    rows = study_rows(settings.output_dir, settings.sequences)
-    if not rows:
-        raise NoInputError(
-            f"{settings.output_dir} holds no preprocessed or harmonized "
-            f"{' or '.join(settings.sequences)} scan in a template space: run the participant level first."
-        )
-    return rows
-
-
-def _matching(settings: GroupSettings, rows: Sequence[ScanRow]) -> list[ScanRow]:
-    participants = {label.removeprefix("sub-") for label in settings.participant_label}
-    sessions = {label.removeprefix("ses-") for label in settings.session_label}
-    kept = [
-        row
-        for row in rows
-        if (not participants or row.participant_id.removeprefix("sub-") in participants)
-        and (not sessions or (row.session_id or "").removeprefix("ses-") in sessions)
-    ]
-    if not kept:
-        raise NoMatchError(
-            f"None of the {len(rows)} scans in {settings.output_dir} matches the participant and session "
-            "labels: check --participant-label and --session-label."
-        )
-    return kept
-
-
-def _subset_warning(rows: Sequence[ScanRow], found: Sequence[ScanRow]) -> list[str]:
-    if len(rows) == len(found):
-        return []
-    chosen_by = "chosen by --participant-label or --session-label"
-    return [f"This is a subset: {len(rows)} of {len(found)} scans, {chosen_by}."]
-
-
-def _short(value: str) -> str:
-    """Show a hash by its first digits, a name in full."""
-    return value[:12] if len(value) >= 40 else value
+    return ExitCode.DATA if any(row.problem is not None for row in rows) else ExitCode.OK

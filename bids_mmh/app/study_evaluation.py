@@ -72,6 +72,8 @@ class PartEvaluation:
         target: The site that harmonized scans are compared at; None where sites are compared with each other.
         notes: Sentences: who was measured, and who was left out.
         skipped: Sentences: which parts there are not, and why.
+        trained_on: How many people were left out because a model has seen them.
+        segmenter: What labelled the tissues.
         scans: What was measured, scan by scan.
         people: The same person by person, with the pairs.
         summary: The methods side by side; None where nothing could be measured.
@@ -84,6 +86,8 @@ class PartEvaluation:
     target: str | None
     notes: tuple[str, ...]
     skipped: tuple[str, ...]
+    trained_on: int = 0
+    segmenter: str = ""
     scans: tuple[MeasuredScan, ...] = ()
     people: Mapping[str, PersonFigures] | None = None
     summary: Summary | None = None
@@ -154,6 +158,8 @@ def _evaluate_part(
         target,
         notes=(*notes, *target_notes, _how(grid, segmenter, references)),
         skipped=(*problems, *references.problems, *_no_pairs(people, target), *summary.reasons),
+        trained_on=cohort.trained_on,
+        segmenter=segmenter.name,
         scans=scans,
         people=people,
         summary=summary,

@@ -1,24 +1,48 @@
-"""The tables and the page of a study, written from its rows."""
+"""What the group level leaves behind: evaluate the study, write its tables and its page."""
 
-from collections.abc import Sequence
+import csv
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from bids_mmh import __version__
+from bids_mmh.app.evaluation_report import evaluation_methods, page_part, write_evaluation
+from bids_mmh.app.study_evaluation import EvaluationSettings, PartEvaluation, evaluate_study
+from bids_mmh.app.trained_subjects import MODELS, TrainedSubjects, trained_subjects
 from bids_mmh.bids.atomic import write_json, write_text, write_tsv
+from bids_mmh.bids.participants import read_ages
 from bids_mmh.errors import CannotCreateError
+from bids_mmh.evaluation.outliers import find_outliers
 from bids_mmh.evaluation.site_distance import site_distances
-from bids_mmh.reports.group_page import SiteComparison, StudyPart, render_group_page
+from bids_mmh.reports.group_page import SiteComparison, StudyFacts, StudyPart, render_group_page
 from bids_mmh.reports.group_table import ScanRow, data_dictionary
 
+logger = logging.getLogger(__name__)
+
 PAGE = "group.html"
+METHODS = "CITATION_group.md"
+TABLES = ("group", "evaluation")
 
 
-def write_study(output_dir: Path, rows: Sequence[ScanRow], warnings: Sequence[str]) -> Path:
-    """Write ``group_<sequence>.tsv`` with a data dictionary for each sequence, and ``group.html``.
+class ReportSettings(EvaluationSettings, Protocol):
+    """The settings that the report reads."""
+
+    @property
+    def no_evaluation(self) -> bool:
+        """Whether to leave the evaluation out: then no image is read."""
+
+
+def write_study(settings: ReportSettings, rows: Sequence[ScanRow], warnings: Sequence[str]) -> Path:
+    """Evaluate a study and write its tables, each with a data dictionary, and its page.
+
+    That is ``group_<sequence>.tsv`` for each sequence, ``evaluation_<sequence>.tsv`` where something was
+    measured, ``group.html``, and the methods text in ``logs/``.
 
     Args:
-        output_dir: Root of the derivatives.
+        settings: Options of the run.
         rows: The scans of the study.
         warnings: Sentences about the study as a whole.
 
@@ -27,27 +51,57 @@ def write_study(output_dir: Path, rows: Sequence[ScanRow], warnings: Sequence[st
 
     Raises:
         CannotCreateError: If a table or the page cannot be written.
+        UsageError: If the split of a model in ``models/`` is damaged.
     """
+    ages = read_ages(settings.output_dir)
+    for problem in ages.problems:
+        logger.info("%s", problem)
+    trained = trained_subjects(settings.output_dir, rows)
+    rows = _annotated(rows, trained, ages.years)
+    evaluations = [] if settings.no_evaluation else evaluate_study(settings, rows, trained, ages.years)
+    evaluations = [replace(part, skipped=(*part.skipped, *ages.problems)) for part in evaluations]
     try:
-        tables = _write(output_dir, rows, warnings)
-        _remove_stale(output_dir, tables)
+        tables = _write_tables(settings.output_dir, rows, evaluations)
+        _write_page(settings.output_dir, rows, evaluations, warnings, tables)
+        _remove_stale(settings.output_dir, tables)
     except OSError as error:
         raise CannotCreateError(
-            f"The group tables cannot be written to {output_dir} ({error}): "
+            f"The group tables cannot be written to {settings.output_dir} ({error}): "
             "check its permissions and the free space."
         ) from error
-    return output_dir / PAGE
+    return settings.output_dir / PAGE
+
+
+def _annotated(rows: Sequence[ScanRow], trained: TrainedSubjects, ages: Mapping[str, float]) -> list[ScanRow]:
+    """Add to each scan what only the study as a whole tells: age, split, and whether it stands out."""
+    verdicts = {}
+    for sequence, space in {(row.sequence, row.space) for row in rows}:
+        own = [place for place, row in enumerate(rows) if (row.sequence, row.space) == (sequence, space)]
+        found = find_outliers([rows[place] for place in own])
+        verdicts.update({own[place]: verdict for place, verdict in found.items()})
+    return [
+        replace(
+            row,
+            age=ages.get(row.participant_id),
+            model_split=trained.parts.get(row.participant_id),
+            suggestion=verdicts[place].suggestion if place in verdicts else None,
+            outlier_reasons=verdicts[place].reasons if place in verdicts else (),
+        )
+        for place, row in enumerate(rows)
+    ]
 
 
 def _remove_stale(output_dir: Path, tables: Sequence[str]) -> None:
     """Remove tables of an earlier run that this one did not write: they would pass for current ones."""
-    for table in output_dir.glob("group_*.tsv"):
+    for table in [path for kind in TABLES for path in output_dir.glob(f"{kind}_*.tsv")]:
         if table.name not in tables:
             table.unlink(missing_ok=True)
             table.with_suffix(".json").unlink(missing_ok=True)
 
 
-def _write(output_dir: Path, rows: Sequence[ScanRow], warnings: Sequence[str]) -> list[str]:
+def _write_tables(
+    output_dir: Path, rows: Sequence[ScanRow], evaluations: Sequence[PartEvaluation]
+) -> list[str]:
     columns = data_dictionary()
     tables = []
     for sequence in sorted({row.sequence for row in rows}):
@@ -55,22 +109,49 @@ def _write(output_dir: Path, rows: Sequence[ScanRow], warnings: Sequence[str]) -
         table = write_tsv(output_dir / f"group_{sequence}.tsv", records, list(columns))
         write_json(table.with_suffix(".json"), columns)
         tables.append(table.name)
-    page = render_group_page(
-        parts=_parts(rows),
+    return tables + write_evaluation(output_dir, evaluations)
+
+
+def _write_page(
+    output_dir: Path,
+    rows: Sequence[ScanRow],
+    evaluations: Sequence[PartEvaluation],
+    warnings: Sequence[str],
+    tables: Sequence[str],
+) -> None:
+    methods = evaluation_methods(evaluations)
+    if methods:
+        write_text(output_dir / "logs" / METHODS, methods)
+    facts = StudyFacts(
         warnings=warnings,
         tables=tables,
         created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         version=__version__,
+        rankings=_rankings(output_dir),
+        methods=methods,
     )
-    write_text(output_dir / PAGE, page)
-    return tables
+    write_text(output_dir / PAGE, render_group_page(_parts(rows, evaluations), facts))
 
 
-def _parts(rows: Sequence[ScanRow]) -> list[StudyPart]:
+def _rankings(output_dir: Path) -> dict[str, list[dict[str, str]]]:
+    """The tables of sites that targets were chosen from, by title."""
+    found = {}
+    for path in sorted((output_dir / MODELS).glob("*/training/target_sites.tsv")):
+        with path.open(newline="", encoding="utf-8") as stream:
+            lines = list(csv.DictReader(stream, delimiter="\t"))
+        if lines:
+            found[f"Choice of the target site of the model {path.parts[-3]}"] = lines
+    return found
+
+
+def _parts(rows: Sequence[ScanRow], evaluations: Sequence[PartEvaluation]) -> list[StudyPart]:
+    measured = {(part.sequence, part.space): part for part in evaluations}
     parts = []
     for sequence, space in sorted({(row.sequence, row.space) for row in rows}):
         own = [row for row in rows if (row.sequence, row.space) == (sequence, space)]
-        parts.append(StudyPart(sequence, space, own, compare_sites(own)))
+        part = measured.get((sequence, space))
+        evaluation = page_part(part) if part else None
+        parts.append(StudyPart(sequence, space, own, compare_sites(own), evaluation))
     return parts
 
 

@@ -93,7 +93,7 @@ def methods_text(
     if sloppy:
         paragraphs.append("This was a run in sloppy mode: its results are for trying out only.")
     paragraphs.append(f"Software: {', '.join(f'{name} {version}' for name, version in versions.items())}.")
-    return _number_references("\n\n".join(paragraphs))
+    return number_references("\n\n".join(paragraphs))
 
 
 def _stages(target: str, encoder: str | None) -> str:
@@ -101,10 +101,18 @@ def _stages(target: str, encoder: str | None) -> str:
     return _STAGE2.format(target=target, encoder=cited)
 
 
-def _number_references(text: str) -> str:
-    """Replace ``[key]`` by numbers in the order of their appearance, and add the list of references."""
-    cited = sorted((key for key in REFERENCES if f"[{key}]" in text), key=lambda key: text.index(f"[{key}]"))
+def number_references(text: str, references: Mapping[str, str] = REFERENCES) -> str:
+    """Replace ``[key]`` by numbers in the order of their appearance, and add the list of references.
+
+    Args:
+        text: Paragraphs.
+        references: Key to reference; only those that the text cites are listed.
+
+    Returns:
+        Markdown with the headings Methods and References.
+    """
+    cited = sorted((key for key in references if f"[{key}]" in text), key=lambda key: text.index(f"[{key}]"))
     for number, key in enumerate(cited, start=1):
         text = text.replace(f"[{key}]", f"[{number}]")
-    references = "\n".join(f"{number}. {REFERENCES[key]}" for number, key in enumerate(cited, start=1))
-    return f"# Methods\n\n{text}\n\n# References\n\n{references}\n"
+    listed = "\n".join(f"{number}. {references[key]}" for number, key in enumerate(cited, start=1))
+    return f"# Methods\n\n{text}\n\n# References\n\n{listed}\n"

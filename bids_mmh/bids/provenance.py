@@ -15,7 +15,7 @@ CODE_URL = "https://github.com/bids-mmh/bids-mmh"
 BIDS_VERSION = "1.10.1"
 
 # Folders without the closing slash, which the validator does not match below the root.
-_BIDSIGNORE = "*.html\nlogs\nfigures\n*_xfm.*\ngroup_*\n"
+_BIDSIGNORE = "*.html\nlogs\nfigures\n*_xfm.*\ngroup_*\nevaluation_*\nmodels\n"
 
 _DESCRIPTIONS = {
     "preproc": "Bias-corrected and, in a standard space, skull-stripped and resampled; not harmonized",

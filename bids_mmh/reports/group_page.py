@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bids_mmh.reports import group_figures
 from bids_mmh.reports.encode import data_uri
+from bids_mmh.reports.group_evaluation import EvaluationPart, evaluation_blocks
 from bids_mmh.reports.group_table import NO_SITE, ScanRow
 from bids_mmh.reports.page import render
 
@@ -28,6 +29,7 @@ TABLE_COLUMNS: Mapping[str, bool] = {
     "std after": True,
     "distance": True,
     "anatomy": True,
+    "suggestion": False,
     "flags": True,
 }
 
@@ -60,25 +62,43 @@ class StudyPart:
         space: Label of the template space.
         rows: Scans, those with a problem included.
         comparison: Distances between its sites, or None where there is nothing to compare.
+        evaluation: Its evaluation, or None where none was asked for.
     """
 
     sequence: str
     space: str
     rows: Sequence[ScanRow]
     comparison: SiteComparison | None
+    evaluation: EvaluationPart | None = None
 
 
-def render_group_page(
-    *, parts: Sequence[StudyPart], warnings: Sequence[str], tables: Sequence[str], created: str, version: str
-) -> str:
-    """Make the group page.
+@dataclass(frozen=True)
+class StudyFacts:
+    """What the page says of the study as a whole.
 
-    Args:
-        parts: The study by sequence and space.
+    Attributes:
         warnings: Sentences about the study as a whole.
         tables: Addresses of the TSV files, relative to the page.
         created: When, as people read it.
         version: Version of the program.
+        rankings: Title to table of sites that a target was chosen from.
+        methods: The methods text, Markdown.
+    """
+
+    warnings: Sequence[str]
+    tables: Sequence[str]
+    created: str
+    version: str
+    rankings: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
+    methods: str = ""
+
+
+def render_group_page(parts: Sequence[StudyPart], facts: StudyFacts) -> str:
+    """Make the group page.
+
+    Args:
+        parts: The study by sequence and space.
+        facts: The rest.
 
     Returns:
         One HTML document with everything embedded; it opens without a network. Text is escaped.
@@ -87,16 +107,15 @@ def render_group_page(
     return render(
         "group.html",
         {
-            "warnings": warnings,
-            "tables": tables,
-            "created": created,
-            "version": version,
+            "facts": facts,
             "counts": Counter("harmonized" if row.harmonized else "preprocessed only" for row in rows),
             "models": _models(rows),
             "parts": [_part_context(part) for part in parts],
             "columns": TABLE_COLUMNS,
             "sites": _site_counts(parts),
-            "flagged": [row for row in rows if row.problem or row.warnings],
+            "outliers": sorted(
+                (row for row in rows if row.suggestion), key=lambda row: (row.suggestion, row.scan)
+            ),
             "data": [_cells(row) for row in rows],
             "participants": len({row.participant_id for row in rows}),
         },
@@ -131,6 +150,16 @@ def _part_context(part: StudyPart) -> dict[str, Any]:
         "histograms": data_uri(_histograms(usable, sites), "svg") if usable else None,
         "strips": data_uri(_strips(usable, sites), "svg") if usable else None,
         "matrix": data_uri(_matrix(part.comparison), "svg") if part.comparison else None,
+        "evaluation": _evaluation(part.evaluation) if part.evaluation else None,
+    }
+
+
+def _evaluation(part: EvaluationPart) -> dict[str, Any]:
+    return {
+        "notes": part.notes,
+        "skipped": part.skipped,
+        "main": part.main,
+        "blocks": evaluation_blocks(part),
     }
 
 
@@ -196,8 +225,9 @@ def _cells(row: ScanRow) -> list[Any]:
         row.sequence,
         row.site_label,
         row.space,
-        "harmonized" if row.harmonized else "preprocessed",
+        row.state,
         *(None if number is None else round(number, 4) for number in numbers),
-        len(row.warnings) + (row.problem is not None),
+        row.suggestion,
+        len(row.outlier_reasons),
         row.page,
     ]

@@ -25,6 +25,8 @@ IDENTITY: Mapping[str, str] = {
     "site": "Site of the scan; n/a where it is not known",
     "space": "Template space of the scan",
     "state": "How far the scan came",
+    "age": "Age in years, from participants.tsv",
+    "model_split": "Part that the person had in the training of the model",
 }
 VERDICT: Mapping[str, str] = {
     "histogram_distance": "Wasserstein distance (mean absolute difference of the cumulative distributions) "
@@ -38,6 +40,9 @@ VERDICT: Mapping[str, str] = {
     "configuration_hash": "Hash of the options that change results",
     "warnings": "Quality warnings of the scan, parted by semicolons",
     "problem": "Why the scan's sidecar could not be used",
+    "suggestion": "What to do with a scan that stands out",
+    "outlier_reasons": "Why it stands out: robust z of its intensities within the site, size of the brain "
+    "mask, anatomy preservation, quality warnings",
 }
 
 
@@ -68,6 +73,10 @@ class ScanRow:
         problem: Why the sidecar could not be used, or None.
         page: Address of the subject page relative to the group page, or None.
         sidecar: Address of the scan's sidecar relative to the group page, or None.
+        age: Years, or None.
+        model_split: ``train`` or ``validation`` where a model has seen the person, or None.
+        suggestion: ``exclude``, ``look`` or ``run again`` where the scan stands out, or None.
+        outlier_reasons: Sentences: why it does.
     """
 
     participant_id: str
@@ -92,22 +101,30 @@ class ScanRow:
     problem: str | None = None
     page: str | None = None
     sidecar: str | None = None
+    age: float | None = None
+    model_split: str | None = None
+    suggestion: str | None = None
+    outlier_reasons: tuple[str, ...] = ()
 
     @property
     def site_label(self) -> str:
         """The site as tables show it: ``n/a`` where it is not known."""
         return self.site or NO_SITE
 
+    @property
+    def state(self) -> str:
+        """How far the scan came."""
+        return "harmonized" if self.harmonized else "preprocessed"
+
     def record(self) -> dict[str, Any]:
         """Give the row by column name, in the stable order of the columns; None for what is missing."""
         before, after = self.before or {}, self.after or {}
-        cells: dict[str, Any] = {name: getattr(self, name) for name in IDENTITY if name != "state"}
-        cells["site"] = self.site
-        cells["state"] = "harmonized" if self.harmonized else "preprocessed"
+        cells: dict[str, Any] = {name: getattr(self, name) for name in IDENTITY}
         for name in STATISTICS:
             cells[f"{name}_before"], cells[f"{name}_after"] = before.get(name), after.get(name)
         cells.update({name: getattr(self, name) for name in VERDICT})
         cells["warnings"] = "; ".join(self.warnings) or None
+        cells["outlier_reasons"] = "; ".join(self.outlier_reasons) or None
         return cells
 
 
@@ -118,8 +135,18 @@ def data_dictionary() -> dict[str, dict[str, Any]]:
         "harmonized": "Preprocessed and harmonized",
         "preprocessed": "Preprocessed only: the columns after harmonization are n/a",
     }
+    entries["age"]["Units"] = "years"
+    entries["model_split"]["Levels"] = {
+        "train": "The model was trained on this person: not part of the evaluation",
+        "validation": "The training was watched and stopped by this person: not part of the evaluation",
+    }
     for name, text in STATISTICS.items():
         for when in ("before", "after"):
             entries[f"{name}_{when}"] = {"Description": f"{text}, {when} harmonization"}
     entries.update({name: {"Description": text} for name, text in VERDICT.items()})
+    entries["suggestion"]["Levels"] = {
+        "exclude": "Two things or more speak against the scan, or its anatomy is lost",
+        "look": "One thing stands out: look at the scan's page before you decide",
+        "run again": "The sidecar cannot be used",
+    }
     return entries

@@ -44,6 +44,7 @@ def _write(root: Path, name: str, content) -> Path:
 
 def _settings(root, **changes):
     given = {"output_dir": root, "participant_label": (), "session_label": (), "sequences": ("T1w", "T2w")}
+    given |= {"no_evaluation": True}
     return SimpleNamespace(**{**given, **changes})
 
 

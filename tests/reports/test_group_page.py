@@ -4,7 +4,13 @@ import re
 import numpy as np
 import pytest
 
-from bids_mmh.reports.group_page import TABLE_COLUMNS, SiteComparison, StudyPart, render_group_page
+from bids_mmh.reports.group_page import (
+    TABLE_COLUMNS,
+    SiteComparison,
+    StudyFacts,
+    StudyPart,
+    render_group_page,
+)
 from bids_mmh.reports.group_table import ScanRow
 
 FLAT = (0.5,) * 100
@@ -33,7 +39,7 @@ def _row(number, site, **changes):
 
 def _render(rows, comparison=None, **changes):
     given = {"warnings": (), "tables": ["group_T1w.tsv"], "created": "2026-11-22 10:00 UTC", "version": "9.9"}
-    return render_group_page(parts=[StudyPart("T1w", "MNI", rows, comparison)], **{**given, **changes})
+    return render_group_page([StudyPart("T1w", "MNI", rows, comparison)], StudyFacts(**{**given, **changes}))
 
 
 def _data(page):
@@ -79,12 +85,31 @@ def test_comparison_of_sites_is_put_in_a_sentence(after, sentence):
     assert "Site by site distances" in page
 
 
-def test_flagged_scans_come_with_their_reason():
-    rows = [_row(1, "A", warnings=("Look at the mask.",)), _row(2, "A", problem="No JSON."), _row(3, "A")]
+def test_outliers_come_with_their_reason():
+    rows = [
+        _row(1, "A", suggestion="look", outlier_reasons=("Look at the mask.",)),
+        _row(2, "A", suggestion="exclude", outlier_reasons=("Anatomy is lost.", "So dark.")),
+        _row(3, "A"),
+    ]
     page = _render(rows, warnings=["Two models."])
-    for text in ("Look at the mask.", "No JSON.", "Two models.", "please look: 3 notes"):
+    for text in ("Look at the mask.", "Anatomy is lost. So dark.", "Two models.", "please look: 3 notes"):
         assert text in page
+    assert page.index("Anatomy is lost.") < page.index("Look at the mask.")
+    assert [row[-2] for row in _data(page)] == [1, 2, 0]
+    assert [row[-3] for row in _data(page)] == ["look", "exclude", None]
     assert "nothing flagged" in _render([_row(3, "A")])
+    assert "No scan stands out" in _render([_row(3, "A")])
+
+
+def test_ranking_of_sites_and_methods_text_are_shown():
+    lines = [{"site": "B", "target": "yes"}, {"site": "A", "target": "no"}]
+    page = _render(
+        [_row(1, "A")], rankings={"Choice of the target": lines}, methods="# Methods\n\nWe did <b>."
+    )
+    assert '<tr class="main">\n<td>B</td>' in page
+    assert "Choice of the target" in page
+    assert "We did &lt;b&gt;." in page
+    assert 'id="methods"' in page
 
 
 def test_models_are_listed_with_target_and_encoder():
@@ -95,7 +120,15 @@ def test_models_are_listed_with_target_and_encoder():
 
 def test_part_without_any_usable_scan_still_renders():
     broken = _row(
-        1, None, before=None, after=None, histogram_before=None, histogram_after=None, problem="Bad."
+        1,
+        None,
+        before=None,
+        after=None,
+        histogram_before=None,
+        histogram_after=None,
+        problem="Bad.",
+        suggestion="run again",
+        outlier_reasons=("Bad.",),
     )
     assert "Bad." in _render([broken])
 

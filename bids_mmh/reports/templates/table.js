@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const SEQUENCE = 1, SITE = 2, FLAGS = 11, PAGE = 12, SHOWN = 200;
+  const SEQUENCE = 1, SITE = 2, FLAGS = 12, PAGE = 13, SHOWN = 200;
   const rows = JSON.parse(document.getElementById("data").textContent);
   const texts = rows.map((row) => row.slice(0, FLAGS).join(" ").toLowerCase());
   const byId = (id) => document.getElementById(id);
@@ -29,7 +29,7 @@
     const made = document.createElement("td");
     const numeric = headings[column].classList.contains("number");
     if (numeric) made.className = "number";
-    const text = value === null ? "n/a" : numeric && column !== FLAGS ? value.toFixed(4) : String(value);
+    const text = value === null ? (column === FLAGS - 1 ? "" : "n/a") : numeric && column !== FLAGS ? value.toFixed(4) : String(value);
     if (column === 0 && row[PAGE]) {
       const link = document.createElement("a");
       link.href = row[PAGE];
