@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from bids_mmh import __version__
 from bids_mmh.app.models import ModelReference
 from bids_mmh.app.settings import Settings, configuration_hash
 from bids_mmh.bids.names import derivative_path, mask_desc, transform_name
@@ -84,17 +85,37 @@ class ScanJob:
         return [*paths, self.transform_path(self.space)]
 
     def is_done(self) -> bool:
-        """Whether all outputs exist, were made with these settings and name the scan's site."""
+        """Whether all outputs exist and were made by this version with these settings from these files.
+
+        The scan's site, its raw file and what derivative datasets hold of it count as well.
+        """
         if not all(path.is_file() for path in self.expected()):
             return False
         desc = "preproc" if self.model is None else "harmonized"
         try:
             text = self.path(desc, mni=True, extension=".json").read_text(encoding="utf-8")
             fields = json.loads(text)
-            known = (fields["ConfigurationHash"], fields["Site"], fields.get("DerivativesFound", {}))
-            return known == (self.configuration_hash, self.scan.site, self.derivatives_found())
+            known = (
+                fields["GeneratedBy"]["Version"],
+                fields["ConfigurationHash"],
+                fields["Site"],
+                fields.get("RawFingerprint"),
+                fields.get("DerivativesFound", {}),
+            )
+            return known == (
+                __version__,
+                self.configuration_hash,
+                self.scan.site,
+                self.raw_fingerprint,
+                self.derivatives_found(),
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return False
+
+    @property
+    def raw_fingerprint(self) -> str | None:
+        """Fingerprint of the raw scan; what the sidecar says where an earlier run preprocessed it."""
+        return fingerprint(self.scan.path)
 
     def derivatives_found(self) -> dict[str, str]:
         """Fingerprint of every file that derivative datasets hold of the scan, by its BIDS URI."""

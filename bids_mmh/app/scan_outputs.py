@@ -25,6 +25,7 @@ _KEPT = (
     "BrainMask",
     "QualityWarnings",
     "Preprocessing",
+    "RawFingerprint",
     "DerivativesFound",
     "RandomSeed",
 )
@@ -90,6 +91,7 @@ def _preproc_fields(job: ScanJob, work: Mapping[str, Any], slope: float, interce
         "IntensityScaling": {"Slope": slope, "Intercept": intercept},
         "QualityWarnings": list(qc.get("warnings", [])),
         "Preprocessing": {key: value for key, value in qc.items() if key != "warnings"},
+        "RawFingerprint": job.raw_fingerprint,
         **({"DerivativesFound": found} if (found := job.derivatives_found()) else {}),
         "ConfigurationHash": job.preprocessing_hash,
         "GeneratedBy": {"Name": "bids-mmh", "Version": __version__},

@@ -83,3 +83,20 @@ def test_sidecar_of_a_stage_2_model_names_target_and_encoder(job, work):
     assert fields["Model"]["Target"] == "siteA"
     assert fields["Model"]["Encoder"] == {"Name": "embedded", "SHA256": "e" * 64}
     assert fields["Precision"] == "bf16-mixed"
+
+
+def test_a_scan_is_done_until_its_raw_file_site_settings_or_the_version_change(job, work, monkeypatch):
+    job.scan.path.parent.mkdir(parents=True)
+    job.scan.path.write_bytes(b"as acquired")
+    assert not job.is_done()
+    write_scan(job, work)
+    assert job.is_done()
+    assert not replace(job, scan=replace(job.scan, site="beta")).is_done()
+    assert not replace(job, settings=job.settings.model_copy(update={"random_seed": 1})).is_done()
+    with monkeypatch.context() as patch:
+        patch.setattr("bids_mmh.app.jobs.__version__", "99.0")
+        assert not job.is_done()
+    job.scan.path.write_bytes(b"as anonymized")
+    assert not job.is_done()
+    job.scan.path.write_bytes(b"as acquired")  # a copy with another time is the same file
+    assert job.is_done()
