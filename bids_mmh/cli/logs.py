@@ -4,7 +4,6 @@ import logging
 import os
 import sys
 from datetime import UTC, datetime
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,14 +52,14 @@ def _new_log_file(folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}_{os.getpid()}"
-    for ending in ("", *(f"-{number}" for number in count(2))):
-        path = folder / f"{name}{ending}.log"
+    number, path = 1, folder / f"{name}.log"
+    while True:
         try:
             path.open("x").close()
+            return path
         except FileExistsError:
-            continue
-        return path
-    raise AssertionError
+            number += 1
+            path = folder / f"{name}-{number}.log"
 
 
 def _without_nipype(record: logging.LogRecord) -> bool:
