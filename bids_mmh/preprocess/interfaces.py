@@ -380,6 +380,47 @@ class AlignToTemplate(_Step):
         return nine_dof(template, mask, brain, FAST_REGISTRATION if inputs.sloppy else RegistrationSettings())
 
 
+class _CheckInputs(_Inputs):
+    head_file = File(mandatory=True)
+    bias_file = File(mandatory=True)
+    anchor_file = File(desc="anchor without its neck; undefined for the anchor itself")
+    anchor_mask = File(mandatory=True)
+    anchor_to_mni = File(mandatory=True)
+    to_anchor_xfm = File(desc="undefined for the anchor")
+    template = File(mandatory=True)
+    template_mask = File(mandatory=True)
+
+
+class _CheckOutputs(TraitedSpec):
+    report = traits.Dict()
+
+
+class CheckAlignment(_Step):
+    """Measure how a scan lies on the template, or on the session's anchor, and warn where it does not."""
+
+    input_spec = _CheckInputs
+    output_spec = _CheckOutputs
+
+    def _run_interface(self, runtime: "Bunch") -> "Bunch":
+        from bids_mmh.preprocess.bias import divide_bias
+        from bids_mmh.preprocess.images import read_nifti, read_work
+        from bids_mmh.preprocess.quality import session_alignment, template_alignment
+        from bids_mmh.preprocess.transforms import compose, read_transform
+
+        inputs = self.inputs
+        with self.step("check alignment") as report:
+            scan = divide_bias(read_work(inputs.head_file), read_work(inputs.bias_file))
+            to_mni = read_transform(inputs.anchor_to_mni)
+            if isdefined(inputs.to_anchor_xfm):
+                anchor, mask = read_work(inputs.anchor_file), read_work(inputs.anchor_mask)
+                through = compose(to_mni, read_transform(inputs.to_anchor_xfm))
+                report.update(session_alignment(anchor, mask, to_mni, scan, through))
+            else:
+                template, mask = read_nifti(Path(inputs.template)), read_nifti(Path(inputs.template_mask))
+                report.update(template_alignment(scan, to_mni, template, mask))
+        return runtime
+
+
 class _FinishInputs(_Inputs):
     sequence = traits.Str(mandatory=True)
     full_file = File(mandatory=True)

@@ -140,10 +140,11 @@ class _SessionBuilder:
         connect(load, "head_file", brain, "head_file")
         connect(load, "head_file", align, "head_file")
         connect(brain, "mask_file", align, "mask_file")
-        finish = self._add_ending(scan, load, brain, extra_reports=[align])
+        finish, check = self._add_ending(scan, load, brain, extra_reports=[align])
         connect(self.workflow.get_node(f"bias_{key}"), "bias_file", align, "bias_file")
-        connect(brain, "mask_file", finish, "anchor_mask")
-        connect(align, "to_mni_xfm", finish, "anchor_to_mni")
+        for node in (finish, check):
+            connect(brain, "mask_file", node, "anchor_mask")
+            connect(align, "to_mni_xfm", node, "anchor_to_mni")
 
     def add_follower(self, scan: ScanSpec, anchor_key: str) -> None:
         from bids_mmh.preprocess.interfaces import AlignToAnchor
@@ -161,10 +162,12 @@ class _SessionBuilder:
         connect(load, "head_file", align, "head_file")
         connect(get(f"load_{anchor_key}"), "head_file", align, "anchor_file")
         connect(get(f"brain_{anchor_key}"), "mask_file", align, "anchor_mask")
-        finish = self._add_ending(scan, load, align, extra_reports=[])
-        connect(get(f"brain_{anchor_key}"), "mask_file", finish, "anchor_mask")
-        connect(get(f"template_{anchor_key}"), "to_mni_xfm", finish, "anchor_to_mni")
-        connect(align, "to_anchor_xfm", finish, "to_anchor_xfm")
+        finish, check = self._add_ending(scan, load, align, extra_reports=[])
+        connect(get(f"load_{anchor_key}"), "head_file", check, "anchor_file")
+        for node in (finish, check):
+            connect(get(f"brain_{anchor_key}"), "mask_file", node, "anchor_mask")
+            connect(get(f"template_{anchor_key}"), "to_mni_xfm", node, "anchor_to_mni")
+            connect(align, "to_anchor_xfm", node, "to_anchor_xfm")
         connect(align, "to_anchor_xfm", get(f"out_{scan.key}"), "to_anchor_xfm")
 
     def _add_load(self, scan: ScanSpec) -> "Node":
@@ -172,12 +175,17 @@ class _SessionBuilder:
 
         return self._node(LoadScan, "load", scan, **_given("preproc", scan.given.preproc))
 
-    def _add_ending(self, scan: ScanSpec, load: "Node", mask: "Node", extra_reports: "list[Node]") -> "Node":
-        """Add bias field, resampling and outputs; ``mask`` is the node that gives ``mask_file``."""
+    def _add_ending(
+        self, scan: ScanSpec, load: "Node", mask: "Node", extra_reports: "list[Node]"
+    ) -> "tuple[Node, Node]":
+        """Add bias field, check, resampling and outputs; return the nodes of resampling and check.
+
+        ``mask`` is the node that gives ``mask_file``.
+        """
         from nipype import Node
         from nipype.interfaces.utility import IdentityInterface, Merge
 
-        from bids_mmh.preprocess.interfaces import EstimateBias, FinishScan
+        from bids_mmh.preprocess.interfaces import CheckAlignment, EstimateBias, FinishScan
 
         key, connect = scan.key, self.workflow.connect
         bias = self._node(
@@ -191,15 +199,18 @@ class _SessionBuilder:
             spacing=self.grid.spacing,
             **self._template_inputs(),
         )
+        check = self._node(CheckAlignment, "check", scan, **self._template_inputs())
         out = Node(IdentityInterface(fields=list(OUTPUT_FIELDS)), f"out_{key}")
         connect(load, "head_file", bias, "head_file")
         connect(load, "corrected", bias, "corrected")
         connect(mask, "mask_file", bias, "mask_file")
+        connect(load, "head_file", check, "head_file")
+        connect(bias, "bias_file", check, "bias_file")
         connect(load, "full_file", finish, "full_file")
         connect(load, "voxels_of", finish, "voxels_of")
         connect(mask, "mask_file", finish, "mask_file")
         connect(bias, "bias_file", finish, "bias_file")
-        reporting = [load, mask, bias, *extra_reports]
+        reporting = [load, mask, bias, *extra_reports, check]
         reports = Node(Merge(len(reporting)), f"reports_{key}")
         for number, node in enumerate(reporting, start=1):
             connect(node, "report", reports, f"in{number}")
@@ -207,7 +218,7 @@ class _SessionBuilder:
         for name in OUTPUT_FIELDS:
             if name != "to_anchor_xfm":
                 connect(finish, name, out, name)
-        return finish
+        return finish, check
 
     def _node(self, interface: type, step: str, scan: ScanSpec, **inputs: object) -> "Node":
         from nipype import Node

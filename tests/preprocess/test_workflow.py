@@ -110,6 +110,7 @@ def test_a_session_from_raw_to_mni(pair, template, lopsided, tmp_path):
         "brain mask",
         "bias field",
         "align to template",
+        "check alignment",
         "resample and write",
     }
     assert qc1["template_correlation"] > 0.9
