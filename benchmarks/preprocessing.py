@@ -137,17 +137,20 @@ def phantom_rows(
     return rows, copies
 
 
-def study_rows(bids_dir: Path, work: Path, others: Path | None, pictures: Path | None) -> list[Row]:
+def study_rows(options: argparse.Namespace) -> list[Row]:
     """Measure every session of a real study with itself."""
+    bids_dir, work, pictures = options.bids_dir.resolve(), options.work, options.pictures
     rows: list[Row] = []
     by_subject: dict[str, list[Mapping[str, Outcome]]] = {}
     for folder in sorted(bids_dir.glob("sub-*/**/anat")):
         scans = {s: p for s in ("T1w", "T2w") for p in sorted(folder.glob(f"*_{s}.nii.gz"))[:1]}
         name = "_".join(folder.relative_to(bids_dir).parts[:-1])
+        if options.only and name not in options.only:
+            continue
         try:
             made = preprocess(name.replace("-", "_"), scans, work)
             by_subject.setdefault(name.split("_")[0], []).append(made)
-            rows += _session_rows(name, scans, made, work, others)
+            rows += _session_rows(name, scans, made, options)
         except BidsMmhError as error:
             rows.append({"session": name, "warnings": f"Refused: {error}"})
             continue
@@ -163,10 +166,11 @@ def study_rows(bids_dir: Path, work: Path, others: Path | None, pictures: Path |
 
 
 def _session_rows(
-    name: str, scans: Mapping[str, Path], made: Mapping[str, Outcome], work: Path, others: Path | None
+    name: str, scans: Mapping[str, Path], made: Mapping[str, Outcome], options: argparse.Namespace
 ) -> list[Row]:
-    rows = {s: {"session": name, "scan": s} | _alone(outcome, others) for s, outcome in made.items()}
-    for copy in repeat(name, scans, made, work):
+    rows = {s: {"session": name, "scan": s} | _alone(made[s], options.other_masks) for s in made}
+    wanted = options.copied is None or name in options.copied
+    for copy in repeat(name, scans, made, options.work) if wanted else ():
         for key in ("mm", "intensity %", "mask Dice"):
             rows[str(copy["scan"])][f"{copy['copy']}: {key}"] = copy[key]
     return list(rows.values())
@@ -256,6 +260,8 @@ def main(argv: Sequence[str]) -> int:
     study = kinds.add_parser("study")
     study.add_argument("bids_dir", type=Path)
     study.add_argument("--other-masks", type=Path)
+    study.add_argument("--only", nargs="+", default=[], help="sessions, such as sub-01_ses-a")
+    study.add_argument("--copied", nargs="*", help="sessions of which copies are made (default: all)")
     for kind in (accuracy, hard, study):
         kind.add_argument("--work", type=Path, default=Path("work-preprocessing"))
         kind.add_argument("--out", type=Path)
@@ -275,7 +281,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _tables(options: argparse.Namespace) -> str:
     if options.kind == "study":
-        return markdown(study_rows(options.bids_dir, options.work, options.other_masks, options.pictures))
+        return markdown(study_rows(options))
     if options.kind == "accuracy":
         cases = [ordinary(seed, number) for number, seed in enumerate(options.seeds)]
         rows, copies = phantom_rows(cases, options.work, options.pictures, options.copies)

@@ -200,7 +200,8 @@ def mp2rage(image: nib.Nifti1Image, truth: Truth) -> nib.Nifti1Image:
     reference = voxels(truth.reference)
     level = np.clip(0.8 * reference / np.percentile(reference, 99.5) - 0.4, -0.45, 0.45)
     second = reference / (reference + 0.02 * reference.max())
-    first = second * np.where(np.abs(level) < 1e-3, level, (1 - np.sqrt(1 - 4 * level**2)) / (2 * level))
+    safe = np.where(np.abs(level) < 1e-3, np.float32(1e-3), level)
+    first = second * (1 - np.sqrt(1 - 4 * safe**2)) / (2 * safe)
 
     def noisy(signal: NDArray[np.float32]) -> NDArray[np.complex64]:
         noise = rng.standard_normal((2, *signal.shape), dtype=np.float32)
@@ -249,6 +250,17 @@ def scaled_uint16(image: nib.Nifti1Image, _truth: Truth) -> nib.Nifti1Image:
     return nib.Nifti1Image(data, image.affine, header)
 
 
+def half_millimetre(image: nib.Nifti1Image, _truth: Truth) -> nib.Nifti1Image:
+    """The scan as a scanner writes it that interpolates to voxels of 0.5 mm."""
+    sizes = np.array(image.header.get_zooms()[:3])
+    shape = np.round(np.array(image.shape) * sizes / 0.5).astype(int)
+    pull = np.eye(4)
+    pull[:3, :3] = np.diag(0.5 / sizes)
+    data = image.get_fdata(dtype=np.float32)
+    fine = ndimage.affine_transform(data, np.diag(pull)[:3], output_shape=tuple(shape), order=1)
+    return nib.Nifti1Image(np.round(fine).astype(np.int16), image.affine @ pull)
+
+
 def small_field_of_view(image: nib.Nifti1Image, _truth: Truth) -> nib.Nifti1Image:
     """The top of the brain is cut off by 35 mm."""
     ras = nib.as_closest_canonical(image)
@@ -273,7 +285,7 @@ def difficulties(seed: int) -> list[Case]:
     both = ("T1w", "T2w")
     return [
         Case(UNCHANGED, seed),
-        Case("voxels-0.5mm", seed, protocol={"voxel": (0.5, 0.5, 0.5)}),
+        Case("voxels-0.5mm", seed, change=half_millimetre),
         Case("axial-3mm", seed, **{slices: {"voxel": (0.9, 0.9, 3.0), codes: "LPS"}}),
         Case("axial-6mm", seed, **{slices: {"voxel": (0.9, 0.9, 6.0), codes: "LPS"}}),
         Case("sagittal-5mm", seed, **{slices: {"voxel": (5.0, 0.9, 0.9), codes: "PIR"}}),
