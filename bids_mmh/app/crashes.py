@@ -46,11 +46,21 @@ def _read_failure(path: Path) -> Failure:
     session, name = node.groups() if node else ("", "")
     errors = [match for match in _ERROR_LINE.findall(text) if match[0] != "NodeExecutionError"]
     error, message = errors[-1] if errors else ("Error", "it gave no reason")
-    sentence, code = _explain(error, message, path)
+    sentence, code = explain(error, message, path)
     return Failure(session, name, sentence, code, path)
 
 
-def _explain(error: str, message: str, path: Path) -> tuple[str, ExitCode]:
+def explain(error: str, message: str, path: Path) -> tuple[str, ExitCode]:
+    """Say what an error means for people.
+
+    Args:
+        error: name of its class.
+        message: what it says.
+        path: file or folder that holds the traceback.
+
+    Returns:
+        A sentence, and the exit code that fits.
+    """
     for known in BidsMmhError.__subclasses__():
         if error == known.__name__:
             return message, known.code

@@ -51,7 +51,7 @@ def run_group(settings: Settings) -> ExitCode:
         except TryAgainError:
             logger.info("Another run writes the tables and the page of this study.")
             return code
-        reported = _report(settings, target)
+        reported = _report(settings)
     return code or reported
 
 
@@ -93,7 +93,7 @@ def _check_scans(scans: Sequence[PreprocessedScan]) -> None:
         )
 
 
-def _report(settings: Settings, target: StudyTarget) -> ExitCode:
+def _report(settings: Settings) -> ExitCode:
     """Read all sidecars anew, say what is odd, evaluate, and write the tables and the page."""
     rows, found = chosen_rows(settings)
     warnings = [*subset_warning(rows, found), *study_warnings(rows)]

@@ -137,24 +137,37 @@ def harmonize_file(
     Raises:
         BadDataError: the scan has no contrast, or the model does not know the sequence.
     """
-    import time
-
-    import nibabel as nib
     import torch
 
     from bids_mmh.method.harmonizer import Harmonizer
+
+    torch.set_num_threads(threads)
+    harmonizer = Harmonizer.from_pretrained(model, choose_device(device))
+    return harmonize_image(harmonizer, image, mask, sequence=sequence, out_file=out_file)
+
+
+def harmonize_image(
+    model: "Harmonizer", image: Path, mask: Path, *, sequence: str, out_file: Path
+) -> dict[str, Any]:
+    """Harmonize one preprocessed file with a loaded model, where that is.
+
+    Raises:
+        BadDataError: the scan has no contrast, or the model does not know the sequence.
+    """
+    import time
+
+    import nibabel as nib
+
     from bids_mmh.method.precision import precision_name
     from bids_mmh.preprocess.images import save_nifti
 
-    torch.set_num_threads(threads)
-    place = choose_device(device)
-    harmonizer = Harmonizer.from_pretrained(model, place)
     source = nib.Nifti1Image.from_filename(image)
     values = np.asarray(source.dataobj, dtype=np.float32)
     brain = np.asarray(nib.Nifti1Image.from_filename(mask).dataobj) > 0
     start = time.perf_counter()
-    result = harmonize_volume(harmonizer, values, brain, sequence)
+    result = harmonize_volume(model, values, brain, sequence)
     seconds = time.perf_counter() - start
+    device = next(model.parameters()).device
     header = source.header.copy()
     header.set_data_dtype(np.float32)
     save_nifti(nib.Nifti1Image(result.after, source.affine, header), out_file)
@@ -162,8 +175,8 @@ def harmonize_file(
         "harmonized": str(out_file),
         "slope": result.slope,
         "intercept": result.intercept,
-        "device": place,
-        "precision": precision_name(torch.device(place)),
+        "device": str(device),
+        "precision": precision_name(device),
         "seconds": round(seconds, 2),
     }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bids_mmh import __version__
 from bids_mmh.app.models import ModelReference
+from bids_mmh.app.preprocessed import PreprocessedScan
 from bids_mmh.app.settings import Settings, configuration_hash
 from bids_mmh.bids.names import derivative_path, mask_desc, transform_name
 from bids_mmh.bids.precomputed import Precomputed
@@ -26,8 +27,8 @@ class ScanJob:
         spacing: voxel size of the model's grid in mm.
         settings: options of the run.
         model: the model, None when only preprocessing.
-        preprocessed: configuration hash of a scan that was preprocessed by an earlier run; None for one that
-            is preprocessed by this run's settings.
+        preprocessed: what an earlier run has made of the scan; None for one that this run preprocesses by
+            its own settings.
         given: what derivative datasets hold of the scan.
     """
 
@@ -37,7 +38,7 @@ class ScanJob:
     spacing: float
     settings: Settings
     model: ModelReference | None
-    preprocessed: str | None = None
+    preprocessed: PreprocessedScan | None = None
     given: Precomputed = field(default_factory=Precomputed)
 
     @property
@@ -48,7 +49,9 @@ class ScanJob:
     @property
     def preprocessing_hash(self) -> str:
         """Digest of everything that alters the preprocessed scan."""
-        return self.preprocessed or self.settings.preprocessing_hash()
+        if self.preprocessed is not None:
+            return str(self.preprocessed.fields["ConfigurationHash"])
+        return self.settings.preprocessing_hash()
 
     @property
     def configuration_hash(self) -> str:
@@ -115,10 +118,14 @@ class ScanJob:
     @property
     def raw_fingerprint(self) -> str | None:
         """Fingerprint of the raw scan; what the sidecar says where an earlier run preprocessed it."""
+        if self.preprocessed is not None:
+            return self.preprocessed.fields.get("RawFingerprint")
         return fingerprint(self.scan.path)
 
     def derivatives_found(self) -> dict[str, str]:
         """Fingerprint of every file that derivative datasets hold of the scan, by its BIDS URI."""
+        if self.preprocessed is not None:
+            return dict(self.preprocessed.fields.get("DerivativesFound", {}))
         return {file.uri: fingerprint(file.path) for file in self.given.files()}
 
     def wanted_spaces(self) -> list[bool]:

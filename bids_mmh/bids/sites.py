@@ -118,13 +118,17 @@ def _first_site(scan: Scan, sources: Sequence[Source]) -> tuple[str | None, str 
 
 def _warn_of_lookalikes(sites: Iterable[str]) -> None:
     """Warn of names such as ``Site A`` and ``site_a``, which split one scanner in two."""
+    for names in lookalikes(sites):
+        LOGGER.warning(
+            "The site names %s differ only in case, spaces or punctuation and are kept apart: "
+            "give them one spelling if they are one site.",
+            " and ".join(f"'{name}'" for name in names),
+        )
+
+
+def lookalikes(sites: Iterable[str]) -> list[list[str]]:
+    """Group names that differ only in case, spaces or punctuation; names of their own are left out."""
     spellings: dict[str, set[str]] = defaultdict(set)
     for site in sites:
         spellings[re.sub(r"[\W_]+", "", site).casefold()].add(site)
-    for names in spellings.values():
-        if len(names) > 1:
-            LOGGER.warning(
-                "The site names %s differ only in case, spaces or punctuation and are kept apart: "
-                "give them one spelling if they are one site.",
-                " and ".join(f"'{name}'" for name in sorted(names)),
-            )
+    return [sorted(names) for names in spellings.values() if len(names) > 1]

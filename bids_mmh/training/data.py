@@ -80,7 +80,25 @@ def find_scans(derivatives: Sequence[Path], sequences: Sequence[str]) -> list[Tr
         raise NoInputError(
             f"No preprocessed {' or '.join(sequences)} scans in {folders}: run `participant` first."
         )
-    return [read_sidecar(path) for path in sidecars]
+    return [read_sidecar(path) for path in _finest(sidecars)]
+
+
+def _finest(sidecars: Sequence[Path]) -> list[Path]:
+    """One sidecar a scan, that of the smallest voxels: scans may lie on the grids of several models."""
+    finest: dict[tuple[str, ...], Path] = {}
+    for path in sidecars:
+        scan = (str(path.parent), *(part for part in path.stem.split("_") if not part.startswith("res-")))
+        if scan not in finest or _voxel_size(path) < _voxel_size(finest[scan]):
+            finest[scan] = path
+    return list(finest.values())
+
+
+def _voxel_size(path: Path) -> float:
+    label = next((part[4:] for part in path.stem.split("_") if part.startswith("res-")), "1")
+    try:
+        return float(label)
+    except ValueError:  # a label that is no number
+        return 1.0
 
 
 def read_sidecar(path: Path) -> TrainingScan:
