@@ -4,13 +4,12 @@
 # A published build adds the digest of the base: --build-arg BASE_DIGEST=@sha256:...
 ARG BASE_DIGEST=
 FROM python:3.11-slim-bookworm${BASE_DIGEST} AS base
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 
-# What changes seldom comes first: none of these stages looks at the source.
+# What changes seldom comes first: neither this stage nor the next two look at the source.
 FROM base AS dependencies
 ARG VARIANT=cuda
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-WORKDIR /build
+WORKDIR /opt/build
 COPY pyproject.toml requirements.lock container/install-dependencies.sh ./
 RUN TORCH_INDEX="$TORCH_INDEX" sh install-dependencies.sh "$VARIANT" /opt/venv
 
@@ -25,8 +24,8 @@ ARG SYNTHSTRIP_SHA256=
 ARG BIOMEDCLIP=auto
 ARG BIOMEDCLIP_URL=
 ARG BIOMEDCLIP_SHA256=
-COPY container/fetch.py container/fetch-all.sh /build/
-RUN sh /build/fetch-all.sh /opt/baked
+COPY container/fetch.py container/fetch-all.sh /opt/build/
+RUN sh /opt/build/fetch-all.sh /opt/baked
 
 FROM dependencies AS baked
 COPY container/vision_tower.py ./
@@ -34,22 +33,22 @@ COPY --from=fetched /opt/baked /opt/baked
 RUN /opt/venv/bin/python vision_tower.py /opt/baked && chmod -R a+rX,go-w /opt/baked
 
 FROM base AS wheel
-WORKDIR /build
+WORKDIR /opt/build
 COPY container/build-constraints.txt pyproject.toml README.md LICENSE ./
 COPY bids_mmh bids_mmh
-RUN PIP_CONSTRAINT=build-constraints.txt python3 -m pip wheel --no-deps --wheel-dir /wheels .
+RUN PIP_CONSTRAINT=build-constraints.txt python3 -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
-FROM base
-COPY --from=dependencies /opt/venv /opt/venv
+# On top of the dependencies, which are not copied: their layer is the largest by far.
+FROM dependencies AS image
 COPY --from=baked /opt/baked /opt/baked
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
-    python3 -m pip --python /opt/venv/bin/python install --no-deps --no-index /wheels/*.whl
+    python3 -m pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --no-index /wheels/*.whl
 
+ARG BASE_DIGEST
 ARG VERSION=0.1.0
 ARG REVISION=
 ARG CREATED=
 ARG VARIANT=cuda
-ARG BASE_DIGEST
 ENV PATH=/opt/venv/bin:$PATH \
     LANG=C.UTF-8 \
     PYTHONNOUSERSITE=1 \

@@ -4,8 +4,8 @@
 # env: TORCH_INDEX, for cpu: the package index that has PyTorch built without CUDA
 set -eu
 variant=$1 venv=$2
-
-install() { python3 -m pip --python "$venv/bin/python" install --no-cache-dir "$@"; }
+export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+venv_pip() { python3 -m pip --python "$venv/bin/python" "$@"; }
 
 python3 -m venv --without-pip "$venv"
 # The lock also holds the tools of developers: it says which versions, pyproject.toml says what is needed.
@@ -16,15 +16,15 @@ case $variant in
   cpu)
     # Both from one family of builds; what is installed already is not looked for again below.
     grep -E '^torch(vision)?==' requirements.lock > "$venv/torch.txt"
-    install --no-deps --index-url "$TORCH_INDEX" -r "$venv/torch.txt" ;;
+    venv_pip install --no-deps --index-url "$TORCH_INDEX" --requirement "$venv/torch.txt" ;;
   *) echo "The variant is cuda or cpu, not '$variant'." >&2; exit 64 ;;
 esac
-install --requirement "$venv/requirements.txt" --constraint requirements.lock
+venv_pip install --requirement "$venv/requirements.txt" --constraint requirements.lock
 rm -f "$venv/requirements.txt" "$venv/torch.txt"
 
 site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 # Triton is for torch.compile, which is never called.
-python3 -m pip --python "$venv/bin/python" uninstall --yes --quiet triton
+venv_pip uninstall --yes --quiet triton
 # Headers and static libraries are for compilers; NVSHMEM's device code and cuSOLVER for several GPUs are not linked to;
 # the performance counters serve profilers.
 rm -rf "$site"/torch/include "$site"/torch/share "$site"/torch/bin/protoc* "$site"/nvidia/*/include
