@@ -18,8 +18,9 @@ MIN_AREA_MM2 = 1000.0
 def head_foreground(image: "SimpleITK.Image") -> np.ndarray:
     """Return where the image is brighter than its background, as a boolean array (x, y, z).
 
-    The threshold is 0.3 of the median of what Otsu's method calls bright: bright fat or vessels do not raise
-    it, and a gap between noise and tissue does not pull it down into the noise.
+    The threshold lies at 0.3 of the way from the background, the median of what Otsu's method calls dark, to
+    the median of what it calls bright: bright fat or vessels do not raise it, a gap between noise and tissue
+    does not pull it down into the noise, and a background below 0 does not matter.
     """
     import SimpleITK
 
@@ -28,8 +29,9 @@ def head_foreground(image: "SimpleITK.Image") -> np.ndarray:
     clipped = np.clip(sample, *np.percentile(sample, (0.5, 99.5)))
     otsu = SimpleITK.OtsuThresholdImageFilter()
     otsu.Execute(SimpleITK.GetImageFromArray(np.ascontiguousarray(clipped)))
-    bright = clipped[clipped > otsu.GetThreshold()]
-    return data > 0.3 * np.median(bright)
+    bright = clipped > otsu.GetThreshold()
+    background, tissue = np.median(clipped[~bright]), np.median(clipped[bright])
+    return data > background + 0.3 * (tissue - background)
 
 
 def crop_neck(image: "SimpleITK.Image") -> "SimpleITK.Image":

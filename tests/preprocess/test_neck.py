@@ -29,3 +29,8 @@ def test_neck_goes_and_head_stays():
 def test_short_volumes_are_left_alone():
     image = _figure(neck_mm=0)
     assert crop_neck(image).GetSize() == image.GetSize()
+
+
+def test_a_background_far_below_zero_changes_nothing():
+    image = _figure(neck_mm=120)
+    assert crop_neck(image - 1024.0).GetSize() == crop_neck(image).GetSize()
