@@ -17,6 +17,7 @@ from bids_mmh.app.evaluation_jobs import (
     scan_stamp,
 )
 from bids_mmh.app.models import UNIFIED
+from bids_mmh.app.settings import AUTO, NO_TARGET
 from bids_mmh.app.trained_subjects import TrainedSubjects
 from bids_mmh.errors import BadDataError
 from bids_mmh.evaluation.cohort import Cohort, choose_cohort, draw, personal_pairs
@@ -56,6 +57,10 @@ class EvaluationSettings(Protocol):
     @property
     def random_seed(self) -> int:
         """Decides whose scans are measured in a big study."""
+
+    @property
+    def target_site(self) -> str:
+        """The site to compare with, where one was asked for; ``auto`` or ``none`` otherwise."""
 
     @property
     def evaluation_scans(self) -> int:
@@ -134,7 +139,7 @@ def _evaluate_part(
     notes = _notes(rows, usable, cohort, trained)
     if not cohort.scans:
         return PartEvaluation(sequence, space, None, notes, (_nobody(rows, usable),))
-    target, target_notes = _choose_target(rows, cohort)
+    target, target_notes = _choose_target(rows, cohort, settings.target_site)
     try:
         grid = evaluation_grid(cohort.scans[0].harmonized.with_suffix(".nii.gz"))
     except BadDataError as error:
@@ -219,20 +224,23 @@ def _nobody(rows: Sequence[ScanRow], usable: Sequence[ScanFiles]) -> str:
     return "Nothing to evaluate: the model was trained on everybody. Keep some people apart with --split."
 
 
-def _choose_target(rows: Sequence[ScanRow], cohort: Cohort[ScanFiles]) -> tuple[str | None, tuple[str, ...]]:
-    """The model's target site, if travelling people were there; else sites are compared with each other."""
-    targets = {row.target for row in rows if row.harmonized and not row.problem} - {None}
+def _choose_target(
+    rows: Sequence[ScanRow], cohort: Cohort[ScanFiles], wanted: str
+) -> tuple[str | None, tuple[str, ...]]:
+    """The site asked for or the model's, if travelling people were there; else sites among each other."""
     among = "so scans of one person at two sites are compared with each other, each as the method leaves it."
-    if len(targets) > 1:
+    found = {row.target for row in rows if row.harmonized and not row.problem} - {None}
+    if wanted in (AUTO, NO_TARGET) and len(found) > 1:
         return None, (f"The scans were harmonized towards several targets, {among}",)
-    target = next(iter(targets), None)
+    target = next(iter(found), None) if wanted in (AUTO, NO_TARGET) else wanted
     if target in (None, UNIFIED):
         return None, (f"The model has no target site, {among}",)
     if not any(scan.site == target for scan in cohort.scans if scan.subject in cohort.travellers):
         return None, (f"No measured travelling subject was at the target site {target}, {among}",)
+    aim = "" if found == {target} else " The model does not aim at this site."
     return target, (
-        f"The model's target site is {target}: every scan of a travelling subject elsewhere, as each method "
-        "leaves it, is compared with the same person's scan there, which no method has touched.",
+        f"The target site is {target}: each scan of a travelling subject elsewhere, as the method leaves it, "
+        f"is compared with the same person's scan there, which no method has touched.{aim}",
     )
 
 

@@ -1,6 +1,5 @@
 """What the group level leaves behind: evaluate the study, write its tables and its page."""
 
-import csv
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import Protocol
 from bids_mmh import __version__
 from bids_mmh.app.evaluation_report import evaluation_methods, page_part, write_evaluation
 from bids_mmh.app.study_evaluation import EvaluationSettings, PartEvaluation, evaluate_study
-from bids_mmh.app.trained_subjects import MODELS, TrainedSubjects, trained_subjects
+from bids_mmh.app.trained_subjects import TrainedSubjects, trained_subjects
 from bids_mmh.bids.atomic import write_json, write_text, write_tsv
 from bids_mmh.bids.participants import read_ages
 from bids_mmh.errors import CannotCreateError
@@ -26,6 +25,8 @@ PAGE = "group.html"
 METHODS = "CITATION_group.md"
 TABLES = ("group", "evaluation")
 
+Rankings = Mapping[str, Sequence[Mapping[str, str]]]
+
 
 class ReportSettings(EvaluationSettings, Protocol):
     """The settings that the report reads."""
@@ -35,7 +36,12 @@ class ReportSettings(EvaluationSettings, Protocol):
         """Whether to leave the evaluation out: then no image is read."""
 
 
-def write_study(settings: ReportSettings, rows: Sequence[ScanRow], warnings: Sequence[str]) -> Path:
+def write_study(
+    settings: ReportSettings,
+    rows: Sequence[ScanRow],
+    warnings: Sequence[str],
+    rankings: Rankings | None = None,
+) -> Path:
     """Evaluate a study and write its tables, each with a data dictionary, and its page.
 
     That is ``group_<sequence>.tsv`` for each sequence, ``evaluation_<sequence>.tsv`` where something was
@@ -45,6 +51,7 @@ def write_study(settings: ReportSettings, rows: Sequence[ScanRow], warnings: Seq
         settings: Options of the run.
         rows: The scans of the study.
         warnings: Sentences about the study as a whole.
+        rankings: Title to table of sites that a target was chosen from.
 
     Returns:
         The page.
@@ -62,7 +69,10 @@ def write_study(settings: ReportSettings, rows: Sequence[ScanRow], warnings: Seq
     evaluations = [replace(part, skipped=(*part.skipped, *ages.problems)) for part in evaluations]
     try:
         tables = _write_tables(settings.output_dir, rows, evaluations)
-        _write_page(settings.output_dir, rows, evaluations, warnings, tables)
+        facts = _facts(tables, warnings, rankings or {}, evaluation_methods(evaluations))
+        if facts.methods:
+            write_text(settings.output_dir / "logs" / METHODS, facts.methods)
+        write_text(settings.output_dir / PAGE, render_group_page(_parts(rows, evaluations), facts))
         _remove_stale(settings.output_dir, tables)
     except OSError as error:
         raise CannotCreateError(
@@ -112,36 +122,15 @@ def _write_tables(
     return tables + write_evaluation(output_dir, evaluations)
 
 
-def _write_page(
-    output_dir: Path,
-    rows: Sequence[ScanRow],
-    evaluations: Sequence[PartEvaluation],
-    warnings: Sequence[str],
-    tables: Sequence[str],
-) -> None:
-    methods = evaluation_methods(evaluations)
-    if methods:
-        write_text(output_dir / "logs" / METHODS, methods)
-    facts = StudyFacts(
+def _facts(tables: Sequence[str], warnings: Sequence[str], rankings: Rankings, methods: str) -> StudyFacts:
+    return StudyFacts(
         warnings=warnings,
         tables=tables,
         created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         version=__version__,
-        rankings=_rankings(output_dir),
+        rankings=rankings,
         methods=methods,
     )
-    write_text(output_dir / PAGE, render_group_page(_parts(rows, evaluations), facts))
-
-
-def _rankings(output_dir: Path) -> dict[str, list[dict[str, str]]]:
-    """The tables of sites that targets were chosen from, by title."""
-    found = {}
-    for path in sorted((output_dir / MODELS).glob("*/training/target_sites.tsv")):
-        with path.open(newline="", encoding="utf-8") as stream:
-            lines = list(csv.DictReader(stream, delimiter="\t"))
-        if lines:
-            found[f"Choice of the target site of the model {path.parts[-3]}"] = lines
-    return found
 
 
 def _parts(rows: Sequence[ScanRow], evaluations: Sequence[PartEvaluation]) -> list[StudyPart]:

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_mmh.app.models import resolve_model
-from bids_mmh.app.settings import EMBEDDED_MODEL
+from bids_mmh.app.settings import EMBEDDED_MODEL, MODELS_FOLDER
 from bids_mmh.errors import BidsMmhError
 from bids_mmh.reports.group_table import ScanRow
 
 logger = logging.getLogger(__name__)
 
-MODELS = "models"
 SEEN = frozenset({"train", "validation"})
 
 
@@ -47,7 +46,7 @@ def trained_subjects(output_dir: Path, rows: Sequence[ScanRow]) -> TrainedSubjec
     parts: dict[str, str] = {}
     unknown = []
     for name, digest in sorted(used, key=str):
-        tables = sorted(set(_splits(output_dir / MODELS, name, digest)))
+        tables = sorted(set(_splits(output_dir / MODELS_FOLDER, name, digest)))
         for table in tables:
             _add(parts, table)
         if not tables and digest != embedded:

@@ -81,7 +81,7 @@ class StudyFacts:
         tables: Addresses of the TSV files, relative to the page.
         created: When, as people read it.
         version: Version of the program.
-        rankings: Title to table of sites that a target was chosen from.
+        rankings: Title to table of sites that a target was chosen from, the same columns in each row.
         methods: The methods text, Markdown.
     """
 
