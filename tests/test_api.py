@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
     torch.manual_seed(1)
     model = harmonizer.Harmonizer(PRESETS["tiny"])
     for weights in model.network.parameters():
-        torch.nn.init.normal_(weights, std=0.02)
+        torch.nn.init.normal_(weights, std=0.005)
     model.records.mean[:], model.records.std[:] = 0.2, 0.3
     model.save_pretrained(path := tmp_path_factory.mktemp("model"))
     return path

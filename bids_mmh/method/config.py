@@ -19,6 +19,8 @@ class NetworkConfig:
         groups: groups of GroupNorm.
         head_channels: channels per attention head.
         style_code: what AdaIN is told (see :mod:`bids_mmh.method.style_code`).
+        direct_change: whether the network answers with a change of the clean volume beside ε, and its direct
+            path from input to output hears the style too (docs/method.md).
     """
 
     channels: tuple[int, ...]
@@ -28,6 +30,7 @@ class NetworkConfig:
     groups: int = 8
     head_channels: int = 32
     style_code: StyleCodeKind = "displacement"
+    direct_change: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built from (ValueError)."""

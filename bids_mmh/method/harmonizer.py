@@ -127,9 +127,11 @@ class Harmonizer(nn.Module):
         """G of a volume as the network is shown it: zeros in the ablation w/o G."""
         return gradient_map(volume) if self.config.gradient_condition else torch.zeros_like(volume)
 
-    def style_code(self, own: StyleStatistics, told: StyleStatistics) -> Tensor:
+    def style_code(
+        self, own: StyleStatistics, told: StyleStatistics, *, remaining: Tensor | None = None
+    ) -> Tensor:
         """The style code that the network is told; zeros in the ablation w/o E."""
-        code = style_code(own, told, self.config.network.style_code)
+        code = style_code(own, told, self.config.network.style_code, remaining=remaining)
         return code if self.config.ema_guidance else torch.zeros_like(code)
 
     def unify(self, volume: Tensor, anchor: Anchor) -> Tensor:
@@ -142,7 +144,7 @@ class Harmonizer(nn.Module):
         own = style_statistics(volume, anchor.mask, self.config.bins)
         value = invert(
             self.schedule,
-            self._predictor(self.network, anchor, self.style_code(own, own)),
+            self._predictor(self.network, anchor, own, own),
             volume,
             depth=self.config.depth,
             steps=self.config.inversion_steps,
@@ -173,7 +175,7 @@ class Harmonizer(nn.Module):
         adapt = self.config.output_adain and self.config.ema_guidance
         clean = sample(
             self.schedule,
-            self._predictor(network, anchor, self.style_code(latent.own, told)),
+            self._predictor(network, anchor, latent.own, told),
             latent.value,
             depth=self.config.depth,
             steps=self.config.sampling_steps,
@@ -182,9 +184,20 @@ class Harmonizer(nn.Module):
         )
         return torch.where(anchor.mask, clean, BACKGROUND)
 
-    @staticmethod
-    def _predictor(network: nn.Module, anchor: Anchor, code: Tensor) -> Predictor:
+    def _predictor(
+        self, network: nn.Module, anchor: Anchor, own: StyleStatistics, told: StyleStatistics
+    ) -> Predictor:
+        """ε at any place of a path between t = 0 and the depth.
+
+        A step from t to t′ keeps ε, in which the change made so far is missing: at t the volume has gone
+        1 − ρ of the way, ρ being the noise-to-signal ratio at t over that at the depth. So the network is
+        told the rest of the way. On an inversion, own and told being one style, there is no way to go.
+        """
+        deepest = self.schedule.snr(torch.tensor([self.config.depth]))
+
         def predict(volume: Tensor, t: Tensor) -> Tensor:
+            remaining = (deepest / self.schedule.snr(t.clamp(min=1))).sqrt().to(volume)
+            code = self.style_code(own, told, remaining=remaining)
             return network(volume, t, anchor.gradient, anchor.sequence, code).float()
 
         return predict

@@ -17,6 +17,7 @@ from bids_mmh.method.blocks import (
     zero_module,
 )
 from bids_mmh.method.config import NetworkConfig
+from bids_mmh.method.schedule import NoiseSchedule
 from bids_mmh.method.style_code import code_length
 
 
@@ -68,7 +69,11 @@ class ConditionalUNet(nn.Module):
         self.norm = nn.GroupNorm(config.groups, channels[0])
         # ε at low noise is the input minus an estimate, amplified: the direct path needs a gain that hears t
         self.gain = zero_module(nn.Linear(self._embedding_dim, 2 * 2 * cells))
-        self.head = zero_module(nn.Conv3d(channels[0] + 2 * cells, cells, 3, padding=1))
+        code = code_length(config.style_code)
+        self.style_gain = StyleMLP(code, 2 * cells) if config.direct_change else None
+        answers = 2 * cells if config.direct_change else cells
+        self.head = zero_module(nn.Conv3d(channels[0] + 2 * cells, answers, 3, padding=1))
+        self.schedule = NoiseSchedule()
 
     @property
     def _embedding_dim(self) -> int:
@@ -136,9 +141,23 @@ class ConditionalUNet(nn.Module):
             x = self._run(stage, x, embedding)
         x = self._decode(x, skips, embedding, style)
         x = nn.functional.silu(self.norm(x))
-        scale, shift = self.gain(embedding).chunk(2, dim=1)
-        x = torch.cat([x, modulate(inputs, scale, shift)], dim=1)
-        return depth_to_space(self.head(x), self.config.patch)
+        gain = self.gain(embedding)
+        if self.style_gain is not None:
+            gain = gain + self.style_gain(style)
+        answer = self.head(torch.cat([x, modulate(inputs, *gain.chunk(2, dim=1))], dim=1))
+        return self._epsilon(answer, t)
+
+    def _epsilon(self, answer: Tensor, t: Tensor) -> Tensor:
+        """ε from the head's channels: itself, less a change of the clean volume in units of the noise at t.
+
+        A change of style is the same at every t; in ε it grows as 1/σ. Answered in ε alone it would have to
+        be learnt at each t anew.
+        """
+        if not self.config.direct_change:
+            return depth_to_space(answer, self.config.patch)
+        epsilon, change = (depth_to_space(part, self.config.patch) for part in answer.float().chunk(2, dim=1))
+        per_noise = self.schedule.snr(t.clamp(min=1)).sqrt().to(change)
+        return epsilon - per_noise.view(-1, 1, 1, 1, 1) * change
 
     def _encode(self, inputs: Tensor, embedding: Tensor) -> tuple[Tensor, list[Tensor]]:
         x = self.stem(inputs)

@@ -23,16 +23,24 @@ def code_length(kind: StyleCodeKind) -> int:
     return 2 if kind == "record" else 4 + len(LEVELS)
 
 
-def style_code(own: StyleStatistics, told: StyleStatistics, kind: StyleCodeKind = "displacement") -> Tensor:
+def style_code(
+    own: StyleStatistics,
+    told: StyleStatistics,
+    kind: StyleCodeKind = "displacement",
+    *,
+    remaining: Tensor | None = None,
+) -> Tensor:
     """Code of the way from a scan's own style to the one it is to be in; (B, :func:`code_length`).
 
     ``record`` is Eq. 8 to the letter: mean and standard deviation of the told style. ``displacement`` adds
-    the differences of mean, standard deviation and eleven quantiles between told and own style.
+    the differences of mean, standard deviation and eleven quantiles between told and own style, or the share
+    of them that is ``remaining``, (B,): a volume halfway down the sampling path has gone part of the way.
     """
     if kind == "record":
         return told.moments
     way = [told.moments - own.moments, quantiles(told.histogram) - quantiles(own.histogram)]
-    return torch.cat([told.moments, REACH * torch.cat(way, dim=1)], dim=1)
+    reach = REACH if remaining is None else REACH * remaining[:, None]
+    return torch.cat([told.moments, reach * torch.cat(way, dim=1)], dim=1)
 
 
 def quantiles(histogram: Tensor) -> Tensor:

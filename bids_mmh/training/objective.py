@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from bids_mmh.method.contrast import contrast_part
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.losses import ema_loss, gradient_loss, noise_loss, reliability
 from bids_mmh.method.style import StyleStatistics, style_statistics
@@ -78,9 +79,9 @@ def stage1_losses(
 
     A sample is told either its own style or the record of its sequence (``draw.unified``). Under its own
     style the clean volume is known, so L_N counts everywhere. Under the record, at t ≤ τ, the clean volume
-    is *not* the scan itself but the same anatomy in the unified domain: there L_N counts in the background
-    alone, and L_G and L_E say what the brain should be. A model without EMA guidance (w/o E) is never told a
-    record, one without gradient condition (w/o G) has no L_G.
+    is *not* the scan itself but the same anatomy in the unified domain, in another contrast: there L_N counts
+    up to a function of intensity, and L_G and L_E say what that contrast should be. A model without EMA
+    guidance (w/o E) is never told a record, one without gradient condition (w/o G) has no L_G.
 
     Args:
         model: harmonizer in training; its records are read, not moved.
@@ -99,13 +100,21 @@ def stage1_losses(
     epsilon = network(noisy, draw.t, gradient, volume.sequence, code)
     estimate = schedule.clean_estimate(noisy, epsilon, draw.t)
     moved = unified & (draw.t <= model.config.threshold)
-    counts = ~(volume.mask & moved.view(-1, 1, 1, 1, 1))
-    noise = recipe.weight_noise * noise_loss(draw.noise, epsilon, counts)
+    noise = recipe.weight_noise * _noise_term(volume, draw, epsilon, moved, recipe)
     anatomy = recipe.weight_gradient * _anatomy_term(model, volume, estimate, recipe)
     ema = recipe.weight_ema * _ema_term(model, volume, estimate, draw, moved)
     observed = _observe(model, volume, estimate, ~unified & (draw.t <= model.config.threshold))
     losses = Losses((noise + anatomy + ema).mean(), noise.mean(), anatomy.mean(), ema.mean())
     return Stage1Result(losses, observed)
+
+
+def _noise_term(volume: Volume, draw: Draw, epsilon: Tensor, moved: Tensor, recipe: Recipe) -> Tensor:
+    """L_N (B,); of samples moved to the record up to a contrast, or in the background alone."""
+    free = volume.mask & moved.view(-1, 1, 1, 1, 1)
+    if not recipe.noise_up_to_contrast:
+        return noise_loss(draw.noise, epsilon, ~free)
+    noise = draw.noise - contrast_part(volume.image, draw.noise - epsilon, free)
+    return noise_loss(noise, epsilon, torch.ones_like(free))
 
 
 def _anatomy_term(model: Harmonizer, volume: Volume, estimate: Tensor, recipe: Recipe) -> Tensor:

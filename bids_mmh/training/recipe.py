@@ -84,6 +84,8 @@ class Stage2Recipe:
         weight_consistency: weight of L_C.
         weight_gradient: weight of L_G.
         gradient_scales: resolutions at which L_G compares gradients; 1 is the paper's.
+        weight_contrast: weight of the part of the change that is no function of intensity, in units of the
+            noise at the model's depth; 0 is the paper's.
         weight_guard: weight of the guard against a collapsed style aggregator.
         target_site: name of the target site, or ``auto`` for the site with the least style variability.
         encoder: slice encoder: ``embedded``, ``biomedclip``, ``clip`` or a folder or file of weights.
@@ -106,6 +108,7 @@ class Stage2Recipe:
     weight_consistency: NonNegativeFloat = 1.0
     weight_gradient: NonNegativeFloat = 1.0
     gradient_scales: PositiveInt = 4
+    weight_contrast: NonNegativeFloat = 10.0
     weight_guard: NonNegativeFloat = 1.0
     target_site: str = "auto"
     encoder: str = "embedded"
@@ -141,6 +144,8 @@ class Recipe:
         weight_gradient: weight of L_G.
         weight_ema: weight of L_E.
         gradient_scales: resolutions at which L_G compares gradients; 1 is the paper's.
+        noise_up_to_contrast: of samples told the record, L_N counts in the brain too, up to a function of
+            intensity; false counts it in the background alone.
         weight_average: decay of the averages of weights and of style records that are saved.
         validate_every: steps between validations, which also write a checkpoint.
         patience: stop a phase after this many validations without a better total, and keep the best
@@ -163,6 +168,7 @@ class Recipe:
     weight_gradient: float = 1.0
     weight_ema: float = 1.0
     gradient_scales: PositiveInt = 4
+    noise_up_to_contrast: bool = True
     weight_average: Annotated[float, Field(ge=0, lt=1)] = 0.995
     validate_every: PositiveInt = 100
     patience: NonNegativeInt = 0
@@ -173,6 +179,9 @@ def model_on_grid(model: ModelConfig, spacing: float) -> ModelConfig:
     """The same model on the grid of another voxel size (the field of view stays 144×184×184 mm)."""
     h, w, d = (round(side / spacing) for side in (144, 184, 184))
     return replace(model, spacing=spacing, shape=(h, w, d))
+
+
+NETWORK_SWITCHES = ("style_code", "direct_change")  # departures from the paper that a recipe can take back
 
 
 @dataclass(frozen=True)
@@ -187,10 +196,10 @@ class _Tables:
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe file.
 
-    ``[model]`` takes ``preset``, ``style_code`` and any field of :class:`ModelConfig` but the network and the
-    target; ``[[phase]]`` tables are :class:`Phase`, ``[augmentation]`` is :class:`Augmentation` and
-    ``[stage2]``, if it is there, :class:`Stage2Recipe`; ``[training]`` holds the other fields of
-    :class:`Recipe`.
+    ``[model]`` takes ``preset``, ``style_code``, ``direct_change`` and any field of :class:`ModelConfig` but
+    the network and the target; ``[[phase]]`` tables are :class:`Phase`, ``[augmentation]`` is
+    :class:`Augmentation` and ``[stage2]``, if it is there, :class:`Stage2Recipe`; ``[training]`` holds the
+    other fields of :class:`Recipe`.
 
     Raises:
         UsageError: not TOML, an unknown key or preset, a value missing or of the wrong kind, or no phase.
@@ -217,7 +226,7 @@ def load_recipe(path: Path) -> Recipe:
 def _model(path: Path, table: dict[str, Any]) -> ModelConfig:
     settings = dict(table)
     preset = str(settings.pop("preset", "lite"))
-    style = {name: settings.pop(name) for name in ("style_code",) if name in settings}
+    style = {name: settings.pop(name) for name in NETWORK_SWITCHES if name in settings}
     if preset not in PRESETS:
         raise UsageError(f"{path}: unknown preset '{preset}'; there are {', '.join(PRESETS)}.")
     values = {field.name: getattr(PRESETS[preset], field.name) for field in fields(ModelConfig)}

@@ -3,7 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bids_mmh.errors import BadDataError
 from bids_mmh.method.config import TargetConfig
+from bids_mmh.method.contrast import contrast_loss
 from bids_mmh.method.harmonizer import Anchor, Harmonizer, Latent
 from bids_mmh.method.losses import gradient_loss
 from bids_mmh.method.slice_encoders import load_encoder
@@ -37,6 +38,22 @@ logger = logging.getLogger("bids_mmh.training")
 WATCHED = 50  # guard batches whose mean separation says whether the aggregator has collapsed
 
 
+@dataclass(frozen=True)
+class Translation:
+    """A scan that the network in training moved to the target.
+
+    Attributes:
+        moved: (1, 1, H, W, D).
+        anatomy: L_G, a scalar; 0 where the model does without the gradient condition.
+        place: mean square of the change that is no function of intensity, in units of the noise at the
+            model's depth; a scalar.
+    """
+
+    moved: Tensor
+    anatomy: Tensor
+    place: Tensor
+
+
 class Stage2Task:
     """Fine-tunes a copy of the Stage I network, and the aggregator that judges its styles.
 
@@ -48,7 +65,7 @@ class Stage2Task:
         validation: validation pairs.
     """
 
-    terms: Sequence[str] = ("style", "consistency", "gradient", "guard", "separation")
+    terms: Sequence[str] = ("style", "consistency", "gradient", "contrast", "guard", "separation")
 
     def __init__(
         self,
@@ -78,18 +95,19 @@ class Stage2Task:
         """Eq. 20 and the guard on one pair; nothing is drawn, all follows from the pair."""
         del seed
         aggregator = modules.get("aggregator", self.psi.aggregator)
-        moved, anatomy = self._translate(modules["network"], item.source)
-        rebuilt, anatomy_target = self._translate(modules["network"], item.target)
+        source = self._translate(modules["network"], item.source)
+        target = self._translate(modules["network"], item.target)
         wanted = _style(aggregator, item.target.slices)
-        got = self._style_of(aggregator, moved, item.source)
-        again = self._style_of(aggregator, rebuilt, item.target)
+        got = self._style_of(aggregator, source.moved, item.source)
+        again = self._style_of(aggregator, target.moved, item.target)
         guards = _guard_styles(aggregator, item.guard)
         apart = separation(guards.detach(), item.guard.sites, item.guard.subjects)
         recipe = self.recipe
         terms = {
             "style": recipe.weight_style * displacement_loss(wanted, got).mean(),
             "consistency": recipe.weight_consistency * consistency_loss(wanted, again).mean(),
-            "gradient": recipe.weight_gradient * (anatomy + anatomy_target) / 2,
+            "gradient": recipe.weight_gradient * (source.anatomy + target.anatomy) / 2,
+            "contrast": recipe.weight_contrast * (source.place + target.place) / 2,
             "guard": recipe.weight_guard * contrastive_loss(guards, item.guard.sites),
         }
         total = torch.stack(list(terms.values())).sum()
@@ -112,17 +130,21 @@ class Stage2Task:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to restore."""
 
-    def _translate(self, network: nn.Module, walk: Walk) -> tuple[Tensor, Tensor]:
-        """A scan at the target, and how much its anatomy changed (L_G, a scalar)."""
+    def _translate(self, network: nn.Module, walk: Walk) -> Translation:
+        """A scan at the target, and what besides its contrast changed on the way."""
         model, config = self.model, self.model.config
         anchor = Anchor(walk.mask, model.gradient(walk.image), walk.sequence)
         own = style_statistics(walk.aligned, walk.mask, config.bins)
         told = self.records.of(walk.sequence)
         latent = Latent(walk.latent, own)
         moved = model.sample(network, latent, anchor, told, tracked=self.recipe.backprop_steps)
-        if not config.gradient_condition:
-            return moved, moved.new_zeros(())
-        return moved, gradient_loss(walk.image, moved, walk.mask, self.recipe.gradient_scales).mean()
+        anatomy = place = moved.new_zeros(())
+        if config.gradient_condition:
+            anatomy = gradient_loss(walk.image, moved, walk.mask, self.recipe.gradient_scales).mean()
+        if self.recipe.weight_contrast:
+            in_noise = float(model.schedule.snr(torch.tensor(config.depth)))
+            place = in_noise * contrast_loss(walk.aligned, moved, walk.mask).mean()
+        return Translation(moved, anatomy, place)
 
     def _style_of(self, aggregator: nn.Module, moved: Tensor, walk: Walk) -> Tensor:
         """S_X→Y = Ψ(I_X→Y) − Ψ(I′_X) (Eq. 18)."""

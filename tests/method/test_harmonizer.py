@@ -1,5 +1,6 @@
 import hashlib
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,8 @@ from bids_mmh.method.style import style_statistics
 from bids_mmh.method.style_code import quantiles, style_code
 
 T1W, T2W = torch.tensor([0]), torch.tensor([1])
+BETA = torch.linspace(math.sqrt(0.0015), math.sqrt(0.0195), 1000, dtype=torch.float64) ** 2
+ALPHA_BAR = torch.cat([torch.ones(1, dtype=torch.float64), (1 - BETA).cumprod(0)])  # from t = 0
 
 
 @pytest.fixture
@@ -39,6 +42,11 @@ class Listener:
         self.t.append(int(inputs[1][0]))
         self.gradient.append(inputs[2])
         self.code.append(inputs[4])
+
+
+def remaining(t, depth=40):
+    """Share of the way that is still to go at timestep t: noise-to-signal ratio over that at the depth."""
+    return math.sqrt((1 - ALPHA_BAR[t]) / ALPHA_BAR[t] * ALPHA_BAR[depth] / (1 - ALPHA_BAR[depth]))
 
 
 def moments(volume, mask):
@@ -100,8 +108,25 @@ def test_inversion_is_told_the_own_style_and_sampling_the_record(harmonizer, hea
     record = harmonizer.records.of(T1W)
     torch.testing.assert_close(record.moments, torch.tensor([[0.1, 0.3]]))
     way = [record.moments - own.moments, quantiles(record.histogram) - quantiles(own.histogram)]
-    for code in told.code[3:]:
-        torch.testing.assert_close(code, torch.cat([record.moments, 10 * torch.cat(way, 1)], 1))
+    for t, code in zip(told.t[3:], told.code[3:], strict=True):
+        expected = torch.cat([record.moments, 10 * remaining(t) * torch.cat(way, 1)], 1)
+        torch.testing.assert_close(code, expected)
+
+
+def test_every_step_heads_for_the_same_volume(toy, set_record, head, float32):
+    """A network that shifts what it sees by the way it is told ends at the told mean, in any steps."""
+
+    class Shift(torch.nn.Module):
+        def forward(self, volume, t, gradient, sequence, style):
+            kept = float(ALPHA_BAR[t])
+            clean = (volume / math.sqrt(kept)) + style[0, 2] / 10
+            return (volume - math.sqrt(kept) * clean) / math.sqrt(1 - kept)
+
+    for steps in (1, 2, 5):
+        model = Harmonizer(replace(toy, output_adain=False, inversion_steps=3, sampling_steps=steps))
+        model.network = Shift()
+        set_record(model.records, 0, 0.1, 0.3)
+        assert model(*head, T1W)[head[1]].mean().item() == pytest.approx(0.1, abs=1e-4)
 
 
 def test_a_model_of_records_is_told_moments_alone(build, toy, head, float32):
@@ -167,7 +192,11 @@ def walk(harmonizer, head, *, back_to_own):
 
 @pytest.mark.parametrize("output_adain", [True, False])
 def test_told_its_own_style_a_scan_returns(build, toy, head, output_adain, float32):
-    """And the more nearly, the more steps; told the record, it goes elsewhere."""
+    """And the more nearly, the more steps; told the record, it goes elsewhere.
+
+    Of a network that answers in ε alone: a direct change under the own style is what L_N trains away.
+    """
+    toy = replace(toy, network=replace(toy.network, direct_change=False))
     errors = []
     for steps in (5, 20):
         harmonizer = build(
@@ -177,7 +206,7 @@ def test_told_its_own_style_a_scan_returns(build, toy, head, output_adain, float
     moved = float((walk(harmonizer, head, back_to_own=False) - head[0]).abs().mean())
     assert errors[0] > 2 * errors[1]
     assert errors[1] < 0.002
-    assert moved > 10 * errors[1]
+    assert moved > 5 * errors[1]
 
 
 def test_output_adain_lands_on_the_record(toy, set_record, head):
@@ -221,8 +250,9 @@ def test_stage_2_starts_from_the_result_of_stage_1(two_stage, head, float32):
         torch.testing.assert_close(code, style_code(own, own))
     target = two_stage.target_records.of(T1W)
     torch.testing.assert_close(target.moments, torch.tensor([[0.3, 0.2]]))
-    for code in told_in_stage_2.code:
-        torch.testing.assert_close(code, style_code(own, target))
+    for t, code in zip(told_in_stage_2.t, told_in_stage_2.code, strict=True):
+        left = torch.tensor([remaining(t)])
+        torch.testing.assert_close(code, style_code(own, target, remaining=left))
 
 
 def test_stage_1_stops_in_the_unified_domain(two_stage, build, toy, head):
@@ -366,8 +396,8 @@ def test_bf16_where_it_is_native_changes_little(two_stage, head, monkeypatch, st
     assert set(computed[:half]) == {torch.float32}
     assert set(computed[half:]) == {torch.bfloat16}
     difference = (results[True] - results[False]).abs()
-    assert 0 < float(difference.max()) < 0.02
-    assert float(difference.mean()) < 0.002
+    assert 0 < float(difference.max()) < 0.04
+    assert float(difference.mean()) < 0.004
 
 
 def test_style_is_measured_in_float32_all_the_same(harmonizer, head, bfloat16):
@@ -375,7 +405,8 @@ def test_style_is_measured_in_float32_all_the_same(harmonizer, head, bfloat16):
     harmonizer(*head, T1W)
     own, record = style_statistics(*head, bins=20), harmonizer.records.of(T1W)
     torch.testing.assert_close(told.code[0], style_code(own, own), atol=1e-6, rtol=0)
-    torch.testing.assert_close(told.code[-1], style_code(own, record), atol=1e-5, rtol=0)
+    left = torch.tensor([remaining(told.t[-1])])
+    torch.testing.assert_close(told.code[-1], style_code(own, record, remaining=left), atol=1e-5, rtol=0)
 
 
 def test_sequence_index(harmonizer):

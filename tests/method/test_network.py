@@ -42,6 +42,12 @@ def network(toy_network, randomise):
     return randomise(ConditionalUNet(toy_network, sequences=2))
 
 
+@pytest.fixture
+def indirect(toy_network, randomise):
+    """A network whose output knows t by what its layers heard only."""
+    return randomise(ConditionalUNet(replace(toy_network, direct_change=False), sequences=2))
+
+
 def change(network, inputs, name):
     """Mean absolute change of the output when one input is another, relative to the output."""
     with torch.no_grad():
@@ -57,7 +63,7 @@ def test_style_is_silent_at_the_start(toy_network, inputs):
     """AdaIN starts as identity: with every layer but the style MLPs awake, the style changes nothing."""
     network = ConditionalUNet(toy_network, 2)
     for name, parameter in network.named_parameters():
-        if ".style." not in name:
+        if ".style." not in name and "style_gain" not in name:
             torch.nn.init.normal_(parameter, std=0.2)
     assert network(**inputs).any()
     assert change(network, inputs, "style") == 0
@@ -97,29 +103,49 @@ def silence_conditions(network, *, decoder_level=None):
 
 @pytest.mark.parametrize("level", [None, 0, 1])
 @pytest.mark.parametrize("name", ["t", "sequence"])
-def test_the_decoder_hears_time_and_sequence(network, inputs, name, level):
+def test_the_decoder_hears_time_and_sequence(indirect, inputs, name, level):
     """With everything else deaf to t and m, what changes the output went through the decoder.
 
     Normalising after the embedding is added would cancel it in every decoder block: this is the test of it.
     """
-    silence_conditions(network, decoder_level=level)
-    assert change(network, inputs, name) > 1e-3
+    silence_conditions(indirect, decoder_level=level)
+    assert change(indirect, inputs, name) > 1e-3
 
 
 @pytest.mark.parametrize("level", [0, 1])
-def test_each_decoder_level_hears_the_style(network, inputs, level):
-    for parameter in network.decoder[1 - level].style.parameters():
+def test_each_decoder_level_hears_the_style(indirect, inputs, level):
+    for parameter in indirect.decoder[1 - level].style.parameters():
         torch.nn.init.zeros_(parameter)
-    assert change(network, inputs, "style") > 1e-3
+    assert change(indirect, inputs, "style") > 1e-3
 
 
 @pytest.mark.parametrize("name", ["t", "sequence"])
-def test_the_direct_path_hears_time_and_sequence(network, inputs, name):
+def test_the_direct_path_hears_time_and_sequence(indirect, inputs, name):
     """The gain on the network's own input, which bypasses all levels."""
-    silence_conditions(network, decoder_level="none")
-    assert change(network, inputs, name) == 0
-    torch.nn.init.ones_(network.gain.weight)
-    assert change(network, inputs, name) > 1e-3
+    silence_conditions(indirect, decoder_level="none")
+    assert change(indirect, inputs, name) == 0
+    torch.nn.init.ones_(indirect.gain.weight)
+    assert change(indirect, inputs, name) > 1e-3
+
+
+def test_the_direct_path_hears_the_style(network, inputs):
+    for name, parameter in network.named_parameters():
+        if ".style." in name:
+            torch.nn.init.zeros_(parameter)
+    assert change(network, inputs, "style") > 1e-3
+
+
+@pytest.mark.parametrize("t", [1, 20, 500])
+def test_a_direct_change_moves_the_clean_estimate_as_far_at_every_t(toy_network, inputs, t):
+    """The head's second half is a change of the clean volume (Eq. 4), whatever the noise."""
+    network = ConditionalUNet(toy_network, 2)
+    with torch.no_grad():
+        network.head.bias[1] = 0.25
+    times = torch.tensor([t])
+    epsilon = network(**{**inputs, "t": times})
+    moved = network.schedule.clean_estimate(inputs["volume"], epsilon, times)
+    still = network.schedule.clean_estimate(inputs["volume"], torch.zeros_like(epsilon), times)
+    torch.testing.assert_close(moved - still, torch.full_like(moved, 0.25), atol=1e-5, rtol=0)
 
 
 def test_encoder_and_middle_do_not_hear_the_style(network, inputs):

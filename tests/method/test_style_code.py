@@ -134,3 +134,11 @@ def test_a_change_of_brightness_is_its_own_way(rng):
     assert float(way[0]) == pytest.approx(0.1 * REACH, abs=1e-4)
     assert float(way[1]) == pytest.approx(0, abs=1e-4)
     np.testing.assert_allclose(way[2:], 0.1 * REACH, atol=0.05)
+
+
+def test_what_remains_of_the_way_is_told_per_sample(own, told):
+    whole = style_code(own, told)
+    part = style_code(own, told, remaining=torch.tensor([1.0, 0.25]))
+    assert torch.equal(part[0], whole[0])
+    assert torch.equal(part[1, :2], whole[1, :2])
+    torch.testing.assert_close(part[1, 2:], 0.25 * whole[1, 2:])

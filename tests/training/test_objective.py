@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from bids_mmh.method.contrast import contrast_part
 from bids_mmh.method.gradient import gradient_map, interior
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.style import StyleStatistics, soft_histogram, style_statistics
@@ -97,17 +98,23 @@ def test_own_style_counts_noise_everywhere(model, volume, recipe, rng):
     assert float(result.total) == pytest.approx(float(result.noise + result.gradient), rel=1e-5)
 
 
-def test_unified_style_counts_noise_in_the_background_alone_up_to_tau(model, volume, recipe, rng):
-    """The first sample is at τ, the second beyond it."""
+@pytest.mark.parametrize("up_to_contrast", [True, False])
+def test_unified_style_frees_the_contrast_of_the_brain_up_to_tau(model, volume, recipe, rng, up_to_contrast):
+    """The first sample is at τ, the second beyond it. Without the switch the brain is free altogether."""
     chosen = choose(rng, [TAU, TAU + 1], [True, True])
     record = model.records.of(volume.sequence)
     epsilon, estimate = predicted(model, volume, chosen, codes(model, volume)[1])
     error = (chosen.noise - epsilon).square()
-    noise = (error[0][~volume.mask[0]].mean() + error[1].mean()) / 2
+    background = error[0][~volume.mask[0]]
+    inside = volume.mask[:1]
+    rest = (chosen.noise - epsilon)[:1]
+    rest = (rest - contrast_part(volume.image[:1], rest, inside))[inside].square()
+    first = torch.cat([background, rest]).mean() if up_to_contrast else background.mean()
+    noise = (first + error[1].mean()) / 2
     style = style_statistics(estimate[:1], volume.mask[:1], 20)
     distance = (record.histogram[0].cumsum(0) - style.histogram[0].cumsum(0)).abs().mean()
     moments = (record.mean[0] - style.mean[0]) ** 2 + (record.std[0] - style.std[0]) ** 2
-    result = values(model, volume, chosen, recipe)
+    result = values(model, volume, chosen, replace(recipe, noise_up_to_contrast=up_to_contrast))
     assert float(result.noise) == pytest.approx(float(noise), rel=1e-4)
     assert float(result.ema) == pytest.approx(float((distance + moments) / (TAU + 1) / 2), rel=1e-3)
 

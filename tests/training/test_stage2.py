@@ -3,6 +3,7 @@ import csv
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -50,10 +51,13 @@ def sampled_by_hand(model, network, walk, told):
     beta = torch.linspace(math.sqrt(0.0015), math.sqrt(0.0195), 1000, dtype=torch.float64) ** 2
     kept = torch.cat([torch.ones(1, dtype=torch.float64), (1 - beta).cumprod(0)])  # alpha-bar, from t = 0
     gradient = gradient_map(walk.image)
-    code = model.style_code(style_statistics(walk.aligned, walk.mask, config.bins), told)
+    own = style_statistics(walk.aligned, walk.mask, config.bins)
+    ratio = [math.sqrt((1 - a) / a) for a in kept.tolist()]
     x, steps = walk.latent, config.sampling_steps
     for i in range(steps, 0, -1):
         now, then = round(config.depth * i / steps), round(config.depth * (i - 1) / steps)
+        left = torch.tensor([ratio[now] / ratio[config.depth]])
+        code = model.style_code(own, told, remaining=left)
         epsilon = network(x, torch.tensor([now]), gradient, walk.sequence, code)
         clean = (x - math.sqrt(1 - kept[now]) * epsilon) / math.sqrt(kept[now])
         inside = clean[walk.mask]
@@ -63,8 +67,19 @@ def sampled_by_hand(model, network, walk, told):
     return torch.where(walk.mask, x, -1.0)
 
 
+def remainder(intensity, change):
+    """Mean square of a change (N,) less its best piecewise linear function of the intensity (N,)."""
+    knots = np.linspace(-1.5, 1.5, 33)
+    hats = np.maximum(0, 1 - np.abs(intensity.double().numpy()[:, None] - knots) / (knots[1] - knots[0]))
+    heights = np.linalg.lstsq(hats, change.double().numpy(), rcond=None)[0]
+    return float(np.square(change.double().numpy() - hats @ heights).mean())
+
+
 def transcribed(task, pair):
-    """Eqs. 18 to 20 and the guard, on volumes, from nothing that was kept but latents and Ψ(I′)."""
+    """Eqs. 18 to 20, what is no contrast, and the guard, on volumes.
+
+    From nothing that was kept but latents and Ψ(I′).
+    """
     model, psi = task.model, task.psi
     told = model.target_records.of(pair.source.sequence)
     moved, rebuilt = (
@@ -87,6 +102,11 @@ def transcribed(task, pair):
         ).mean()
         for walk, out in ((pair.source, moved), (pair.target, rebuilt))
     ]
+    kept = float(model.schedule.alpha_bar[model.config.depth])
+    place = [
+        remainder(walk.aligned[walk.mask], (out - walk.aligned)[walk.mask]) * kept / (1 - kept)
+        for walk, out in ((pair.source, moved), (pair.target, rebuilt))
+    ]
     guard = pair.guard
     styles = psi.aggregator(guard.image, guard.places) - psi.aggregator(guard.aligned, guard.places)
     directions = styles / styles.norm(dim=1, keepdim=True)
@@ -100,6 +120,7 @@ def transcribed(task, pair):
         "style": (s_y.norm() - s_xy.norm()).abs() + 1 - cosine,
         "consistency": (s_y - s_yy).abs().mean(),
         "gradient": (anatomy[0] + anatomy[1]) / 2,
+        "contrast": 10 * (place[0] + place[1]) / 2,
         "guard": sum(costs) / len(costs),
     }
 
@@ -123,13 +144,15 @@ def test_weights_of_the_terms(make_task):
     pair = plain.data(0).train[0, 0]
     with torch.no_grad():
         once, _ = plain.losses(plain.modules, pair, 0)
-        heavy = make_task(weight_style=2.0, weight_consistency=3.0, weight_gradient=5.0, weight_guard=0.0)
+        factors = {"weight_style": 2.0, "weight_consistency": 3.0, "weight_gradient": 5.0}
+        heavy = make_task(**factors, weight_contrast=70.0, weight_guard=0.0)
         twice, _ = heavy.losses(heavy.modules, pair, 0)
-    for name, weight in {"style": 2, "consistency": 3, "gradient": 5, "guard": 0, "separation": 1}.items():
+    weights = {"style": 2, "consistency": 3, "gradient": 5, "contrast": 7, "guard": 0, "separation": 1}
+    for name, weight in weights.items():
         assert float(once[name]) > 0
         assert float(twice[name]) == pytest.approx(weight * float(once[name]), rel=1e-5)
     assert float(twice["total"]) == pytest.approx(
-        sum(float(twice[name]) for name in ("style", "consistency", "gradient")), rel=1e-5
+        sum(float(twice[name]) for name in ("style", "consistency", "gradient", "contrast")), rel=1e-5
     )
 
 
