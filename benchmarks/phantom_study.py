@@ -1,7 +1,8 @@
 """The phantom study of docs/phantom_study.md, from nothing to its table: data, models, ablations, controls.
 
-``python benchmarks/phantom_study.py FOLDER [--nprocs N] [--device DEVICE] [--only NAME ...]``. What is there
-already is not made again, so it can be interrupted. Twenty people at four sites, T1w and T2w: four of them
+``python benchmarks/phantom_study.py FOLDER [--spacing MM] [--nprocs N] [--device DEVICE] [--only NAME ...]``.
+What is there already is not made again, so it can be interrupted. On a coarser grid than the recipe's only the phases up to
+that grid are trained: a cheap way to all ablations. Twenty people at four sites, T1w and T2w: four of them
 travel to every site and are the test; the others are trained on or validate.
 """
 
@@ -18,7 +19,7 @@ from method_table import main as method_table
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.training.data import find_scans
 from bids_mmh.training.engine import Compute
-from bids_mmh.training.recipe import Recipe, load_recipe
+from bids_mmh.training.recipe import Recipe, load_recipe, model_on_grid
 from bids_mmh.training.run import StudyOptions, train
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "phantom_study.toml"
@@ -69,6 +70,13 @@ VARIANTS = (
 )
 
 
+def recipe_on_grid(spacing: float) -> Recipe:
+    """The recipe as far as a grid: without the phases on finer ones."""
+    recipe = load_recipe(RECIPE)
+    phases = tuple(phase for phase in recipe.phases if phase.spacing >= spacing)
+    return replace(recipe, model=model_on_grid(recipe.model, spacing), phases=phases)
+
+
 def make_data(folder: Path, nprocs: int) -> Path:
     """Make the phantom and preprocess it; returns the derivatives."""
     raw, derivatives, done = folder / "raw", folder / "out", folder / ".preprocessed"
@@ -84,7 +92,9 @@ def make_data(folder: Path, nprocs: int) -> Path:
     return derivatives
 
 
-def make_model(variant: Variant, folder: Path, derivatives: Path, compute: Compute) -> Harmonizer:
+def make_model(
+    variant: Variant, base: Recipe, folder: Path, derivatives: Path, compute: Compute
+) -> Harmonizer:
     """Train a variant, or go on with it, or read it where it is done."""
     output = folder / "models" / variant.folder
     if (output / "config.json").exists():
@@ -92,7 +102,7 @@ def make_model(variant: Variant, folder: Path, derivatives: Path, compute: Compu
     stage1 = None if variant.stage1 is None else folder / "models" / variant.stage1 / "stage1"
     split = None if variant.stage1 is None else folder / "models" / variant.stage1 / "training" / "split.tsv"
     options = StudyOptions(stage1=stage1, split=split)
-    return train(variant.recipe(load_recipe(RECIPE)), [derivatives], output, compute=compute, options=options)
+    return train(variant.recipe(base), [derivatives], output, compute=compute, options=options)
 
 
 def make_outputs(variant: Variant, model: Harmonizer, folder: Path, derivatives: Path) -> Path:
@@ -110,25 +120,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Make whatever is missing, then the table; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument(
+        "--spacing", type=float, default=2.0, help="voxel size of the grid in mm (default: 2)"
+    )
     parser.add_argument("--nprocs", type=int, default=2, help="processes of the preprocessing")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--only", nargs="+", metavar="FOLDER", help="train these variants, and no table")
+    parser.add_argument(
+        "--only", nargs="+", metavar="FOLDER", help="these variants only: full, without_ema, ..."
+    )
     options = parser.parse_args(argv)
     derivatives = make_data(options.folder, options.nprocs)
+    base = recipe_on_grid(options.spacing)
+    results = options.folder / f"{options.spacing:g}mm"
     arguments = []
     target = None
     for variant in VARIANTS:
         if options.only and variant.folder not in options.only:
             continue
-        model = make_model(variant, options.folder, derivatives, Compute(options.device))
-        output = make_outputs(variant, model, options.folder, derivatives)
+        model = make_model(variant, base, results, derivatives, Compute(options.device))
+        output = make_outputs(variant, model, results, derivatives)
         arguments += ["--variant", f"{variant.name}={output}"]
         target = target or (model.config.target.site if model.config.target else None)
-    if options.only:
-        return 0
     assert target is not None
-    figures = options.folder / "figures" / "phantom_study"
-    common = ["--spacing", "2", "--target", target, "--test-subjects", *TEST, "--out", str(figures)]
+    figures = results / "figures" / "phantom_study"
+    common = [
+        "--spacing",
+        f"{options.spacing:g}",
+        "--target",
+        target,
+        "--test-subjects",
+        *TEST,
+        "--out",
+        str(figures),
+    ]
     return method_table([str(derivatives), *common, *arguments])
 
 
