@@ -51,7 +51,7 @@ def run_group(settings: Settings) -> ExitCode:
         except TryAgainError:
             logger.info("Another run writes the tables and the page of this study.")
             return code
-        reported = _report(settings)
+        reported = _report(settings, target)
     return code or reported
 
 
@@ -93,12 +93,13 @@ def _check_scans(scans: Sequence[PreprocessedScan]) -> None:
         )
 
 
-def _report(settings: Settings) -> ExitCode:
+def _report(settings: Settings, target: StudyTarget) -> ExitCode:
     """Read all sidecars anew, say what is odd, evaluate, and write the tables and the page."""
     rows, found = chosen_rows(settings)
     warnings = [*subset_warning(rows, found), *study_warnings(rows)]
     for sentence in warnings:
         logger.warning("%s", sentence)
-    page = write_study(settings, rows, warnings)
+    sentences = [*warnings, *target.sentences[1:]]  # the first one is in the table: which site it is
+    page = write_study(settings, rows, sentences, {target.title: target.records})
     logger.info("Listed %d scans in %s.", len(rows), page)
     return ExitCode.DATA if any(row.problem is not None for row in rows) else ExitCode.OK

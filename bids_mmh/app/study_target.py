@@ -33,15 +33,20 @@ class StudyTarget:
     min_scans: int
 
     @property
-    def records(self) -> list[dict[str, object]]:
+    def title(self) -> str:
+        """What the table of sites is called."""
+        return f"Choice of the target site (it needs {self.min_scans} scans of every sequence)"
+
+    @property
+    def records(self) -> list[dict[str, str]]:
         """The ranking as rows of a table, the same columns in each."""
         return [self._record(place, one) for place, one in enumerate(self.ranking, start=1)]
 
-    def _record(self, place: int, one: SiteVariability) -> dict[str, object]:
+    def _record(self, place: int, one: SiteVariability) -> dict[str, str]:
         return {
-            "rank": place if one.qualifies else None,
+            "rank": str(place) if one.qualifies else UNKNOWN,
             "site": one.site,
-            **{f"scans_{sequence}": count for sequence, count in one.counts.items()},
+            **{f"scans_{sequence}": str(count) for sequence, count in one.counts.items()},
             **{f"variability_{sequence}": _known(value) for sequence, value in one.by_sequence.items()},
             "variability": _known(one.variability),
             "qualifies": "yes" if one.qualifies else "no",
@@ -133,5 +138,5 @@ def _counts(one: SiteVariability) -> str:
     return ", ".join(f"{count} {sequence}" for sequence, count in one.counts.items())
 
 
-def _known(value: float) -> float | None:
-    return round(value, 6) if np.isfinite(value) else None
+def _known(value: float) -> str:
+    return f"{value:.5f}" if np.isfinite(value) else UNKNOWN

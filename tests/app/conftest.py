@@ -10,7 +10,6 @@ from bids_mmh.bids.session import Scan
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.transforms import from_matrix, save_transform
 
-GRID = model_grid(8.0)
 SPACE = "MNI152NLin2009aSym"
 
 
@@ -34,11 +33,14 @@ def group_settings():
     return _group_settings
 
 
-def _write_visit(output_dir, subject, site, *, sequences=("T1w",), sessions=True, native=True, level=0.0):
-    """Write the preprocessed derivatives of a visit as the participant level does, on the 8 mm grid.
+def _write_visit(
+    output_dir, subject, site, *, sequences=("T1w",), sessions=True, native=True, level=0.0, spacing=8.0
+):
+    """Write the preprocessed derivatives of a visit as the participant level does, on a coarse grid.
 
     The scans of a subject are alike but for the contrast and the brightness (``level``) of the site.
     """
+    grid = model_grid(spacing)
     folder = output_dir.parent / "work files"
     folder.mkdir(parents=True, exist_ok=True)
     label = (site or "x").replace(" ", "").replace("_", "").replace("-", "")
@@ -50,8 +52,8 @@ def _write_visit(output_dir, subject, site, *, sequences=("T1w",), sessions=True
         output_spaces=("MNI", "native") if native else ("MNI",),
         preproc_only=True,
     )
-    unit = np.random.default_rng(sum(map(ord, subject))).uniform(0.1, 0.9, GRID.shape).astype(np.float32)
-    mask = np.zeros(GRID.shape, np.uint8)
+    unit = np.random.default_rng(sum(map(ord, subject))).uniform(0.1, 0.9, grid.shape).astype(np.float32)
+    mask = np.zeros(grid.shape, np.uint8)
     mask[3:-3, 3:-3, 3:-3] = 1
     made = {}
     for sequence in sequences:
@@ -59,13 +61,13 @@ def _write_visit(output_dir, subject, site, *, sequences=("T1w",), sessions=True
         made[sequence] = Scan(raw, sequence, entities, site)
     for sequence, scan in made.items():
         values = (unit if sequence == "T1w" else 1 - unit) ** (1 + level) * 200 * mask
-        job = ScanJob(scan, made[sequences[0]], SPACE, 8.0, settings, None)
+        job = ScanJob(scan, made[sequences[0]], SPACE, spacing, settings, None)
         work = {"qc_json": folder / "qc.json", "to_mni_xfm": folder / "xfm.txt"}
         work["qc_json"].write_text('{"seconds": {}, "warnings": []}')
         work["to_anchor_xfm"] = save_transform(from_matrix(np.eye(4)), work["to_mni_xfm"])
         for name, array in (("preproc", values), ("mask", mask)):
             file = folder / f"{name}.nii.gz"
-            nib.save(nib.Nifti1Image(array, GRID.affine), file)
+            nib.save(nib.Nifti1Image(array, grid.affine), file)
             work |= {f"mni_{name}": file, f"native_{name}": file}
         write_preprocessed(job, work)
 

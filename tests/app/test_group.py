@@ -2,15 +2,16 @@ import csv
 import json
 import logging
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from bids_mmh.app.group import common_ground_warnings, run_group
+from bids_mmh.app.group import run_group
+from bids_mmh.app.settings import Settings
+from bids_mmh.app.study_checks import common_ground_warnings
 from bids_mmh.app.study_report import compare_sites
 from bids_mmh.app.study_rows import study_rows
-from bids_mmh.errors import ExitCode, NoInputError, NoMatchError
+from bids_mmh.errors import ExitCode, NoInputError, NoMatchError, UsageError
 from bids_mmh.evaluation.statistics import image_statistics
 
 SPACE = "MNI152NLin2009cAsym"
@@ -43,9 +44,8 @@ def _write(root: Path, name: str, content) -> Path:
 
 
 def _settings(root, **changes):
-    given = {"output_dir": root, "participant_label": (), "session_label": (), "sequences": ("T1w", "T2w")}
-    given |= {"no_evaluation": True}
-    return SimpleNamespace(**{**given, **changes})
+    given = {"bids_dir": "/raw", "output_dir": root, "analysis_level": "group", "no_evaluation": True}
+    return Settings(**{**given, **changes})
 
 
 def _table(root, sequence="T1w"):
@@ -135,7 +135,7 @@ def test_filters_are_honoured(study):
     assert [row["scan"] for row in _table(study)] == ["sub-0_ses-x_T1w", "sub-0_ses-y_T1w", "sub-2_ses-x_T1w"]
     run_group(_settings(study, session_label=("y",)))
     assert [row["scan"] for row in _table(study)] == ["sub-0_ses-y_T1w"]
-    with pytest.raises(NoMatchError, match="participant and session labels"):
+    with pytest.raises(NoMatchError, match="labels and the filter"):
         run_group(_settings(study, participant_label=("99",)))
 
 
@@ -196,3 +196,31 @@ def test_a_subset_says_that_it_is_one(study, caplog):
     run_group(_settings(study, participant_label=("2",)))
     for text in (caplog.text, (study / "group.html").read_text()):
         assert "This is a subset: 1 of 4 scans" in text
+
+
+def test_the_filter_file_chooses_by_sequence_and_entity(study, tmp_path):
+    for run in ("1", "2"):
+        name = f"sub-0_ses-x_acq-fast_run-{run}_space-{SPACE}_res-1_desc-harmonized_T1w.json"
+        _write(study, name, _sidecar("A", 0.1, 0.1))
+    _write(study, f"sub-0_ses-x_space-{SPACE}_res-1_desc-harmonized_T2w.json", _sidecar("A", 0.1, 0.1))
+    filters = tmp_path / "filter.json"
+    filters.write_text('{"t1w": {"acquisition": "fast", "run": [1]}}')
+    run_group(_settings(study, bids_filter_file=filters))
+    assert [row["scan"] for row in _table(study)] == ["sub-0_ses-x_acq-fast_run-1_T1w"]
+    assert len(_table(study, "T2w")) == 1
+    filters.write_text('{"t1w": {"acquisition": "slow"}, "t2w": {"session": "y"}}')
+    with pytest.raises(NoMatchError, match="--bids-filter-file"):
+        run_group(_settings(study, bids_filter_file=filters))
+
+
+def test_the_ranking_of_sites_is_on_the_page_and_marks_what_the_scans_were_harmonized_to(study):
+    for number, value in ((5, 0.31), (6, 0.33)):
+        name = f"sub-{number}_space-{SPACE}_res-1_desc-harmonized_T1w.json"
+        model = {"Name": "m", "SHA256": "a" * 64, "Target": "B"}
+        _write(study, name, _sidecar("B", value, 0.0, Model=model))
+    run_group(_settings(study, min_site_scans=2))
+    page = (study / "group.html").read_text()
+    assert "Choice of the target site (it needs 2 scans of every sequence)" in page
+    assert run_group(_settings(study, target_site="A")) is ExitCode.OK
+    with pytest.raises(UsageError, match="no scan is from the site 'C'; the sites are: A, B"):
+        run_group(_settings(study, target_site="C"))

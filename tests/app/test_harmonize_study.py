@@ -1,0 +1,204 @@
+"""The scans of a study through a model, from derivatives alone."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from bids_mmh.app.harmonize_study import harmonize_study
+from bids_mmh.app.models import resolve_model
+from bids_mmh.app.preprocessed import find_preprocessed
+from bids_mmh.app.process import Process
+from bids_mmh.app.study_rows import study_rows
+from bids_mmh.errors import ExitCode, UsageError
+from bids_mmh.method.config import PRESETS
+from bids_mmh.method.harmonizer import Harmonizer
+from bids_mmh.method.precision import precision_name
+from bids_mmh.preprocess.template import Template
+from bids_mmh.training.data import find_scans
+from bids_mmh.training.recipe import model_on_grid
+
+
+def save_model(folder, spacing=8.0, **changes):
+    torch.manual_seed(0)
+    config = replace(model_on_grid(PRESETS["tiny"], spacing), inversion_steps=2, sampling_steps=2, **changes)
+    model = Harmonizer(config)
+    for index in range(len(config.sequences)):
+        model.records.mean[index], model.records.std[index] = 0.1, 0.4
+    model.save_pretrained(folder)
+    return resolve_model(str(folder))
+
+
+@pytest.fixture
+def quick_pages(monkeypatch):
+    """Pages without pictures: those take seconds each."""
+    nowhere = Template("MNI152NLin2009aSym", Path("t1w"), Path("mask"), "")
+    monkeypatch.setattr("bids_mmh.app.derived_jobs.find_template", lambda *_: nowhere)
+    monkeypatch.setattr(
+        "bids_mmh.app.session_page.write_session_page", lambda job: job.page.write_text("page")
+    )
+
+
+@pytest.fixture
+def four_visits(tmp_path, write_visit):
+    for subject, site in (("01", "a"), ("02", "a"), ("01", "b"), ("03", "b")):
+        write_visit(tmp_path / "out", subject, site)
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def model(tmp_path):
+    return save_model(tmp_path / "model")
+
+
+def harmonize(settings, model):
+    rows = study_rows(settings.output_dir, settings.sequences)
+    return harmonize_study(settings, model, find_preprocessed(settings.output_dir, rows), Process())
+
+
+def fields_of(path):
+    return json.loads(path.read_text())
+
+
+def test_outputs_are_those_of_the_participant_level(tmp_path, write_visit, group_settings, model):
+    write_visit(tmp_path / "out", "01", "a", sequences=("T1w", "T2w"))
+    settings = group_settings(tmp_path / "out")
+    assert harmonize(settings, model) is ExitCode.OK
+    anat = tmp_path / "out" / "sub-01" / "ses-a" / "anat"
+    stem = "sub-01_ses-a_space-MNI152NLin2009aSym_res-8_desc"
+    for sequence in ("T1w", "T2w"):
+        before, after = (fields_of(anat / f"{stem}-{d}_{sequence}.json") for d in ("preproc", "harmonized"))
+        assert after["Model"] == model.provenance
+        assert after["Sources"] == [f"bids::sub-01/ses-a/anat/{stem}-preproc_{sequence}.nii.gz"]
+        assert set(after["ImageStatistics"]) == {"before", "after"}
+        assert after["ConfigurationHash"] != before["ConfigurationHash"]
+        assert (after["Device"], after["Precision"]) == ("cpu", precision_name(torch.device("cpu")))
+        image = nib.load(anat / f"{stem}-harmonized_{sequence}.nii.gz")
+        brain = nib.load(anat / before["BrainMask"]).get_fdata() > 0
+        assert (image.get_fdata()[brain] > 0).all()
+        native = fields_of(anat / f"sub-01_ses-a_desc-harmonized_{sequence}.json")
+        assert native["SpatialReference"] == f"bids:raw:sub-01/anat/sub-01_ses-a_{sequence}.nii.gz"
+        assert (anat / f"sub-01_ses-a_desc-harmonized_{sequence}.nii.gz").is_file()
+    page = (tmp_path / "out" / "sub-01_ses-a.html").read_text()
+    assert "sub-01_ses-a_T2w.nii.gz" in page
+    assert model.sha256[:8] in page
+    assert not list((tmp_path / "out" / "logs").glob(".*.lock"))
+
+
+def test_only_what_is_not_harmonized_with_this_model_is_done(
+    four_visits, group_settings, model, tmp_path, caplog, quick_pages
+):
+    settings = group_settings(four_visits)
+    harmonize(settings, model)
+    harmonized = sorted(four_visits.glob("sub-*/ses-*/anat/*_space-*_desc-harmonized_T1w.nii.gz"))
+    assert len(harmonized) == 4
+    before = [file.stat().st_mtime_ns for file in harmonized]
+    harmonized[2].unlink()
+    with caplog.at_level("INFO", "bids_mmh"):
+        harmonize(settings, model)
+    after = [file.stat().st_mtime_ns for file in harmonized]
+    assert [place for place, times in enumerate(zip(before, after, strict=True)) if len(set(times)) > 1] == [
+        2
+    ]
+    assert "1 of 4 sessions to harmonize" in caplog.text
+    other = save_model(tmp_path / "other", depth=90)
+    harmonize(settings, other)
+    sidecars = [fields_of(file.with_suffix("").with_suffix(".json")) for file in harmonized]
+    assert {fields["Model"]["SHA256"] for fields in sidecars} == {other.sha256}
+
+
+def test_weights_are_loaded_once(four_visits, group_settings, model, monkeypatch, quick_pages):
+    loads = []
+    load = Harmonizer.from_pretrained.__func__
+    monkeypatch.setattr(
+        Harmonizer,
+        "from_pretrained",
+        classmethod(lambda cls, *given: loads.append(given) or load(cls, *given)),
+    )
+    harmonize(group_settings(four_visits), model)
+    assert len(loads) == 1
+
+
+def test_writers_of_their_own_leave_the_same(four_visits, group_settings, model):
+    assert harmonize(group_settings(four_visits, nprocs=2), model) is ExitCode.OK
+    assert len(list(four_visits.glob("sub-*/ses-*/anat/*_space-*_desc-harmonized_T1w.json"))) == 4
+    assert len(list(four_visits.glob("sub-*.html"))) == 4
+    assert not list((four_visits / "logs").glob(".*.lock"))
+
+
+def test_without_native_derivatives_there_are_no_native_outputs(
+    tmp_path, write_visit, group_settings, model, quick_pages
+):
+    write_visit(tmp_path / "out", "01", "a", native=False, sessions=False)
+    assert harmonize(group_settings(tmp_path / "out"), model) is ExitCode.OK
+    names = {path.name for path in (tmp_path / "out" / "sub-01" / "anat").glob("*harmonized*.nii.gz")}
+    assert names == {"sub-01_space-MNI152NLin2009aSym_res-8_desc-harmonized_T1w.nii.gz"}
+
+
+def test_a_coarser_model_gets_averaged_scans(tmp_path, write_visit, group_settings, quick_pages):
+    write_visit(tmp_path / "out", "01", "a", sequences=("T1w", "T2w"), spacing=4.0)
+    coarse = save_model(tmp_path / "coarse", spacing=8.0)
+    assert harmonize(group_settings(tmp_path / "out"), coarse) is ExitCode.OK
+    anat = tmp_path / "out" / "sub-01" / "ses-a" / "anat"
+    for sequence in ("T1w", "T2w"):
+        stem = "sub-01_ses-a_space-MNI152NLin2009aSym_res"
+        fine, averaged, after = (
+            anat / f"{stem}-{which}_{sequence}.json"
+            for which in ("4_desc-preproc", "8_desc-preproc", "8_desc-harmonized")
+        )
+        assert nib.load(after.with_suffix(".nii.gz")).shape == (18, 23, 23)
+        assert fields_of(averaged)["Preprocessing"]["averaged_from"] == fine.with_suffix(".nii.gz").name
+        assert fields_of(averaged)["ConfigurationHash"] == fields_of(fine)["ConfigurationHash"]
+        assert (anat / f"sub-01_ses-a_desc-harmonized_{sequence}.nii.gz").is_file()
+    found = find_scans([tmp_path / "out"], ("T1w", "T2w"))
+    assert [scan.image.name.split("_")[3] for scan in found] == ["res-4", "res-4"]
+    with pytest.raises(
+        UsageError, match=r"works on voxels of 2 mm, but those of .* are 4 mm: run participant"
+    ):
+        harmonize(group_settings(tmp_path / "out"), save_model(tmp_path / "finer", spacing=2.0))
+
+
+def test_a_broken_scan_does_not_stop_the_others(four_visits, group_settings, model, caplog, quick_pages):
+    (broken,) = four_visits.glob("sub-02/ses-a/anat/*_res-8_desc-brain_mask.nii.gz")
+    image = nib.load(broken)
+    nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), broken)
+    assert harmonize(group_settings(four_visits), model) is ExitCode.DATA
+    assert len(list(four_visits.glob("sub-*/ses-*/anat/*_space-*_desc-harmonized_T1w.json"))) == 3
+    (sentence,) = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert sentence.startswith("sub-02_ses-a: ")
+
+
+def test_a_sequence_that_the_model_does_not_know(tmp_path, write_visit, group_settings):
+    write_visit(tmp_path / "out", "01", "a", sequences=("T1w", "T2w"))
+    model = save_model(tmp_path / "model", sequences=("T1w",))
+    with pytest.raises(UsageError, match="does not know T2w: choose another --model, or --sequences T1w"):
+        harmonize(group_settings(tmp_path / "out"), model)
+
+
+def test_two_processes_as_torchrun_starts_them_share_the_scans(four_visits, model, tmp_path):
+    """Each says what it harmonized; the second one leaves the report to the first."""
+    code = "import sys; from bids_mmh.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    options = ["group", "--model", str(model.folder), "--no-evaluation", "--device", "cpu", "--nprocs", "1"]
+    launched = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "raw"), str(four_visits), *options],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "RANK": str(rank), "WORLD_SIZE": "2"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    texts = [process.communicate(timeout=240)[1] for process in launched]
+    assert [process.returncode for process in launched] == [0, 0], texts
+    lines = [line for text in texts for line in text.splitlines() if ": harmonized (" in line]
+    assert len({line.split(":")[1] for line in lines}) == len(lines) == 4
+    assert "group.html" in texts[0]
+    assert "group.html" not in texts[1]
+    assert (four_visits / "group.html").is_file()
