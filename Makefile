@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 DEMO   ?= demo
 NPROCS ?= $(shell nproc)
 
-.PHONY: demo test test-slow lint bench lock clean-demo
+.PHONY: demo test test-slow test-container lint bench lock clean-demo
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.12 ..."; exit 1; }
@@ -28,11 +28,17 @@ test: $(VENV)/.ready
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow
 
+# Build the image and harmonize a phantom in it; says why where no engine can build one (docs/containers.md).
+test-container: $(VENV)/.ready
+	$(BIN)/python -m pytest -m container -rs tests/containers
+
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/shellcheck --external-sources --source-path singularity/slurm container/*.sh singularity/slurm/*.sh
 
 bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/session.py
