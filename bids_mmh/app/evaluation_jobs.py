@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1
 """Of the kept figures: a larger one where the same files would give others."""
-COARSEST, FINEST = 4.0, 2.0  # mm: scans of 1 mm are averaged to 2 mm, coarser ones are taken as they are
+FINEST = 2.0  # mm: scans of 1 mm are averaged to 2 mm, coarser ones are taken as they are
 _JOBS_PER_PROCESS = 3  # below that, starting a process costs more than it gives
 _GB_PER_PROCESS = 2.0
 
@@ -107,7 +107,7 @@ def evaluation_grid(image: Path) -> Grid:
 
     try:
         shape = nib.Nifti1Image.from_filename(image).shape
-        return model_grid(min(max(model_grid(1.0).shape[0] / shape[0], FINEST), COARSEST))
+        return model_grid(max(model_grid(1.0).shape[0] / shape[0], FINEST))
     except (OSError, nib.filebasedimages.ImageFileError, UsageError) as error:
         raise BadDataError(f"{image.name} cannot be measured ({error}): run participant again.") from error
 

@@ -49,9 +49,10 @@ def _pair(part: PartEvaluation, subject: str, pair: PairLikeness, files: Mapping
     images, others = dict(versions_of(first, fit)), dict(versions_of(second, fit))
     if part.target:
         others = dict.fromkeys(images, second.scan.preproc)
+    titles = {method: f"{method} ({scan.site})" if method == RAW else method for method in images}
     figure = pair_figure(
-        images,
-        others,
+        {titles[method]: volume for method, volume in images.items()},
+        {titles[method]: others[method] for method in images},
         (f"{'Target' if part.target else 'Raw'} ({other.site})", second.scan.preproc),
         first.scan.mask & second.scan.mask,
     )

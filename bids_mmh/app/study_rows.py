@@ -29,7 +29,8 @@ def study_rows(output_dir: Path, sequences: Sequence[str]) -> list[ScanRow]:
 
     Returns:
         One row for each scan and space, sorted by name. Where a scan is there both preprocessed and
-        harmonized, the harmonized one counts. A sidecar that cannot be used gives a row with ``problem``.
+        harmonized, the harmonized one counts, and of several of a kind the newest. A sidecar that cannot be
+        used gives a row with ``problem``.
     """
     chosen: dict[tuple[str, str], tuple[ScanRow, Path]] = {}
     # Harmonized sidecars come second and so take the place of preprocessed ones.
@@ -43,9 +44,11 @@ def study_rows(output_dir: Path, sequences: Sequence[str]) -> list[ScanRow]:
 
 
 def _sidecars(output_dir: Path, desc: str, sequences: Sequence[str]) -> Iterator[Path]:
+    """Oldest first: of a scan that was harmonized on two grids, by two models, the newer version counts."""
     for sequence in sequences:
         for folder in ("sub-*/anat", "sub-*/ses-*/anat"):
-            yield from output_dir.glob(f"{folder}/sub-*_desc-{desc}_{sequence}.json")
+            found = output_dir.glob(f"{folder}/sub-*_desc-{desc}_{sequence}.json")
+            yield from sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
 def _identify(path: Path, output_dir: Path, *, harmonized: bool) -> ScanRow:

@@ -143,8 +143,8 @@ def _brain_sizes(scans: Sequence[DescribedScan], found: dict[int, dict[str, list
     typical = float(np.nanmedian(sizes))
     for place, z, middle, _ in _beyond(scans, sizes, _SIZE_SPREAD * typical, by_site=False):
         found[place]["brain"].append(
-            f"The brain mask differs by {sizes[place] / middle - 1:+.0%} from the usual size in template space "
-            f"(robust z {z:.1f}): look at the brain extraction and the registration."
+            f"The brain mask differs by {sizes[place] / middle - 1:+.0%} from the usual size in the template's "
+            f"space (robust z {z:.1f}): look at the brain extraction and the registration."
         )
 
 

@@ -1,5 +1,6 @@
 """Measure one person's scans of one sequence, as each method leaves them; everything small enough to keep."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -80,8 +81,12 @@ class PersonFigures:
     pairs: tuple[PairLikeness, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give what JSON can hold."""
-        return asdict(self)
+        """Give what JSON can hold: null stands for the infinite PSNR of equal scans."""
+        record = asdict(self)
+        for pair in record["pairs"]:
+            for likeness in pair["methods"].values():
+                likeness["psnr"] = likeness["psnr"] if math.isfinite(likeness["psnr"]) else None
+        return record
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "PersonFigures":
@@ -98,11 +103,15 @@ class PersonFigures:
             PairLikeness(
                 pair["scan"],
                 pair["other"],
-                {method: Similarity(**likeness) for method, likeness in pair["methods"].items()},
+                {method: _stored_likeness(likeness) for method, likeness in pair["methods"].items()},
             )
             for pair in stored["pairs"]
         )
         return cls(scans, pairs)
+
+
+def _stored_likeness(stored: Mapping[str, Any]) -> Similarity:
+    return Similarity(**{**stored, "psnr": math.inf if stored["psnr"] is None else stored["psnr"]})
 
 
 def measure_person(

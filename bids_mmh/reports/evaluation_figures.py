@@ -44,6 +44,7 @@ def violins_figure(panels: Mapping[str, Mapping[str, Sequence[float]]], main: st
         raw: The method drawn in grey.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     methods = list(dict.fromkeys(method for values in panels.values() for method in values))
     figure = Figure(figsize=(13, 1.0 + 0.36 * len(methods)), layout="constrained")
@@ -51,16 +52,19 @@ def violins_figure(panels: Mapping[str, Mapping[str, Sequence[float]]], main: st
     for axes, (title, values) in zip(row, panels.items(), strict=True):
         for place, method in enumerate(methods):
             colour = HIGHLIGHT if method == main else PLAIN if method == raw else CONTROL
-            _violin(axes, np.asarray(values.get(method, ()), dtype=np.float64), place, colour)
+            draw_violin(axes, values.get(method, ()), place, colour)
         axes.set_yticks(range(len(methods)), methods)
         axes.set_ylim(len(methods) - 0.4, -0.6)
         axes.grid(axis="x", lw=0.4)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_title(title, fontsize=10)
     return figure
 
 
-def _violin(axes: Axes, values: NDArray[np.float64], place: int, colour: str) -> None:
+def draw_violin(axes: Axes, given: Sequence[float], place: int, colour: str) -> None:
+    """Draw one horizontal violin with its points and its median; values that are not finite are left out."""
+    values = np.asarray(given, dtype=np.float64)
     values = values[np.isfinite(values)]
     if values.size == 0:
         return
@@ -88,31 +92,37 @@ def feature_maps_figure(
     """
     from matplotlib.figure import Figure
 
-    names = sorted(set(sites), key=lambda site: (site != target, site))
     figure = Figure(figsize=(5.6 * len(maps), 5.0), layout="constrained")
     row = figure.subplots(1, len(maps), squeeze=False)[0]
     for axes, (method, made) in zip(row, maps.items(), strict=True):
+        draw_feature_map(axes, made, sites, target, labels)
         axes.set_title(
             f"{method}: between sites {made.inter_site:.2f}, within {made.intra_site:.2f}", fontsize=10
         )
-        axes.set_xticks([])
-        axes.set_yticks([])
-        if made.points is None:
-            axes.text(0.5, 0.5, "too few scans", ha="center", transform=axes.transAxes)
-            continue
-        for site, (colour, marker) in site_styles(names, target).items():
-            own = made.points[np.asarray(sites) == site]
-            name = f"{site} (target)" if site == target else site
-            size, alpha = (150, 0.3) if labels else (28, 0.65)
-            axes.scatter(*own.T, s=size, color=colour, marker=marker, alpha=alpha, lw=0, label=name)
-            axes.scatter(*own.mean(axis=0), s=80, marker="x", color=colour)
-        for point, text in zip(made.points, labels or (), strict=False):
-            axes.text(*point, text, ha="center", va="center", fontsize=8)
-        axes.margins(0.1)
-    if len(names) <= LEGEND_SITES:
+    if len(set(sites)) <= LEGEND_SITES:
         found = row[0].get_legend_handles_labels()
-        figure.legend(*found, loc="outside lower center", ncols=min(len(names), 6), fontsize=9, frameon=False)
+        figure.legend(*found, loc="outside lower center", ncols=6, fontsize=9, frameon=False)
     return figure
+
+
+def draw_feature_map(
+    axes: Axes, made: FeatureMap, sites: Sequence[str], target: str | None, labels: Sequence[str] | None
+) -> None:
+    """Draw one map; see :func:`feature_maps_figure` for the arguments."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    if made.points is None:
+        axes.text(0.5, 0.5, "too few scans", ha="center", transform=axes.transAxes)
+        return
+    size, alpha = (150, 0.3) if labels else (28, 0.65)
+    for site, (colour, marker) in site_styles(sorted(set(sites)), target).items():
+        own = made.points[np.asarray(sites) == site]
+        name = f"{site} (target)" if site == target else site
+        axes.scatter(*own.T, s=size, color=colour, marker=marker, alpha=alpha, lw=0, label=name)
+        axes.scatter(*own.mean(axis=0), s=80, marker="x", color=colour)
+    for point, text in zip(made.points, labels or (), strict=False):
+        axes.text(*point, text, ha="center", va="center", fontsize=8)
+    axes.margins(0.1)
 
 
 def site_styles(sites: Sequence[str], target: str | None) -> dict[str, tuple[str, str]]:

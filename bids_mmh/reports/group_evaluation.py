@@ -205,7 +205,7 @@ def _sites(part: EvaluationPart, figures: _Figures) -> Block:
             width,
             "n/a" if probe is None else f"{probe.value:.2f}",
             figures.text(method, "site_null_high", ".2f"),
-            "n/a" if probe is None or probe.p is None else f"{probe.p:.3f}",
+            "n/a" if probe is None or probe.p is None else _probability(probe.p),
         ]
 
     return Block(
@@ -252,7 +252,7 @@ def _age(part: EvaluationPart, figures: _Figures) -> Block:
             figures.text(method, "age_mae_of_mean", ".2f"),
             "n/a" if test is None else f"{test.value:.2f}",
             "–" if method == part.raw else figures.text(method, "grey_matter_age_z", ".2f"),
-            "–" if p is None else f"{p:.3f}",
+            "–" if p is None else _probability(p),
         ]
 
     either = [method for method in figures.methods if figures.value(method, "grey_matter_age_r") is not None]
@@ -264,6 +264,10 @@ def _age(part: EvaluationPart, figures: _Figures) -> Block:
         figures.lines("age_mae", cells) or figures.lines("grey_matter_age_r", cells),
         [_age_picture(part, figures)] if part.main in either and part.raw in either else [],
     )
+
+
+def _probability(p: float) -> str:
+    return "< .001" if p < 0.001 else f"{p:.3f}"
 
 
 def _age_picture(part: EvaluationPart, figures: _Figures) -> Picture:

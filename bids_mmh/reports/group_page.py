@@ -30,7 +30,6 @@ TABLE_COLUMNS: Mapping[str, bool] = {
     "distance": True,
     "anatomy": True,
     "suggestion": False,
-    "flags": True,
 }
 
 
@@ -228,6 +227,5 @@ def _cells(row: ScanRow) -> list[Any]:
         row.state,
         *(None if number is None else round(number, 4) for number in numbers),
         row.suggestion,
-        len(row.outlier_reasons),
         row.page,
     ]

@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -74,3 +75,12 @@ def test_other_sequences_are_left_out(write):
     root = write(NAME.replace("T1w", "FLAIR"))
     assert study_rows(root, ("T1w",)) == []
     assert len(study_rows(root, ("FLAIR",))) == 1
+
+
+def test_newest_of_two_versions_counts(write):
+    root = write(NAME.replace("res-1", "res-2"), Model={"Name": "new"})
+    old = write(NAME, Model={"Name": "old"}) / "sub-1" / "anat" / NAME
+    os.utime(old, (1, 1))
+    (row,) = study_rows(root, ("T1w",))
+    assert row.model == "new"
+    assert row.sidecar == f"sub-1/anat/{NAME.replace('res-1', 'res-2')}"

@@ -61,12 +61,12 @@ def test_table_data_fits_its_headings():
 
 def test_script_reads_the_columns_where_they_are():
     page = _render([_row(1, "A")])
-    places = {name: int(at) for name, at in re.findall(r"(SEQUENCE|SITE|FLAGS|PAGE) = (\d+)", page)}
+    places = {name: int(at) for name, at in re.findall(r"(SEQUENCE|SITE|SUGGESTION|PAGE) = (\d+)", page)}
     names = [*TABLE_COLUMNS, "page"]
     assert {name: names[at] for name, at in places.items()} == {
         "SEQUENCE": "sequence",
         "SITE": "site",
-        "FLAGS": "flags",
+        "SUGGESTION": "suggestion",
         "PAGE": "page",
     }
 
@@ -95,8 +95,7 @@ def test_outliers_come_with_their_reason():
     for text in ("Look at the mask.", "Anatomy is lost. So dark.", "Two models.", "please look: 3 notes"):
         assert text in page
     assert page.index("Anatomy is lost.") < page.index("Look at the mask.")
-    assert [row[-2] for row in _data(page)] == [1, 2, 0]
-    assert [row[-3] for row in _data(page)] == ["look", "exclude", None]
+    assert [row[-2] for row in _data(page)] == ["look", "exclude", None]
     assert "nothing flagged" in _render([_row(3, "A")])
     assert "No scan stands out" in _render([_row(3, "A")])
 

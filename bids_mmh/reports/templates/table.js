@@ -1,8 +1,8 @@
 "use strict";
 (() => {
-  const SEQUENCE = 1, SITE = 2, FLAGS = 12, PAGE = 13, SHOWN = 200;
+  const SEQUENCE = 1, SITE = 2, SUGGESTION = 11, PAGE = 12, SHOWN = 200;
   const rows = JSON.parse(document.getElementById("data").textContent);
-  const texts = rows.map((row) => row.slice(0, FLAGS).join(" ").toLowerCase());
+  const texts = rows.map((row) => row.slice(0, PAGE).join(" ").toLowerCase());
   const byId = (id) => document.getElementById(id);
   const headings = [...document.querySelectorAll("#table th")];
   const body = document.querySelector("#table tbody");
@@ -22,14 +22,14 @@
     const [sequence, site, flagged] = [byId("sequence").value, byId("site").value, byId("only-flagged").checked];
     return rows.filter((row, at) =>
       (!sequence || row[SEQUENCE] === sequence) && (!site || row[SITE] === site) &&
-      (!flagged || row[FLAGS] > 0) && words.every((word) => texts[at].includes(word)));
+      (!flagged || row[SUGGESTION]) && words.every((word) => texts[at].includes(word)));
   };
 
   const cell = (row, value, column) => {
     const made = document.createElement("td");
     const numeric = headings[column].classList.contains("number");
     if (numeric) made.className = "number";
-    const text = value === null ? (column === FLAGS - 1 ? "" : "n/a") : numeric && column !== FLAGS ? value.toFixed(4) : String(value);
+    const text = value === null ? (column === SUGGESTION ? "" : "n/a") : numeric ? value.toFixed(4) : String(value);
     if (column === 0 && row[PAGE]) {
       const link = document.createElement("a");
       link.href = row[PAGE];
@@ -44,7 +44,7 @@
     const shown = state.all ? found : found.slice(0, SHOWN);
     body.replaceChildren(...shown.map((row) => {
       const line = document.createElement("tr");
-      if (row[FLAGS] > 0) line.className = "flagged";
+      if (row[SUGGESTION]) line.className = "flagged";
       line.append(...row.slice(0, PAGE).map((value, column) => cell(row, value, column)));
       return line;
     }));
