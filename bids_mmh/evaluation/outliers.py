@@ -142,9 +142,10 @@ def _brain_sizes(scans: Sequence[DescribedScan], found: dict[int, dict[str, list
     # Brains are all in template space: people's own sizes are gone, and sites hardly differ.
     typical = float(np.nanmedian(sizes))
     for place, z, middle, _ in _beyond(scans, sizes, _SIZE_SPREAD * typical, by_site=False):
+        change = sizes[place] / middle - 1
         found[place]["brain"].append(
-            f"The brain mask differs by {sizes[place] / middle - 1:+.0%} from the usual size in the template's "
-            f"space (robust z {z:.1f}): look at the brain extraction and the registration."
+            f"The brain mask differs by {change:+.0%} from the usual size in template space "
+            f"(robust z {z:.1f}): look at the brain extraction and the registration."
         )
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -58,7 +58,11 @@ class BuiltInSegmenter:
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
     name: str = "built-in"
-    tissues: Mapping[str, int] = field(default_factory=lambda: TISSUES)
+
+    @property
+    def tissues(self) -> Mapping[str, int]:
+        """See :class:`Segmenter`."""
+        return TISSUES
 
     @cached_property
     def priors(self) -> NDArray[np.float32]:
@@ -84,7 +88,11 @@ class SynthSegSegmenter:
     affine: NDArray[np.float64]
     threads: int = 1
     name: str = "SynthSeg"
-    tissues: Mapping[str, int] = field(default_factory=lambda: SYNTHSEG_TISSUES)
+
+    @property
+    def tissues(self) -> Mapping[str, int]:
+        """See :class:`Segmenter`."""
+        return SYNTHSEG_TISSUES
 
     def segment(self, volumes: Volumes, mask: NDArray[np.bool_]) -> Labels:
         """See :class:`Segmenter`."""

@@ -118,10 +118,11 @@ def draw_feature_map(
     for site, (colour, marker) in site_styles(sorted(set(sites)), target).items():
         own = made.points[np.asarray(sites) == site]
         name = f"{site} (target)" if site == target else site
-        axes.scatter(*own.T, s=size, color=colour, marker=marker, alpha=alpha, lw=0, label=name)
-        axes.scatter(*own.mean(axis=0), s=80, marker="x", color=colour)
+        axes.scatter(own[:, 0], own[:, 1], s=size, color=colour, marker=marker, alpha=alpha, lw=0, label=name)
+        centre = own.mean(axis=0)
+        axes.scatter(centre[0], centre[1], s=80, marker="x", color=colour)
     for point, text in zip(made.points, labels or (), strict=False):
-        axes.text(*point, text, ha="center", va="center", fontsize=8)
+        axes.text(point[0], point[1], text, ha="center", va="center", fontsize=8)
     axes.margins(0.1)
 
 

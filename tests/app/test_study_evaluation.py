@@ -1,5 +1,6 @@
 import csv
 import json
+import pickle
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -225,3 +226,27 @@ def test_without_evaluation_no_image_is_read(make_study, monkeypatch):
     write_study(settings(root, no_evaluation=True), study_rows(root, ("T1w",)), [])
     assert not (root / "evaluation_T1w.tsv").exists()
     assert "Evaluation</h3>" not in (root / "group.html").read_text()
+
+
+@pytest.mark.slow
+def test_processes_that_share_the_work_find_the_same(make_study):
+    root = make_study()
+    alone = evaluate(root)
+    shared = evaluate(root, nprocs=4, work_dir=root.parent / "other work")
+    for method, summary in alone.summary.methods.items():
+        assert shared.summary.methods[method].likeness["ssim"].mean == pytest.approx(
+            summary.likeness["ssim"].mean
+        )
+
+
+def test_jobs_can_be_sent_to_other_processes(make_study, monkeypatch):
+    sent = []
+
+    def spy(*arguments):
+        sent.append(pickle.loads(pickle.dumps(arguments)))
+        return _measure(*arguments)
+
+    _measure = evaluation_jobs._measure
+    monkeypatch.setattr(evaluation_jobs, "_measure", spy)
+    evaluate(make_study(travellers=("t1",)))
+    assert {job.subject for job, *_ in sent} == {"sub-t1", *(f"sub-{name}" for name in RESIDENTS)}
