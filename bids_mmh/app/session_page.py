@@ -1,6 +1,7 @@
 """The page of one session, made from its derivatives alone."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ def _scan_report(job: ScanJob, session: SessionJob) -> "ScanReport":
     mask = _load(job.mask_path(mni=True))[0] > 0
     before, affine = _load_scaled(job, "preproc", mask)
     anchor = next((scan for scan in session.scans if scan.is_anchor), job)
-    native, native_affine, native_mask = _native(job)
+    native = _native(job)
     statistics, model = fields["ImageStatistics"], fields.get("Model") or {}
     return ScanReport(
         sequence=job.scan.sequence,
@@ -71,9 +72,10 @@ def _scan_report(job: ScanJob, session: SessionJob) -> "ScanReport":
         space=job.space,
         template=_template(session, job.spacing),
         anchor=None if job.is_anchor else _anchor_volume(anchor),
-        native_image=native,
-        native_mask=native_mask,
-        native_affine=native_affine,
+        native_image=native.image,
+        native_mask=native.mask,
+        native_bias=native.bias,
+        native_affine=native.affine,
         qc=_flat(fields),
         warnings=fields["QualityWarnings"],
         model=model.get("Name"),
@@ -113,11 +115,39 @@ def _anchor_volume(anchor: ScanJob) -> NDArray[Any] | None:
     return _load_scaled(anchor, "preproc", _load(anchor.mask_path(mni=True))[0] > 0)[0]
 
 
-def _native(job: ScanJob) -> tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None]:
+@dataclass(frozen=True, eq=False)
+class _Native:
+    """A scan on its own voxels, axes in RAS order; None where there is nothing to show."""
+
+    image: NDArray[Any] | None = None
+    mask: NDArray[Any] | None = None
+    affine: NDArray[Any] | None = None
+    bias: NDArray[Any] | None = None
+
+
+def _native(job: ScanJob) -> _Native:
+    """The raw scan, or its preprocessed copy where the raw one is gone or lies on other voxels."""
     if not job.path("preproc", mni=False).is_file():
-        return None, None, None
-    image, affine = _load(job.path("preproc", mni=False))
-    return image, affine, _load(job.mask_path(mni=False))[0]
+        return _Native()
+    preproc, affine = _load(job.path("preproc", mni=False))
+    mask = _load(job.mask_path(mni=False))[0]
+    raw = _raw(job, affine, preproc.shape)
+    if raw is None:
+        return _Native(preproc, mask, affine)
+    usable = (preproc > 0) & (raw > 0)
+    bias = np.where(usable, raw / np.where(usable, preproc, 1), np.nan)
+    unchanged = np.allclose(bias[usable], 1, atol=1e-3) if usable.any() else True
+    return _Native(raw, mask, affine, None if unchanged else bias)
+
+
+def _raw(job: ScanJob, affine: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any] | None:
+    try:
+        image, raw_affine = _load(job.scan.path)
+    except (OSError, EOFError, ValueError):  # another machine, or a dataset that was moved
+        return None
+    image = np.nan_to_num(image.squeeze(), posinf=0, neginf=0)
+    same = image.shape == shape and np.allclose(raw_affine, affine, atol=1e-3)
+    return image if same else None
 
 
 def _template(session: SessionJob, spacing: float) -> NDArray[Any]:

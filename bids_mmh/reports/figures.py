@@ -116,6 +116,28 @@ def edges_figure(
     return encode(figure, "webp")
 
 
+def bias_figure(field: NDArray[Any], mask: NDArray[Any], affine: NDArray[Any]) -> bytes:
+    """Map a multiplicative bias field inside the brain, with a colour bar symmetric about 1.
+
+    Args:
+        field: What the scan was divided by, shape (x, y, z), axes in RAS order; about 1.
+        mask: Brain mask on the same grid.
+        affine: Voxel to world, (4, 4).
+
+    Returns:
+        A WebP image: blue where the scan was too dark, red where it was too bright.
+    """
+    inside = np.asarray(mask) != 0
+    excess = np.where(inside, np.asarray(field, np.float32) - 1, np.nan)
+    limit = max(float(np.nanpercentile(np.abs(excess[inside]), 99.5)), 0.05) if inside.any() else 0.05
+    placed = layout(mask, _zooms(affine), footer=2)
+    figure = canvas(placed, background="white")
+    _draw_slices(figure, placed, excess, window=(-limit, limit), colours="RdBu_r")
+    annotate(figure, placed, affine, colour="#444444")
+    _colour_bar(figure, limit)
+    return encode(figure, "webp")
+
+
 def histogram_figure(before: ArrayLike, after: ArrayLike | None) -> bytes:
     """Draw the intensity histograms before and after.
 

@@ -39,6 +39,7 @@ class ScanReport:
         template: Brain-only T1w template, (X, Y, Z), constant background, any units; None skips its outline.
         anchor: For a scan that was registered to its T1w: that T1w, scaled, (X, Y, Z).
         native_image: The scan as acquired, (A, B, C), axes in RAS order; None skips the mask's outline.
+        native_bias: Bias field that it was divided by, (A, B, C); None skips its figure.
         native_mask: Brain mask of ``native_image``, (A, B, C).
         native_affine: Voxel to world of ``native_image``, (4, 4), millimetres.
         qc: Quality numbers by name, shown as they are.
@@ -62,6 +63,7 @@ class ScanReport:
     anchor: NDArray[Any] | None = None
     native_image: NDArray[Any] | None = None
     native_mask: NDArray[Any] | None = None
+    native_bias: NDArray[Any] | None = None
     native_affine: NDArray[Any] | None = None
     qc: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
@@ -175,6 +177,13 @@ def _pictures(scan: ScanReport) -> list[_Picture]:
             "Outline of the brain mask on the scan as it was acquired. It should follow the brain's surface."
         )
         made.append(_Picture("Brain mask", caption, data_uri(image, "webp")))
+        if scan.native_bias is not None:
+            image = figures.bias_figure(scan.native_bias, scan.native_mask, scan.native_affine)
+            caption = (
+                "Bias field that the scan was divided by, less 1: red where the scan was too bright, blue "
+                "where it was too dark. It should be smooth and show no anatomy."
+            )
+            made.append(_Picture("Bias field", caption, data_uri(image, "webp")))
     references = (
         ("Registration to the template", f"the {scan.space} template", scan.template),
         ("Registration to the T1w", "the same person's T1w", scan.anchor),

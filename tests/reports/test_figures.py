@@ -50,6 +50,18 @@ def test_no_difference_has_no_colour(brain):
     assert _coloured(pixels[: int(0.9 * len(pixels))]) == 0
 
 
+@pytest.mark.parametrize(("factor", "channel"), [(1.2, 0), (0.8, 2)])
+def test_a_bias_field_is_red_where_the_scan_was_too_bright(brain, factor, channel):
+    volume, mask, affine = brain
+    field = np.full(volume.shape, factor, np.float32)
+    field[np.asarray(mask) == 0] = np.nan
+    pixels, flat = (_pixels(figures.bias_figure(f, mask, affine)) for f in (field, field / factor))
+    above_the_bar = int(0.9 * len(pixels))
+    strong = pixels[:above_the_bar][np.ptp(pixels[:above_the_bar], axis=-1) > 60]
+    assert (strong.argmax(axis=-1) == channel).mean() > 0.95
+    assert _coloured(flat[:above_the_bar]) == 0
+
+
 def test_outline_is_drawn_on_the_native_image(brain):
     volume, mask, affine = brain
     native = (volume + 1) * 400
