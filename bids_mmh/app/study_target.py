@@ -98,7 +98,7 @@ def choose_study_target(rows: Sequence[ScanRow], wanted: str, min_scans: int) ->
     )
     if wanted not in (AUTO, NO_TARGET):
         _require(wanted, ranking)
-        return StudyTarget(wanted, tuple(ranking), (f"Target site: {wanted}, as asked for.",), min_scans)
+        return StudyTarget(wanted, tuple(ranking), (f"Target site: {wanted}.",), min_scans)
     excluded = _excluded(ranking, min_scans)
     if wanted == NO_TARGET:
         sentence = "No target site, as asked for: scans go to a domain of all sites."
