@@ -39,4 +39,8 @@ def boilerplate(settings: Settings, model: ModelReference | None, template: Temp
         versions=versions(),
         from_templateflow=template.space == TEMPLATEFLOW_SPACE,
         sloppy=settings.sloppy,
+        engine=settings.preproc_engine,
+        skull_strip=settings.skull_strip,
+        no_preproc=settings.no_preproc,
+        derivatives=list(settings.derivative_folders),
     )

@@ -16,6 +16,10 @@ REFERENCES: Mapping[str, str] = {
     "2010. doi:10.1109/TMI.2010.2046908",
     "deepbet": "Fisch L, et al. deepbet: fast brain extraction of T1-weighted MRI using convolutional neural "
     "networks. Comput Biol Med 179:108845, 2024. doi:10.1016/j.compbiomed.2024.108845",
+    "synthstrip": "Hoopes A, Mora JS, Dalca AV, Fischl B, Hoffmann M. SynthStrip: skull-stripping for any "
+    "brain image. NeuroImage 260:119474, 2022. doi:10.1016/j.neuroimage.2022.119474",
+    "freesurfer": "Fischl B. FreeSurfer. NeuroImage 62(2):774-781, 2012. "
+    "doi:10.1016/j.neuroimage.2012.01.021",
     "simpleitk": "Lowekamp BC, Chen DT, Ibáñez L, Blezek D. The design of SimpleITK. Front Neuroinform 7:45, "
     "2013. doi:10.3389/fninf.2013.00045",
     "templateflow": "Ciric R, et al. TemplateFlow: FAIR-sharing of multi-scale, multi-species brain models. "
@@ -34,10 +38,29 @@ _PREPROCESSING = (
     "Anatomical scans ({sequences}) were preprocessed and harmonized with bids-mmh {version}, a BIDS App "
     "[bids_apps] built on Nipype [nipype]. Each scan was brought to a common orientation, cropped below the "
     "head, and corrected for intensity non-uniformity with N4 [n4] as implemented in SimpleITK [simpleitk]. "
-    "Brain masks of whole-head scans were made with deepbet [deepbet]; scans that were skull-stripped before "
-    "kept their own edge. In each session one scan (the T1w where there was one) was registered to the "
-    "template {template} [icbm]{source} with nine degrees of freedom, the others rigidly to that scan; the "
-    "composed transform was applied in a single interpolation."
+    "{masks} In each session one scan (the T1w where there was one) was registered to the "
+    "template {template} [icbm]{source} with nine degrees of freedom{aligner}, the others rigidly to that "
+    "scan; the composed transform was applied in a single interpolation.{derivatives}"
+)
+_IN_TEMPLATE_SPACE = (
+    "Anatomical scans ({sequences}), which lay in the space of the template {template} [icbm]{source} "
+    "already, were prepared and harmonized with bids-mmh {version}, a BIDS App [bids_apps] built on Nipype [nipype]. "
+    "{masks} The scans were neither corrected for intensity non-uniformity nor registered.{derivatives}"
+)
+_EXTRACTORS = {
+    "builtin": "deepbet [deepbet]",
+    "synthstrip": "SynthStrip [synthstrip]",
+    "freesurfer": "mri_synthstrip [synthstrip] of FreeSurfer [freesurfer]",
+}
+_MASKS = {
+    "auto": "Brain masks of whole-head scans were made with {extractor}; scans that were skull-stripped "
+    "before kept their own edge.",
+    "force": "Brain masks were made with {extractor}.",
+    "skip": "The scans had been skull-stripped before and kept their own edge.",
+}
+_DERIVATIVES = (
+    " Where the derivative datasets {names} held usable brain masks, bias-corrected images or linear "
+    "transforms, these took the place of the step."
 )
 _HARMONIZATION = (
     "Intensities were scaled linearly to [-1, 1] and harmonized by MMH [mmh], a diffusion model conditioned "
@@ -62,6 +85,10 @@ def methods_text(
     encoder: str | None = None,
     from_templateflow: bool = True,
     sloppy: bool = False,
+    engine: str = "builtin",
+    skull_strip: str = "auto",
+    no_preproc: bool = False,
+    derivatives: Sequence[str] = (),
 ) -> str:
     """Write the methods text of a run.
 
@@ -75,18 +102,28 @@ def methods_text(
         encoder: Name of the slice encoder of Stage II.
         from_templateflow: Whether TemplateFlow was the source of the template.
         sloppy: Whether the run was in the low-quality mode, which the text then says.
+        engine: ``builtin``, ``synthstrip`` or ``freesurfer``: what found the brains.
+        skull_strip: ``auto``, ``force`` or ``skip``.
+        no_preproc: Whether the scans lay in the template's space already.
+        derivatives: Names of the derivative datasets that files could be taken from.
 
     Returns:
         Markdown with numbered references, only to what was used.
     """
     source = ", from TemplateFlow [templateflow]," if from_templateflow else ""
     paragraphs = [
-        _PREPROCESSING.format(
-            sequences=", ".join(sequences), version=__version__, template=template, source=source
+        (_IN_TEMPLATE_SPACE if no_preproc else _PREPROCESSING).format(
+            sequences=", ".join(sequences),
+            version=__version__,
+            template=template,
+            source=source,
+            masks=_MASKS[skull_strip].format(extractor=_EXTRACTORS[engine]),
+            aligner=" by mri_coreg of FreeSurfer [freesurfer]" if engine == "freesurfer" else "",
+            derivatives=_DERIVATIVES.format(names=", ".join(derivatives)) if derivatives else "",
         )
     ]
     if model is None:
-        paragraphs[0] = paragraphs[0].replace("preprocessed and harmonized", "preprocessed", 1)
+        paragraphs[0] = paragraphs[0].replace("ed and harmonized", "ed", 1)
     else:
         stages = _stages(target, encoder) if target else _STAGE1
         paragraphs.append(_HARMONIZATION.format(model=model, device=device, stages=stages))

@@ -39,6 +39,24 @@ def test_only_what_was_done_is_told():
     assert "trying out only" in methods_text(**ARGUMENTS, sloppy=True)
 
 
+def test_the_text_says_how_brains_were_found():
+    plain = methods_text(**ARGUMENTS)
+    assert "deepbet [" in plain
+    assert "kept their own edge" in plain
+    strip = methods_text(**ARGUMENTS, engine="synthstrip", skull_strip="force")
+    assert "masks were made with SynthStrip [" in strip
+    assert "deepbet [" not in strip
+    surfer = methods_text(**ARGUMENTS, engine="freesurfer", derivatives=("masks", "fmriprep"))
+    assert "mri_coreg of FreeSurfer [" in surfer
+    assert "datasets masks, fmriprep held usable" in surfer
+    ready = methods_text(**ARGUMENTS, no_preproc=True, skull_strip="skip")
+    assert "already, were prepared and harmonized" in ready
+    assert "neither corrected" in ready
+    assert "N4" not in ready
+    for text in (plain, strip, surfer, ready):
+        assert not re.search(r"\[[a-z_]+\]|[{}]", text)
+
+
 def test_the_text_says_where_the_model_brings_scans():
     first = methods_text(**ARGUMENTS)
     assert "unified domain" in first
