@@ -57,6 +57,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _prepare(settings: "Settings") -> Path:
     """Check the dataset and the folders, then start the log and return its file."""
+    from bids_mmh.app.image import image_contents
     from bids_mmh.bids.validation import check_dataset
     from bids_mmh.cli.checks import check_folders
     from bids_mmh.cli.logs import start_logs
@@ -64,7 +65,10 @@ def _prepare(settings: "Settings") -> Path:
     if settings.analysis_level == "participant":
         check_dataset(settings.bids_dir, skip_validation=settings.skip_bids_validation)
     check_folders(settings)
-    return start_logs(settings)
+    log_file = start_logs(settings)
+    if image := image_contents():
+        LOGGER.info("%s", image.sentence())
+    return log_file
 
 
 def _run_level(settings: "Settings", log_file: Path) -> ExitCode:

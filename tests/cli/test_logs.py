@@ -6,6 +6,7 @@ import pytest
 
 from bids_mmh.app.settings import Settings
 from bids_mmh.cli import logs
+from bids_mmh.cli.main import main
 
 
 @pytest.fixture(autouse=True)
@@ -33,3 +34,12 @@ def test_runs_of_one_second_and_one_process_id_keep_their_logs_apart(tmp_path, m
     stem = f"20260102T030405Z_{os.getpid()}"
     assert [file.stem for file in files] == [stem, f"{stem}-2", f"{stem}-3"]
     assert all(file.with_suffix(".toml").is_file() for file in files)
+
+
+def test_a_run_in_an_image_says_what_the_image_lacks(tmp_path, monkeypatch):
+    monkeypatch.setenv("BIDS_MMH_DOCKER_TAG", "bids-mmh:9")
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path))
+    (tmp_path / "out").mkdir()
+    assert main([str(tmp_path), str(tmp_path / "out"), "group"]) == 66
+    (log,) = (tmp_path / "out" / "logs").glob("*.log")
+    assert "Image bids-mmh:9 lacks the template" in log.read_text()
