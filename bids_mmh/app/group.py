@@ -4,13 +4,14 @@ import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+from bids_mmh.app.fit_record import FitRecord
 from bids_mmh.app.fit_study import fit_study
 from bids_mmh.app.harmonize_study import harmonize_study
 from bids_mmh.app.locks import file_lock
 from bids_mmh.app.models import UNIFIED, ModelReference, resolve_model
 from bids_mmh.app.preprocessed import PreprocessedScan, find_preprocessed
 from bids_mmh.app.process import Process, this_process
-from bids_mmh.app.settings import AUTO, Settings
+from bids_mmh.app.settings import AUTO, MODELS_FOLDER, Settings
 from bids_mmh.app.study_checks import study_warnings
 from bids_mmh.app.study_choice import chosen_rows, subset_warning
 from bids_mmh.app.study_report import write_study
@@ -56,16 +57,24 @@ def run_group(settings: Settings) -> ExitCode:
 
 
 def _choose_target(settings: Settings, rows: Sequence[ScanRow]) -> StudyTarget:
-    """The target asked for; without a fit, that which the scans were harmonized to."""
-    wanted = settings.target_site
-    if wanted == AUTO and settings.fit is None:
-        targets = {row.target for row in rows if row.target} - {UNIFIED}
-        present = {row.site for row in rows}
-        wanted = targets.pop() if len(targets) == 1 and targets <= present else AUTO
-    target = choose_study_target(rows, wanted, settings.min_site_scans)
+    """The target asked for; else that of the model that is there already; else the best site."""
+    wanted: str | None = settings.target_site
+    if wanted == AUTO:
+        known = _target_before(settings, rows)
+        wanted = known if known in {row.site for row in rows} else AUTO
+    target = choose_study_target(rows, wanted or AUTO, settings.min_site_scans)
     for sentence in target.sentences:
         logger.info("%s", sentence)
     return target
+
+
+def _target_before(settings: Settings, rows: Sequence[ScanRow]) -> str | None:
+    """The target site of the model of this name, or without a fit, of what harmonized the scans."""
+    if settings.fit is not None:
+        earlier = FitRecord.read(settings.output_dir / MODELS_FOLDER / settings.fit_name)
+        return earlier.target if earlier else None
+    targets = {row.target for row in rows if row.target} - {UNIFIED}
+    return targets.pop() if len(targets) == 1 else None
 
 
 def _harmonize(

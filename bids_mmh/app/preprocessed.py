@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bids_mmh.bids.names import ENTITIES
+from bids_mmh.bids.names import ENTITIES, voxel_size
 from bids_mmh.errors import BadDataError
 from bids_mmh.reports.group_table import ScanRow
 
@@ -90,8 +90,7 @@ def _named(sidecar: Path) -> PreprocessedScan:
     *pairs, suffix = sidecar.stem.split("_")
     values = dict(pair.partition("-")[::2] for pair in pairs)
     entities = {ENTITIES.get(key, key): value for key, value in values.items() if key not in _DERIVED}
-    spacing = float(values.get("res", "1").replace("p", "."))
-    return PreprocessedScan(sidecar, {}, entities, suffix, values.get("space", ""), spacing)
+    return PreprocessedScan(sidecar, {}, entities, suffix, values.get("space", ""), voxel_size(sidecar))
 
 
 def _source(sidecar: Path) -> Sequence[str]:

@@ -172,7 +172,18 @@ def write_harmonized(job: ScanJob, work: Mapping[str, Any]) -> None:
     if "native" in job.settings.output_spaces:
         _write_native(job, work, result=Harmonized(before, after, *scaling), mask=mask, fields=fields)
     # The template-space sidecar comes last: it is what says that the scan is done.
-    write_json(job.path("harmonized", mni=True, extension=".json"), content)
+    written = write_json(job.path("harmonized", mni=True, extension=".json"), content)
+    _remove_other_grids(written)
+
+
+def _remove_other_grids(sidecar_file: Path) -> None:
+    """Remove what models of other grids have made of the scan: it has one harmonized version."""
+    parts = sidecar_file.stem.split("_")
+    pattern = "_".join("res-*" if part.startswith("res-") else part for part in parts)
+    for other in sidecar_file.parent.glob(f"{pattern}.json"):
+        if other != sidecar_file:
+            other.unlink(missing_ok=True)
+            other.with_suffix(".nii.gz").unlink(missing_ok=True)
 
 
 def _write_native(

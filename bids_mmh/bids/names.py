@@ -126,6 +126,15 @@ def mask_desc(is_anchor: bool, sequence: str) -> str:
     return "brain" if is_anchor else f"brain{sequence}"
 
 
+def voxel_size(path: Path) -> float:
+    """Voxel size in mm that the ``res-`` label of a file tells; 1 where there is none or it is no number."""
+    label = next((part[4:] for part in path.name.split("_") if part.startswith("res-")), "1")
+    try:
+        return float(label)
+    except ValueError:
+        return 1.0
+
+
 def _label(value: str) -> str:
     """Check that a value can stand in a file name (letters, digits, plus) and return it."""
     if not value.replace("+", "").isalnum():

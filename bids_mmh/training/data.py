@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from bids_mmh.bids.names import voxel_size
 from bids_mmh.errors import BadDataError, NoInputError
 from bids_mmh.method.padding import BACKGROUND
 
@@ -88,17 +89,9 @@ def _finest(sidecars: Sequence[Path]) -> list[Path]:
     finest: dict[tuple[str, ...], Path] = {}
     for path in sidecars:
         scan = (str(path.parent), *(part for part in path.stem.split("_") if not part.startswith("res-")))
-        if scan not in finest or _voxel_size(path) < _voxel_size(finest[scan]):
+        if scan not in finest or voxel_size(path) < voxel_size(finest[scan]):
             finest[scan] = path
     return list(finest.values())
-
-
-def _voxel_size(path: Path) -> float:
-    label = next((part[4:] for part in path.stem.split("_") if part.startswith("res-")), "1")
-    try:
-        return float(label)
-    except ValueError:  # a label that is no number
-        return 1.0
 
 
 def read_sidecar(path: Path) -> TrainingScan:

@@ -158,6 +158,12 @@ def test_a_coarser_model_gets_averaged_scans(tmp_path, write_visit, group_settin
         assert fields_of(averaged)["Preprocessing"]["averaged_from"] == fine.with_suffix(".nii.gz").name
         assert fields_of(averaged)["ConfigurationHash"] == fields_of(fine)["ConfigurationHash"]
         assert (anat / f"sub-01_ses-a_desc-harmonized_{sequence}.nii.gz").is_file()
+    # the model of another grid takes the place of what was harmonized before
+    same = save_model(tmp_path / "same", spacing=4.0)
+    assert harmonize(group_settings(tmp_path / "out"), same) is ExitCode.OK
+    images = anat.glob("*_space-*_desc-harmonized_*.nii.gz")
+    assert {path.name.split("_")[3] for path in images} == {"res-4"}
+    assert len(list(anat.glob("*_space-*_desc-harmonized_*.json"))) == 2
     found = find_scans([tmp_path / "out"], ("T1w", "T2w"))
     assert [scan.image.name.split("_")[3] for scan in found] == ["res-4", "res-4"]
     with pytest.raises(

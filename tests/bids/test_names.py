@@ -2,7 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from bids_mmh.bids.names import ENTITIES, derivative_name, derivative_path, mask_desc, transform_name
+from bids_mmh.bids.names import (
+    ENTITIES,
+    derivative_name,
+    derivative_path,
+    mask_desc,
+    transform_name,
+    voxel_size,
+)
 
 SOURCE = {
     "suffix": "T1w",
@@ -70,3 +77,9 @@ def test_nonsense_is_refused():
         derivative_name({"subject": "01"}, suffix="T1w", extension=".nii", colour="red")
     with pytest.raises(ValueError, match="a_b"):
         derivative_name({"subject": "a_b"}, suffix="T1w", extension=".nii")
+
+
+def test_voxel_size_of_a_name():
+    names = {"sub-1_space-X_res-2_desc-preproc_T1w.json": 2, "sub-1_space-X_desc-preproc_T1w.json": 1}
+    assert {name: voxel_size(Path("a") / name) for name in names} == names
+    assert voxel_size(Path("sub-1_space-X_res-high_desc-preproc_T1w.json")) == 1
