@@ -1,4 +1,5 @@
 import re
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -6,6 +7,7 @@ from distributed import LocalCluster
 from nipype import Node, Workflow
 from nipype.interfaces.utility import Function
 
+from bids_mmh.app import dask_plugin
 from bids_mmh.app.workflow_run import run_graph
 from bids_mmh.errors import ExitCode, UsageError
 
@@ -72,13 +74,21 @@ def test_steps_run_on_the_cluster_and_failures_come_back(tmp_path):
     assert "place_t1w1" in log.read_text()
 
 
-def test_steps_for_a_gpu_need_a_worker_with_one(tmp_path):
-    with cluster() as plain:
-        address = f"address: '{plain.scheduler_address}'"
-        with pytest.raises(UsageError, match=re.escape('--resources "GPU=1"')):
-            run(tmp_path, address, use_gpu=True)
-        _, seen, _ = run(tmp_path, address, use_gpu=False)
-    assert ("follow_t1w1", "end") in seen
+@pytest.mark.parametrize(
+    ("worker", "needs_gpu", "remedy"),
+    [
+        ({"nthreads": 1, "resources": {}}, True, '--resources "GPU=1"'),
+        ({"nthreads": 2, "resources": {"GPU": 1}}, True, "--nthreads 1"),
+        ({"nthreads": 1, "resources": {}}, False, None),
+        ({"nthreads": 1, "resources": {"GPU": 1}}, True, None),
+    ],
+)
+def test_workers_must_fit(monkeypatch, worker, needs_gpu, remedy):
+    client = SimpleNamespace(scheduler_info=lambda **_: {"workers": {"tcp://a": worker}})
+    monkeypatch.setattr(dask_plugin, "_connect", lambda _: client)
+    plugin = dask_plugin.DaskPlugin({})
+    with pytest.raises(UsageError, match=re.escape(remedy)) if remedy else nullcontext():
+        plugin._check_workers(needs_gpu=needs_gpu)
 
 
 def test_a_cluster_that_is_not_there(tmp_path):
