@@ -111,6 +111,13 @@ def _check_target(target: StudyTarget, scans: Sequence[PreprocessedScan]) -> Non
             "name one (--target-site), ask for fewer scans (--min-site-scans) or for one sequence "
             "(--sequences T1w), or do without a target (--fit stage1)."
         )
+    there = {scan.sequence for scan in scans if scan.fields["Site"] == target.site}
+    lacking = sorted({scan.sequence for scan in scans} - there)
+    if lacking:
+        raise NoInputError(
+            f"The target site {target.site} has no {' and no '.join(lacking)} scan for others to be like: "
+            f"choose another --target-site, or --sequences {' '.join(sorted(there))}."
+        )
 
 
 def _plan(

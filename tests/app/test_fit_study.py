@@ -213,6 +213,14 @@ def test_studies_that_cannot_be_fitted_to_get_a_sentence(
     assert not (tmp_path / "out" / "models" / "study" / "config.json").exists()
 
 
+def test_a_target_needs_every_sequence_of_the_study(group, study, recipe, write_visit, capsys):
+    write_visit(study, "30", "c", sequences=("T1w", "T2w"))
+    assert group("--fit", "all", "--recipe", recipe, "--target-site", "a") == 66
+    text = capsys.readouterr().err
+    assert "The target site a has no T2w scan for others to be like" in text
+    assert "or --sequences T1w." in text
+
+
 def test_a_record_answers_what_it_was_made_for():
     made = FitRecord("all", "b", "s", "r", "t")
     assert made.answers(FitRecord("all", "auto"), "m")
