@@ -1,7 +1,7 @@
 """Numbers that describe images and studies: what harmonization changed, and what it left alone.
 
-- One image: ``statistics`` (intensities inside the brain mask), ``tissues`` (a segmentation), or ``synthseg``,
-  whichever ``segmentation`` finds.
+- One image: ``statistics`` (intensities inside the brain mask), ``tissues`` (a segmentation) or
+  ``synthseg``, whichever ``segmentation`` finds.
 - Two versions of one image: ``anatomy`` (edges), ``overlap`` (tissues).
 - Two scans of one subject: ``similarity``.
 - A study: ``site_distance`` (histograms), ``features`` (of a random network), ``site_probe`` (a trained

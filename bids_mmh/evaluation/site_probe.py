@@ -110,7 +110,9 @@ def _folds(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    splitter = StratifiedGroupKFold(min(FOLDS, len(set(people))), shuffle=True, random_state=seed)
+    # No more folds than the largest site has scans, or stratifying is not possible.
+    count = min(FOLDS, len(set(people)), int(np.bincount(labels).max()))
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     for train, test in splitter.split(rows, labels, people):
         # As many components as the training scans span: nothing is lost, and a fit of few scans is quick.
         reduce = make_pipeline(StandardScaler(), PCA(min(len(train) - 1, rows.shape[1])))
@@ -123,6 +125,9 @@ def _accuracy(folds: Sequence[Fold], labels: NDArray[np.intp]) -> float:
 
     predicted = np.empty_like(labels)
     for train_rows, test_rows, train, test in folds:
+        if len(set(labels[train])) < 2:  # nothing to learn: everybody is taken for the only site
+            predicted[test] = labels[train][0]
+            continue
         model = LogisticRegression(class_weight="balanced", max_iter=1000)
         predicted[test] = model.fit(train_rows, labels[train]).predict(test_rows)
     return float(recall_score(labels, predicted, average="macro", zero_division=0))

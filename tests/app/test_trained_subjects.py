@@ -51,6 +51,6 @@ def test_embedded_model_saw_nobody(tmp_path):
 
 
 def test_damaged_split_stops_everything(fitted):
-    (fitted / "models" / "mine" / "training" / "split.tsv").write_text("nothing\n")
+    (fitted / "models" / "mine" / "training" / "split.tsv").write_text("nothing\nsub-1\n")
     with pytest.raises(UsageError, match="is not a split"):
         trained_subjects(fitted, [row("mine", "0" * 64)])

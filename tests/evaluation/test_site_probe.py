@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bids_mmh.errors import BadDataError
-from bids_mmh.evaluation.site_probe import _shuffled, site_probe
+from bids_mmh.evaluation.site_probe import _accuracy, _shuffled, site_probe
 
 
 def study(effect, subjects=6, sites=3, seed=0):
@@ -60,3 +60,17 @@ def test_too_little_says_why(sites, people, reason):
 def test_labels_of_other_scans_are_refused():
     with pytest.raises(BadDataError, match="do not label 2 scans"):
         site_probe(np.zeros((2, 4)), ["a"], ["1"])
+
+
+def test_sites_of_very_few_scans_are_still_classified(monkeypatch):
+    monkeypatch.setattr("bids_mmh.evaluation.site_probe.PERMUTATIONS", 3)
+    sites = ["A", "A", "A", "B", "B", "B"]
+    features = np.array([[0, 0], [0, 1], [0, 2], [9, 0], [9, 1], [9, 2]])
+    probe, _ = site_probe(features, sites, [f"sub-{n}" for n in range(6)])
+    assert probe.balanced_accuracy == 1
+
+
+def test_a_fold_that_knows_one_site_only_is_no_error(monkeypatch):
+    monkeypatch.setattr("bids_mmh.evaluation.site_probe.PERMUTATIONS", 2)
+    folds = [([[0.0]] * 2, [[0.0]] * 2, [0, 1], [2, 3]), ([[0.0]] * 2, [[0.0]] * 2, [2, 3], [0, 1])]
+    assert _accuracy(folds, np.array([0, 0, 1, 1])) == 0
