@@ -44,8 +44,9 @@ _PREPROCESSING = (
 )
 _IN_TEMPLATE_SPACE = (
     "Anatomical scans ({sequences}), which lay in the space of the template {template} [icbm]{source} "
-    "already, were prepared and harmonized with bids-mmh {version}, a BIDS App [bids_apps] built on Nipype [nipype]. "
-    "{masks} The scans were neither corrected for intensity non-uniformity nor registered.{derivatives}"
+    "already, were prepared and harmonized with bids-mmh {version}, a BIDS App [bids_apps] built on "
+    "Nipype [nipype]. {masks} The scans were neither corrected for intensity non-uniformity nor "
+    "registered.{derivatives}"
 )
 _EXTRACTORS = {
     "builtin": "deepbet [deepbet]",

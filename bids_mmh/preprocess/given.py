@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_mmh.errors import BadDataError
-from bids_mmh.preprocess.brain import PLAUSIBLE_ML, volume_ml
+from bids_mmh.preprocess.brain import PLAUSIBLE_ML, is_stripped, stripped_support, volume_ml
 from bids_mmh.preprocess.images import corners, like, to_array
+from bids_mmh.preprocess.quality import dice
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 SAME_SCAN = 0.85
 MOST_INSIDE = 0.98  # a mask that reaches further out of the scan belongs to another one
 MOST_BLANK = 0.5  # part of a mask that may lie on background
+LEAST_OVERLAP = 0.9  # Dice of a mask with the brain of a scan that was stripped before
 COMPARE_MM = 4.0
 SCALES = (0.6, 1.7)
 
@@ -121,7 +123,18 @@ def mask_on_scan(path: Path, image: "SimpleITK.Image") -> "SimpleITK.Image":
     blank = float((data[inside] <= data.min()).mean())
     if blank > MOST_BLANK:
         raise BadDataError(f"{100 * blank:.0f} % of it lies on blank background")
+    _check_stripped(image, found)
     return found
+
+
+def _check_stripped(image: "SimpleITK.Image", mask: "SimpleITK.Image") -> None:
+    """See that a mask fits a scan that was stripped before, whose own edge tells where the brain is."""
+    support = stripped_support(image)
+    if support is None or not is_stripped(support, mask):
+        return
+    overlap = dice(support, mask)
+    if overlap < LEAST_OVERLAP:
+        raise BadDataError(f"it overlaps the brain of the stripped scan with a Dice of only {overlap:.2f}")
 
 
 def linear_transform(path: Path) -> "SimpleITK.AffineTransform":

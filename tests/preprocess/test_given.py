@@ -67,6 +67,13 @@ def test_a_mask_beside_the_head_is_refused(save):
         mask_on_scan(save(_ball((20, 0, 0)), AFFINE), beside)
 
 
+def test_a_mask_that_does_not_fit_a_stripped_scan_is_refused(save):
+    stripped = to_sitk(np.where(_ball(), _head(), 0).astype(np.float32), AFFINE)
+    mask_on_scan(save(_ball((3, 0, 0)), AFFINE), stripped)
+    with pytest.raises(BadDataError, match="stripped scan"):
+        mask_on_scan(save(_ball((21, 0, 0)), AFFINE), stripped)
+
+
 def test_a_corrected_copy_is_the_same_scan_and_another_head_is_not(scan):
     slope = to_sitk((_head() * (1 + 0.3 * _points()[..., 1] / 90)).astype(np.float32), AFFINE)
     check_same_scan(slope, scan)

@@ -1,5 +1,6 @@
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from bids_mmh.errors import NoInputError, UsageError
+from bids_mmh.preprocess.given import GivenFile, GivenFiles
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.transforms import read_transform, to_matrix
 from bids_mmh.preprocess.workflow import OUTPUT_FIELDS, PreprocessOptions, ScanSpec, build_session_workflow
@@ -70,6 +72,13 @@ def test_a_scan_that_cannot_be_used_is_named(tmp_path, save):
     assert str(caught.value).count("flat.nii.gz") == 1
 
 
+def _given(**files):
+    """Files as another program's, under URIs of a dataset ``d``."""
+    return GivenFiles(
+        **{kind: GivenFile(Path(path), f"bids:d:{Path(path).name}") for kind, path in files.items()}
+    )
+
+
 def _run(graph, folder):
     graph.base_dir = str(folder)
     graph.config["execution"] = {"crashdump_dir": str(folder)}
@@ -114,3 +123,75 @@ def test_a_session_from_raw_to_mni(pair, template, lopsided, tmp_path):
         "resample and write",
     }
     assert qc1["template_correlation"] > 0.9
+    assert qc1["template_distinctness"] > 0.05
+    assert qc2["anchor_information"] > 0.1
+    _start_from_derivatives(pair, template, outputs, tmp_path)
+    _repeat_from_the_work_folder(pair, template, tmp_path / "work")
+
+
+def _repeat_from_the_work_folder(pair, template, folder):
+    """No step runs again, and with another grid the last one alone."""
+
+    def written():
+        return {
+            path: path.stat().st_mtime_ns for path in folder.rglob("*.*") if path.suffix in (".nrrd", ".gz")
+        }
+
+    before = written()
+    assert len(before) >= 15
+    _run(_build(pair, template), folder)
+    assert written() == before
+    _run(_build(pair, template, spacing=8.0), folder)
+    after = written()
+    changed = {
+        path.parent.name for path in before if path.suffix == ".nrrd" and after.get(path) != before[path]
+    }
+    assert changed == set()
+    assert all(after[path] != before[path] for path in before if path.name == "mni_preproc.nii.gz")
+
+
+def _start_from_derivatives(pair, template, outputs, tmp_path):
+    """What a run left takes the place of the steps of another, with the same result."""
+    t1w, t2w = outputs["t1w"], outputs["t2w"]
+    scans = [
+        replace(
+            pair[0],
+            given=_given(
+                preproc=t2w.native_preproc, mask=t2w.native_mask, to_anchor=outputs["xfm"].to_anchor_xfm
+            ),
+        ),
+        replace(
+            pair[1],
+            given=_given(preproc=t1w.native_preproc, mask=t1w.native_mask, to_template=t1w.to_mni_xfm),
+        ),
+    ]
+    again = _run(_build(scans, template), tmp_path / "again")
+    for key in ("t1w", "t2w"):
+        first, second = (nib.load(o[key].mni_preproc).get_fdata() for o in (outputs, again))
+        np.testing.assert_allclose(second, first, atol=1e-3 * first.max())
+        qc = json.loads(Path(again[key].qc_json).read_text())
+        assert qc["given"] == {
+            "preproc": "bids:d:native_preproc.nii.gz",
+            "mask": "bids:d:native_mask.nii.gz",
+            "xfm": f"bids:d:{'to_mni_xfm.txt' if key == 't1w' else 'to_anchor.txt'}",
+        }
+        assert qc["mask_engine"] == "given"
+        assert "n4" not in qc
+        assert not any("not used" in sentence for sentence in qc["warnings"])
+
+
+def test_files_that_do_not_fit_are_refused_and_the_step_is_done(pair, template, tmp_path, save):
+    empty = save(np.zeros((9, 9, 9), np.uint8), name="mask.nii.gz")
+    other = save(
+        np.random.default_rng(0).normal(100, 20, (60, 60, 60)).astype(np.float32), name="other.nii.gz"
+    )
+    scan = replace(pair[1], given=_given(mask=empty, preproc=other, to_template=empty))
+    graph = _build([scan], template)
+    graph.base_dir = str(tmp_path / "work")
+    finished = {node.name: node.result.outputs for node in graph.run().nodes()}
+    qc = json.loads(Path(finished["finish_t1w"].qc_json).read_text())
+    assert "given" not in qc
+    assert qc["mask_engine"] == "already stripped"
+    assert "n4" in qc
+    for kind in ("brain mask bids:d:mask", "preprocessed image bids:d:other", "transform bids:d:mask"):
+        assert any(kind in sentence and "not used" in sentence for sentence in qc["warnings"]), kind
