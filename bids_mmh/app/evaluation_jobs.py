@@ -173,7 +173,7 @@ def measure_people(
             problems.append(f"{job.subject} could not be measured: {result}")
         else:
             found[job.subject] = result
-            write_json(job.kept, {"Key": job.key(segmenter.name), "Figures": result.to_dict()})
+            _keep(job, segmenter, result)
     return {job.subject: found[job.subject] for job in jobs if job.subject in found}, problems
 
 
@@ -208,6 +208,13 @@ def _measure(job: PersonJob, fit: Fit | None, segmenter: Segmenter, threads: int
         return measure_person(scans, job.pairs, fit, segmenter, raw_target=job.raw_target)
     except BadDataError as error:
         return str(error)
+
+
+def _keep(job: PersonJob, segmenter: Segmenter, figures: PersonFigures) -> None:
+    try:
+        write_json(job.kept, {"Key": job.key(segmenter.name), "Figures": figures.to_dict()})
+    except OSError as error:
+        logger.debug("The figures of %s are not kept for the next run: %s", job.subject, error)
 
 
 def _stamp(path: Path) -> str:

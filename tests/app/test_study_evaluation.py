@@ -250,6 +250,11 @@ def test_processes_that_share_the_work_find_the_same(make_study):
         )
 
 
+def test_without_a_work_folder_nothing_is_kept_and_all_is_measured(make_study):
+    part = evaluate(make_study(travellers=("t1",)), work_dir=Path("/proc/nowhere"))
+    assert len(part.scans) == 3 + len(RESIDENTS)
+
+
 def test_jobs_can_be_sent_to_other_processes(make_study, monkeypatch):
     sent = []
 

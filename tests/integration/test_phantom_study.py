@@ -53,6 +53,8 @@ DATASET = {
     "descriptions.json",
     "descriptions.tsv",
     "logs/CITATION.md",
+    "participants.json",
+    "participants.tsv",
 }
 
 
@@ -189,14 +191,17 @@ def test_pages_open_without_a_network(study):
 
 
 def test_group_lists_and_compares_the_study(study):
-    assert main([str(study / "raw"), str(study / "out"), "group"]) == 0
+    assert main([str(study / "raw"), str(study / "out"), "group", "-w", str(study / "group work")]) == 0
     for sequence in ("T1w", "T2w"):
         with (study / "out" / f"group_{sequence}.tsv").open(newline="") as stream:
             rows = list(csv.DictReader(stream, delimiter="\t"))
         assert [row["participant_id"] for row in rows] == ["sub-001", "sub-002"]
         assert [row["site"] for row in rows] == ["site01", "site02"]
     assert "site02" in (study / "out" / "group.html").read_text()
-    for name in ("group_T1w.tsv", "group_T1w.json", "group_T2w.tsv", "group_T2w.json", "group.html"):
+    tables = [f"{kind}_{sequence}" for kind in ("group", "evaluation") for sequence in ("T1w", "T2w")]
+    for name in [f"{table}.{ending}" for table in tables for ending in ("tsv", "json")]:
+        (study / "out" / name).unlink()
+    for name in ("group.html", "logs/CITATION_group.md"):
         (study / "out" / name).unlink()
 
 
