@@ -47,6 +47,7 @@ from bids_mmh.preprocess.images import read_nifti, to_array
 from bids_mmh.preprocess.transforms import read_transform, to_matrix
 
 Row = dict[str, float | str]
+STEP = "CPU s, "  # columns of a table of their own
 
 
 def measure(outcome: Outcome, truth: Truth) -> Row:
@@ -72,7 +73,7 @@ def measure(outcome: Outcome, truth: Truth) -> Row:
         "engine": str(outcome.qc.get("mask_engine", "")),
         "CPU s": sum(outcome.qc["seconds"].values()),
         "warnings": " ".join(outcome.qc["warnings"]),
-    }
+    } | {f"{STEP}{step}": seconds for step, seconds in outcome.qc["seconds"].items()}
 
 
 def t2w_error(t2w: Outcome, truth: Mapping[str, Truth]) -> float:
@@ -199,7 +200,7 @@ def test_retest(first: Mapping[str, Outcome], second: Mapping[str, Outcome]) -> 
     a, b = first["T1w"], second["T1w"]
     images = [read_nifti(outcome.folder / "native_preproc.nii.gz") for outcome in (a, b)]
     mask = read_nifti(a.folder / "native_mask.nii.gz", np.uint8)
-    between, _ = rigid(*images, mask, RegistrationSettings(work_mm=1.0))
+    between, _ = rigid(images[0], images[1], mask, RegistrationSettings(work_mm=1.0))
     off = distances(b.from_template, to_matrix(between) @ a.from_template, landmarks())
     return {
         "scan": "T1w",
@@ -216,7 +217,7 @@ def tell(row: Row) -> None:
 
 def markdown(rows: Sequence[Row]) -> str:
     """Write rows as a table; columns appear in the order in which rows bring them."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+    columns = list(dict.fromkeys(key for row in rows for key in row if not key.startswith(STEP)))
     columns.sort(key=lambda key: key in ("engine", "CPU s", "warnings"))
 
     def cell(row: Row, column: str) -> str:
@@ -229,6 +230,17 @@ def markdown(rows: Sequence[Row]) -> str:
     return "\n".join(lines + ["| " + " | ".join(cell(row, c) for c in columns) + " |" for row in rows])
 
 
+def steps(rows: Sequence[Row]) -> list[Row]:
+    """Mean CPU seconds of every step, by sequence."""
+    out: list[Row] = []
+    for suffix in dict.fromkeys(row["scan"] for row in rows):
+        own = [row for row in rows if row["scan"] == suffix]
+        names = dict.fromkeys(key for row in own for key in row if key.startswith(STEP))
+        means = {key: float(np.mean([float(row[key]) for row in own if key in row])) for key in names}
+        out.append({"scan": suffix} | {key.removeprefix(STEP): mean for key, mean in means.items()})
+    return out
+
+
 def summary(rows: Sequence[Row]) -> list[Row]:
     """Median and worst of every figure, by sequence."""
     worst_is_low = ("Dice",)
@@ -238,7 +250,7 @@ def summary(rows: Sequence[Row]) -> list[Row]:
         for label, choose in (("median", np.median), ("worst", None)):
             line: Row = {"session": f"{label} of {len(own)}", "scan": suffix}
             for key, value in own[0].items():
-                if isinstance(value, str):
+                if isinstance(value, str) or key.startswith(STEP):
                     continue
                 values = [float(row[key]) for row in own if key in row]
                 pick = choose or (min if any(word in key for word in worst_is_low) else max)
@@ -285,7 +297,7 @@ def _tables(options: argparse.Namespace) -> str:
     if options.kind == "accuracy":
         cases = [ordinary(seed, number) for number, seed in enumerate(options.seeds)]
         rows, copies = phantom_rows(cases, options.work, options.pictures, options.copies)
-        return "\n\n".join([markdown(rows), markdown(summary(rows)), markdown(copies)])
+        return "\n\n".join([markdown(rows), markdown(summary(rows)), markdown(steps(rows)), markdown(copies)])
     cases = [case for case in difficulties(options.seed) if not options.only or case.name in options.only]
     rows, _ = phantom_rows(cases, options.work, options.pictures)
     return markdown(rows)

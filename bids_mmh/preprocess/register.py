@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bids_mmh.preprocess.images import to_array
+from bids_mmh.preprocess.images import like, to_array
 from bids_mmh.preprocess.resample import isotropic
 from bids_mmh.preprocess.transforms import from_matrix, to_matrix
 
@@ -89,7 +89,7 @@ def nine_dof(
     import SimpleITK
 
     fixed = _prepare(SimpleITK.Mask(template, template_mask), settings)
-    moving = _prepare(brain, settings)
+    moving = _prepare(_above_zero(brain), settings)
     method = _method(_prepare_mask(template_mask, settings, margin_mm=8.0), settings)
     start = _best_start(method, fixed, moving, _pitched_starts(fixed, moving))
     versor = SimpleITK.VersorTransform()
@@ -106,13 +106,26 @@ def nine_dof(
     return from_matrix(to_matrix(found)), information
 
 
+def _above_zero(brain: "SimpleITK.Image") -> "SimpleITK.Image":
+    """Lift a brain whose intensities reach far below 0 over its surroundings, which are 0.
+
+    What a few voxels do is noise; in a z-scored brain the centre of mass would lie anywhere.
+    """
+    data = to_array(brain)
+    inside = data != 0
+    low = float(np.percentile(data[inside], 2)) if inside.any() else 0.0
+    return like(np.where(inside, data - np.float32(low), data), brain) if low < 0 else brain
+
+
 def _prepare(image: "SimpleITK.Image", settings: RegistrationSettings) -> "SimpleITK.Image":
     import SimpleITK
 
     low = isotropic(SimpleITK.Cast(image, SimpleITK.sitkFloat32), settings.work_mm)
     data = to_array(low)
     # A few very bright voxels (vessels, fat) would leave the histogram's bins empty.
-    return SimpleITK.Clamp(low, SimpleITK.sitkFloat32, *(float(p) for p in np.percentile(data, (0.1, 99.8))))
+    least, most = (float(p) for p in np.percentile(data, (0.1, 99.8)))
+    # From 0 on: the starting point is the centre of mass, and there are no negative masses.
+    return SimpleITK.Clamp(low, SimpleITK.sitkFloat32, least, most) - least
 
 
 def _prepare_mask(

@@ -43,3 +43,12 @@ def test_magnitude_images_are_left_alone(head):
         quiet, changed = silence_background(image)
         assert not changed
         assert quiet is image
+
+
+def test_a_slab_with_tissue_in_its_corners_is_left_alone(head):
+    rng = np.random.default_rng(0)
+    inside = head[26:46, 26:46, 24:48] * (1 + 0.2 * np.sin(np.arange(24) / 2)) + rng.normal(
+        0, 0.03, (20, 20, 24)
+    )
+    image = to_sitk((1000 * inside).astype(np.float32), AFFINE)
+    assert silence_background(image)[1] is False

@@ -53,6 +53,15 @@ def test_nine_degrees_of_freedom_are_recovered(standard):
     np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-6)  # no skew
 
 
+def test_a_brain_around_zero_is_aligned_like_any_other(standard):
+    image, mask = standard
+    truth = from_matrix(np.array([[1, 0, 0, 9], [0, 1, 0, -7], [0, 0, 1, 5], [0, 0, 0, 1.0]]))
+    data = to_array(_moved(image, truth))
+    scored = like(np.where(data != 0, data - np.median(data[data != 0]), 0).astype(np.float32), image)
+    found, _ = nine_dof(image, mask, scored, FAST_REGISTRATION)
+    assert _error_mm(found, truth, mask) < 1.0
+
+
 def test_rigid_aligns_another_contrast_and_repeats_exactly(standard):
     image, mask = standard
     data = to_array(image)
