@@ -38,6 +38,8 @@ def run_group(settings: Settings) -> ExitCode:
     Raises:
         BidsMmhError: Where nothing can be done at all.
     """
+    if settings.fit is None and (settings.recipe or settings.split):
+        raise UsageError("--recipe and --split say how to train: give --fit too, or leave them out.")
     process = this_process()
     rows, _ = chosen_rows(settings)
     target = _choose_target(settings, rows)

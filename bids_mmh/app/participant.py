@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bids_mmh.app.models import ModelReference, check_model, resolve_model
 from bids_mmh.app.settings import EMBEDDED_MODEL, Settings
-from bids_mmh.errors import ExitCode, NoInputError
+from bids_mmh.errors import ExitCode, NoInputError, UsageError
 
 if TYPE_CHECKING:
     from bids_mmh.app.crashes import Failure
@@ -30,6 +30,8 @@ def run_participant(settings: Settings, log_file: Path | None = None) -> ExitCod
     Raises:
         BidsMmhError: Where nothing can be done at all.
     """
+    if settings.fit is not None:
+        raise UsageError("--fit trains on the results of the participant level: give it to the group level.")
     from bids_mmh.app.locks import shared_lock
     from bids_mmh.app.work_folder import IN_USE, clean_shared_files
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bids_mmh.app.group import run_group
+from bids_mmh.app.participant import run_participant
 from bids_mmh.app.settings import Settings
 from bids_mmh.app.study_checks import common_ground_warnings
 from bids_mmh.app.study_report import compare_sites
@@ -137,6 +138,13 @@ def test_filters_are_honoured(study):
     assert [row["scan"] for row in _table(study)] == ["sub-0_ses-y_T1w"]
     with pytest.raises(NoMatchError, match="labels and the filter"):
         run_group(_settings(study, participant_label=("99",)))
+
+
+def test_options_of_training_need_a_fit(study):
+    with pytest.raises(UsageError, match="give --fit too"):
+        run_group(_settings(study, recipe="r.toml"))
+    with pytest.raises(UsageError, match="give it to the group level"):
+        run_participant(_settings(study, fit="all", analysis_level="participant"))
 
 
 def test_nothing_to_read_asks_for_the_participant_level(tmp_path):
