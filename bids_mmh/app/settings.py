@@ -161,7 +161,7 @@ class Settings(BaseModel):
     target_site: Annotated[str, Field(min_length=1)] = AUTO
     min_site_scans: Annotated[int, Field(ge=2)] = 3
     no_evaluation: bool = False
-    evaluation_scans: Annotated[int, Field(ge=0)] = 120
+    evaluation_scans: Annotated[int, Field(ge=0)] | None = None
 
     reports_only: bool = False
     boilerplate_only: bool = False

@@ -24,13 +24,15 @@ from bids_mmh.evaluation.cohort import Cohort, choose_cohort, draw, personal_pai
 from bids_mmh.evaluation.controls import Fit, fit_controls
 from bids_mmh.evaluation.person import PersonFigures
 from bids_mmh.evaluation.scans import Scan
-from bids_mmh.evaluation.segmentation import Segmenter, find_segmenter
+from bids_mmh.evaluation.segmentation import Segmenter, find_segmenter, synthseg_executable
 from bids_mmh.evaluation.summary import MeasuredScan, Summary, summarise
 from bids_mmh.preprocess.grid import Grid
 from bids_mmh.reports.group_table import ScanRow
 
 logger = logging.getLogger(__name__)
 
+MOST_SCANS, MOST_SCANS_SYNTHSEG = 120, 24
+"""Of each sequence by default: SynthSeg takes minutes for each of seven versions of a scan on a CPU."""
 MOST_REFERENCES = 20
 """People that the controls learn from; one scan each."""
 
@@ -63,8 +65,8 @@ class EvaluationSettings(Protocol):
         """The site to compare with, where one was asked for; ``auto`` or ``none`` otherwise."""
 
     @property
-    def evaluation_scans(self) -> int:
-        """Most scans of each sequence that are measured; 0 for all."""
+    def evaluation_scans(self) -> int | None:
+        """Most scans of each sequence that are measured; 0 for all, None for the default."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +137,10 @@ def _evaluate_part(
 ) -> PartEvaluation:
     sequence, space = rows[0].sequence, rows[0].space
     usable = _usable(settings.output_dir, rows)
-    cohort = choose_cohort(usable, trained.parts, settings.evaluation_scans, seed=settings.random_seed)
+    cap = settings.evaluation_scans
+    if cap is None:
+        cap = MOST_SCANS_SYNTHSEG if synthseg_executable() else MOST_SCANS
+    cohort = choose_cohort(usable, trained.parts, cap, seed=settings.random_seed)
     notes = _notes(rows, usable, cohort, trained)
     if not cohort.scans:
         return PartEvaluation(sequence, space, None, notes, (_nobody(rows, usable),))

@@ -238,7 +238,8 @@ def _add_evaluation(parser: argparse.ArgumentParser) -> None:
         "--evaluation-scans",
         type=int,
         metavar="N",
-        help="most scans of a sequence that the evaluation reads, a fixed sample; 0: all (default: 120)",
+        help="most scans of a sequence that the evaluation reads, a fixed sample; 0: all (default: 120, or "
+        "24 where SynthSeg labels the tissues)",
     )
 
 

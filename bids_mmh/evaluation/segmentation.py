@@ -101,6 +101,12 @@ class SynthSegSegmenter:
         )
 
 
+def synthseg_executable() -> Path | None:
+    """``mri_synthseg``, where it is on the path."""
+    found = shutil.which(COMMAND)
+    return Path(found) if found else None
+
+
 def find_segmenter(shape: tuple[int, int, int], affine: ArrayLike, *, threads: int = 1) -> Segmenter:
     """Take SynthSeg where ``mri_synthseg`` is on the path, else the built-in segmentation.
 
@@ -109,5 +115,5 @@ def find_segmenter(shape: tuple[int, int, int], affine: ArrayLike, *, threads: i
         affine: From voxels to RAS+ mm.
         threads: CPU threads for SynthSeg.
     """
-    found, matrix = shutil.which(COMMAND), np.asarray(affine, dtype=np.float64)
-    return SynthSegSegmenter(Path(found), matrix, threads) if found else BuiltInSegmenter(shape, matrix)
+    found, matrix = synthseg_executable(), np.asarray(affine, dtype=np.float64)
+    return SynthSegSegmenter(found, matrix, threads) if found else BuiltInSegmenter(shape, matrix)
