@@ -10,6 +10,7 @@ import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 from nipype.interfaces.base.traits_extension import isdefined
 
+from bids_mmh import __version__
 from bids_mmh.errors import BadDataError, BidsMmhError, NoInputError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 class _Inputs(BaseInterfaceInputSpec):
     in_file = File(mandatory=True, desc="raw scan: read, or named when something is wrong with it")
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="CPU threads of this step")
+    version = traits.Str(__version__, usedefault=True, desc="of the program; another one runs the step again")
 
 
 class _Step(SimpleInterface):

@@ -195,3 +195,13 @@ def test_files_that_do_not_fit_are_refused_and_the_step_is_done(pair, template, 
     assert "n4" in qc
     for kind in ("brain mask bids:d:mask", "preprocessed image bids:d:other", "transform bids:d:mask"):
         assert any(kind in sentence and "not used" in sentence for sentence in qc["warnings"]), kind
+
+
+def test_another_version_runs_a_step_again_and_another_number_of_threads_does_not(save):
+    from bids_mmh.preprocess.interfaces import LoadScan
+
+    flat = str(save(np.zeros((9, 9, 9), np.float32)))
+    steps = (LoadScan(in_file=flat, **more) for more in ({}, {"version": "99.0"}, {"num_threads": 3}))
+    first, other_version, more_threads = (step.inputs.get_hashval()[1] for step in steps)
+    assert other_version != first
+    assert more_threads == first
