@@ -13,10 +13,12 @@ import pytest
 import torch
 
 from bids_mmh.app.harmonize_study import harmonize_study
+from bids_mmh.app.jobs import ScanJob
 from bids_mmh.app.models import resolve_model
 from bids_mmh.app.preprocessed import find_preprocessed
 from bids_mmh.app.process import Process
 from bids_mmh.app.study_rows import study_rows
+from bids_mmh.bids.session import Scan
 from bids_mmh.errors import ExitCode, UsageError
 from bids_mmh.method.config import PRESETS
 from bids_mmh.method.harmonizer import Harmonizer
@@ -90,6 +92,26 @@ def test_outputs_are_those_of_the_participant_level(tmp_path, write_visit, group
     assert "sub-01_ses-a_T2w.nii.gz" in page
     assert model.sha256[:8] in page
     assert not list((tmp_path / "out" / "logs").glob(".*.lock"))
+
+
+def test_participant_finds_done_what_group_has_harmonized(
+    tmp_path, write_visit, group_settings, model, quick_pages
+):
+    write_visit(tmp_path / "out", "01", "a", sequences=("T1w", "T2w"))
+    settings = group_settings(tmp_path / "out")
+    harmonize(settings, model)
+    raw = {s: settings.bids_dir / "sub-01" / "anat" / f"sub-01_ses-a_{s}.nii.gz" for s in ("T1w", "T2w")}
+    scans = {s: Scan(raw[s], s, {"subject": "01", "session": "a"}, "a") for s in raw}
+
+    def is_done(sequence, **options):
+        own = group_settings(tmp_path / "out", analysis_level="participant", **options)
+        return ScanJob(scans[sequence], scans["T1w"], "MNI152NLin2009aSym", 8.0, own, model).is_done()
+
+    assert is_done("T1w")
+    assert is_done("T2w")
+    assert not is_done("T1w", random_seed=1)
+    moved = replace(scans["T1w"], site="b")
+    assert not ScanJob(moved, moved, "MNI152NLin2009aSym", 8.0, settings, model).is_done()
 
 
 def test_only_what_is_not_harmonized_with_this_model_is_done(
