@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bids_mmh.app.claims import claim_each
 from bids_mmh.app.crashes import explain
 from bids_mmh.app.derived_jobs import coarser, derivatives_of, session_jobs
+from bids_mmh.app.harmonize import choose_device, harmonize_image
 from bids_mmh.app.jobs import ScanJob, SessionJob
 from bids_mmh.app.models import ModelReference
 from bids_mmh.app.preprocessed import PreprocessedScan
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from bids_mmh.method.harmonizer import Harmonizer
 
 logger = logging.getLogger(__name__)
+
+_WRITING = ("bids_mmh.app.scan_outputs", "bids_mmh.app.session_page", "bids_mmh.reports.subject")
 
 
 def harmonize_study(
@@ -60,31 +63,35 @@ class _Harmonizing:
     def __init__(
         self, settings: Settings, model: ModelReference, process: Process, folder: Path, total: int
     ) -> None:
-        self.settings, self.model, self.process, self.folder = settings, model, process, folder
+        self.settings, self.model, self.folder = settings, model, folder
         self.total, self.done = total, 0
+        self.begin = process.rank / process.count
+        self.device = device_of(choose_device(settings.device), process)
+        self.threads, self.writers = cores(settings, self.device, process)
         self.codes: list[ExitCode] = []
         self.writing: list[tuple[SessionJob, ExitStack, Future[None]]] = []
-        # The model keeps one core busy, or a GPU; the others write.
-        self.writers = max(0, settings.nprocs // process.local_count - 1)
 
     def run(self, jobs: Sequence[SessionJob]) -> ExitCode:
+        """Take session after session until none is left; returns the first failure's code."""
         harmonizer = self._load()
         with ExitStack() as stack:
             pool = None
             if self.writers:
                 context = get_context("forkserver")  # a forked child of a process that has run torch can hang
+                context.set_forkserver_preload(list(_WRITING))
                 pool = stack.enter_context(ProcessPoolExecutor(self.writers, mp_context=context))
             for job, claim in self._claims(jobs):
                 try:
                     works = self._harmonize(harmonizer, job)
+                    written = pool.submit(write_session, job, works) if pool else None
                 except Exception as error:
                     self._failed(job, claim, error)
                     continue
-                if pool is None:
+                if written is None:
                     self._finish(job, claim, partial(write_session, job, works))
-                    continue
-                self.writing.append((job, claim, pool.submit(write_session, job, works)))
-                self._collect(most=2 * self.writers)
+                else:
+                    self.writing.append((job, claim, written))
+                    self._collect(most=2 * self.writers)
             self._collect(most=0)
         return self.codes[0] if self.codes else ExitCode.OK
 
@@ -94,23 +101,19 @@ class _Harmonizing:
             jobs,
             lock=lambda job: logs / f".{job.node_name}.lock",  # the one that the participant level holds
             is_done=SessionJob.is_done,
-            first=self.process.rank * len(jobs) // self.process.count,
+            first=int(self.begin * len(jobs)),
         )
 
     def _load(self) -> "Harmonizer":
         import torch
 
-        from bids_mmh.app.harmonize import choose_device
         from bids_mmh.method.harmonizer import Harmonizer
 
-        torch.set_num_threads(max(1, min(self.settings.omp_nthreads, self.settings.nprocs - self.writers)))
-        device = device_of(choose_device(self.settings.device), self.process)
-        return Harmonizer.from_pretrained(self.model.folder, device)
+        torch.set_num_threads(self.threads)
+        return Harmonizer.from_pretrained(self.model.folder, self.device)
 
     def _harmonize(self, harmonizer: "Harmonizer", job: SessionJob) -> list[tuple[ScanJob, dict[str, Any]]]:
         """Run the model on the scans of a session that it has not been run on."""
-        from bids_mmh.app.harmonize import harmonize_image
-
         works = []
         for number, scan in enumerate(job.scans):
             if not scan.is_done():
@@ -155,6 +158,21 @@ class _Harmonizing:
             logger.error("Harmonizing %s failed", job.session.label, exc_info=error)
         self.codes.append(code)
         claim.close()
+
+
+def cores(settings: Settings, device: str, process: Process) -> tuple[int, int]:
+    """Threads of the model and processes that write beside it.
+
+    On a CPU the model takes longer than the writing, on a GPU it takes next to no core.
+
+    Args:
+        settings: options of the run; ``nprocs`` is for all processes of the machine.
+        device: of the model.
+        process: which one of a run this is.
+    """
+    cores = max(1, settings.nprocs // process.local_count)
+    writers = max(cores // 3, int(cores > 1)) if device == "cpu" else cores - 1
+    return min(cores - writers, settings.omp_nthreads), writers
 
 
 def write_session(job: SessionJob, works: Sequence[tuple[ScanJob, Mapping[str, Any]]]) -> None:

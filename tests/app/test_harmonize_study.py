@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from bids_mmh.app.harmonize_study import harmonize_study
+from bids_mmh.app.harmonize_study import cores, harmonize_study
 from bids_mmh.app.jobs import ScanJob
 from bids_mmh.app.models import resolve_model
 from bids_mmh.app.preprocessed import find_preprocessed
@@ -134,6 +134,24 @@ def test_only_what_is_not_harmonized_with_this_model_is_done(
     harmonize(settings, other)
     sidecars = [fields_of(file.with_suffix("").with_suffix(".json")) for file in harmonized]
     assert {fields["Model"]["SHA256"] for fields in sidecars} == {other.sha256}
+
+
+@pytest.mark.parametrize(
+    ("nprocs", "device", "local_count", "shares"),
+    [
+        (1, "cpu", 1, (1, 0)),
+        (2, "cpu", 1, (1, 1)),
+        (8, "cpu", 1, (6, 2)),
+        (8, "cuda:0", 1, (1, 7)),
+        (8, "cuda:1", 4, (1, 1)),
+        (2, "cpu", 4, (1, 0)),
+    ],
+)
+def test_cores_go_to_the_model_on_a_cpu_and_to_writing_beside_a_gpu(
+    tmp_path, group_settings, nprocs, device, local_count, shares
+):
+    settings = group_settings(tmp_path, nprocs=nprocs, omp_nthreads=8)
+    assert cores(settings, device, Process(local_count=local_count)) == shares
 
 
 def test_weights_are_loaded_once(four_visits, group_settings, model, monkeypatch, quick_pages):
