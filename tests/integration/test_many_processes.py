@@ -11,8 +11,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_mmh.method.config import PRESETS
-from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.phantom.dataset import make_phantom
 
 RUN = Path(__file__).parents[2] / "run.py"
@@ -20,7 +18,7 @@ RUN = Path(__file__).parents[2] / "run.py"
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """Two people with one stripped T1w each, so that a process is done soon, and a model."""
+    """Two people with one stripped T1w each, so that a process is done soon."""
     folder = tmp_path_factory.mktemp("many")
     make_phantom(folder / "raw", subjects=2, sites=2, resolution=4.0, sequences=["T1w"], truth=False)
     for path in (folder / "raw").glob("sub-*/anat/*.nii.gz"):
@@ -31,14 +29,20 @@ def study(tmp_path_factory):
         outside = np.linalg.norm((indices - middle) * image.header.get_zooms(), axis=-1) > 65
         values[outside] = 0
         nib.save(nib.Nifti1Image(values.astype(np.float32), image.affine), path)
-    Harmonizer(PRESETS["tiny"]).save_pretrained(folder / "model")
     return folder
 
 
 def start(study, level, *options):
     fixed = ["--skip-bids-validation", "-w", study / "work", "--clean-workdir", "--nprocs", "1", "--sloppy"]
-    model = ["--template", "MNI152NLin2009aSym", "--model", study / "model", "--skull-strip", "skip"]
-    command = [sys.executable, RUN, study / "raw", study / "out", level, *fixed, *model, *options]
+    fixed += [
+        "--template",
+        "MNI152NLin2009aSym",
+        "--skull-strip",
+        "skip",
+        "--preproc-only",
+        "--no-evaluation",
+    ]
+    command = [sys.executable, RUN, study / "raw", study / "out", level, *fixed, *options]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
@@ -89,7 +93,7 @@ def check_the_end(study):
     out = study / "out"
     assert unreadable(out) == []
     assert [path for path in out.rglob(".*") if path.name != ".bidsignore"] == []
-    assert len(list(out.glob("sub-*/anat/*desc-harmonized_T1w.nii.gz"))) == 4
+    assert len(list(out.glob("sub-*/anat/*desc-preproc_T1w.nii.gz"))) == 4
     logs = list((out / "logs").glob("*.log"))
     assert len(logs) == len(list((out / "logs").glob("*.toml"))) >= 3
     # All is done: another run finds nothing to do, and the group has both people.
