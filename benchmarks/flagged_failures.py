@@ -148,17 +148,21 @@ def main() -> None:
     work = parser.parse_args().work
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     template = find_template(NILEARN_SPACE, work / "templates")
-    checks = Checks(read_nifti(template.t1w), read_nifti(template.brain_mask, np.uint8))
-    sessions = [read_session(folder) for folder in sorted((work / "bids_mmh").glob("sub_*"))]
-    table: dict[str, list[tuple[float, bool, str]]] = defaultdict(list)
-    for number, session in enumerate(sessions):
-        other = sessions[(number + 1) % len(sessions)]
-        for kind, (distinctness, flagged) in cases(checks, session, other, number % 3):
-            table[kind].append((distinctness, flagged, session.name))
-            print(f"# {session.name}: {kind}: {distinctness:.3f} {'flagged' if flagged else ''}", flush=True)
+    checks = Checks(
+        isotropic(read_nifti(template.t1w), GRID.spacing),
+        _coarse_mask(read_nifti(template.brain_mask, np.uint8)),
+    )
+    folders = sorted((work / "bids_mmh").glob("sub_*"))
+    first = session = read_session(folders[0])
+    table: dict[str, list[tuple[float, bool]]] = defaultdict(list)
+    for number, following in enumerate([*folders[1:], None]):
+        session, current = (read_session(following) if following else first), session
+        for kind, (distinctness, flagged) in cases(checks, current, session, number % 3):
+            table[kind].append((distinctness, flagged))
+            print(f"# {current.name}: {kind}: {distinctness:.3f} {'flagged' if flagged else ''}", flush=True)
     print("| case | scans | flagged | distinctness |\n|---|---|---|---|")
     for kind, rows in table.items():
-        scores, flags, _ = zip(*rows, strict=True)
+        scores, flags = zip(*rows, strict=True)
         print(f"| {kind} | {len(rows)} | {sum(flags)} | {min(scores):.2f} to {max(scores):.2f} |")
 
 

@@ -30,6 +30,7 @@ class ScanJob:
         preprocessed: what an earlier run has made of the scan; None for one that this run preprocesses by
             its own settings.
         given: what derivative datasets hold of the scan.
+        from_standard: whether its image in template space among these takes the raw scan's place.
     """
 
     scan: Scan
@@ -40,6 +41,7 @@ class ScanJob:
     model: ModelReference | None
     preprocessed: PreprocessedScan | None = None
     given: Precomputed = field(default_factory=Precomputed)
+    from_standard: bool = False
 
     @property
     def is_anchor(self) -> bool:
@@ -85,7 +87,8 @@ class ScanJob:
         paths = []
         for mni in self.wanted_spaces():
             paths += [self.path(desc, mni=mni) for desc in descs] + [self.mask_path(mni=mni)]
-        return [*paths, self.transform_path(self.space)]
+        # An image that lay in template space before does not tell how the raw scan got there.
+        return paths if self.from_standard else [*paths, self.transform_path(self.space)]
 
     def is_done(self) -> bool:
         """Whether all outputs exist and were made by this version with these settings from these files.
@@ -164,17 +167,8 @@ class SessionJob:
 
     @property
     def starts_in_template_space(self) -> bool:
-        """Whether the session starts from images that lie in the template's space.
-
-        That is the case with ``--no-preproc``, and where derivative datasets hold such images of every scan,
-        not what a start from the scans' own space takes, and no results in that space are asked for.
-        """
-        given = [job.given for job in self.scans]
-        native = all(g.preproc and g.mask and (g.to_template or g.to_anchor) for g in given)
-        standard = all(g.standard and g.standard_mask for g in given)
-        return self.settings.no_preproc or (
-            standard and not native and "native" not in self.settings.output_spaces
-        )
+        """Whether what the session starts from lies in the template's space already."""
+        return self.settings.no_preproc or any(job.from_standard for job in self.scans)
 
     def is_done(self) -> bool:
         """Whether the page and every output of every scan exist and were made with these settings."""

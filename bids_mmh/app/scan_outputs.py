@@ -69,9 +69,10 @@ def _copy_work_files(job: ScanJob, work: Mapping[str, Any]) -> None:
     copies = {
         job.path("preproc", mni=True): work["mni_preproc"],
         job.mask_path(mni=True): work["mni_mask"],
-        job.transform_path(job.space): work["to_mni_xfm"],
     }
-    if not job.is_anchor:
+    if not job.from_standard:
+        copies[job.transform_path(job.space)] = work["to_mni_xfm"]
+    if not job.is_anchor and not job.from_standard:
         copies[job.transform_path(job.anchor.sequence)] = work["to_anchor_xfm"]
     if "native" in job.settings.output_spaces:
         copies[job.path("preproc", mni=False)] = work["native_preproc"]
@@ -101,7 +102,8 @@ def _preproc_fields(job: ScanJob, work: Mapping[str, Any], slope: float, interce
 
 def _write_preproc_sidecars(job: ScanJob, fields: Mapping[str, Any]) -> None:
     given = fields["Preprocessing"].get("given", {})
-    sources = [_raw_uri(job), *given.values()]
+    standard = [job.given.standard.uri] if job.from_standard and job.given.standard else []
+    sources = [_raw_uri(job), *standard, *given.values()]
     for mni in job.wanted_spaces():
         content = sidecar(
             skull_stripped=mni,

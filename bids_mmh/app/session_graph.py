@@ -79,10 +79,7 @@ def session_graph(job: SessionJob, device: str) -> Workflow:
     settings, keys = job.settings, job.keys
     workflow = build_session_workflow(
         job.node_name,
-        [
-            _scan_spec(scan, keys[scan.scan.path], job.starts_in_template_space)
-            for scan in _anchor_first(job.scans)
-        ],
+        [_scan_spec(scan, keys[scan.scan.path]) for scan in _anchor_first(job.scans)],
         template=job.template,
         grid=model_grid(job.scans[0].spacing),
         options=PreprocessOptions(
@@ -133,10 +130,10 @@ def _add_scan(workflow: Workflow, job: ScanJob, key: str, device: str) -> Node:
     return write
 
 
-def _scan_spec(job: ScanJob, key: str, in_template_space: bool) -> ScanSpec:
+def _scan_spec(job: ScanJob, key: str) -> ScanSpec:
     """Say what a scan is read from, and which files of others take the place of steps."""
     scan, given = job.scan, job.given
-    if in_template_space and not job.settings.no_preproc and given.standard:
+    if job.from_standard and given.standard:
         mask = GivenFiles(mask=_given_file(given.standard_mask))
         return ScanSpec(key, scan.sequence, given.standard.path, mask)
     files = GivenFiles(

@@ -12,7 +12,7 @@ from bids_mmh.bids.atomic import write_text
 from bids_mmh.bids.filters import load_filters
 from bids_mmh.bids.inputs import find_sessions
 from bids_mmh.bids.participants import copy_participants
-from bids_mmh.bids.precomputed import check_datasets, find_precomputed
+from bids_mmh.bids.precomputed import check_datasets, find_precomputed, only_standard
 from bids_mmh.bids.provenance import dataset_description, write_dataset_files
 from bids_mmh.bids.session import Scan, Session
 from bids_mmh.bids.sites import assign_sites
@@ -52,11 +52,17 @@ def _scan_jobs(
     session: Session, settings: Settings, model: ModelReference | None, template: Template
 ) -> Iterator[ScanJob]:
     anchor, spacing = _anchor(session), model.config.spacing if model else 1.0
-    for scan in session.scans:
-        given = find_precomputed(scan, anchor, template.space, settings.derivative_folders)
+    found = [
+        find_precomputed(scan, anchor, template.space, settings.derivative_folders) for scan in session.scans
+    ]
+    # Images in template space lead to no results in the scans' own.
+    standard = only_standard(found) and "native" not in settings.output_spaces and not settings.no_preproc
+    for scan, given in zip(session.scans, found, strict=True):
         for file in given.files():
             logger.info("%s: found %s.", scan.path.name, file.uri)
-        yield ScanJob(scan, anchor, template.space, spacing, settings, model, given=given)
+        yield ScanJob(
+            scan, anchor, template.space, spacing, settings, model, given=given, from_standard=standard
+        )
 
 
 def write_study_files(

@@ -1,6 +1,6 @@
 """What other programs, or the user, left for a scan: found by BIDS names, not yet looked into."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -51,6 +51,21 @@ class Precomputed:
     def files(self) -> list[FoundFile]:
         """All files found."""
         return [found for field in fields(self) if (found := getattr(self, field.name)) is not None]
+
+
+def only_standard(session: Sequence[Precomputed]) -> bool:
+    """Whether a session can start from images in template space, and from nothing better.
+
+    Args:
+        session: what was found for each of its scans.
+
+    Returns:
+        True when every scan has such an image with its mask, and not every scan has what replaces all steps
+        in its own space: image, mask and transform.
+    """
+    standard = all(given.standard and given.standard_mask for given in session)
+    native = all(g.preproc and g.mask and (g.to_template or g.to_anchor) for g in session)
+    return standard and not native
 
 
 def check_datasets(folders: Mapping[str, Path]) -> None:

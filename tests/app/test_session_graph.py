@@ -21,7 +21,7 @@ def _found(name):
 def session(tmp_path):
     """A session of a T1w and a T2w that is only preprocessed; ``given`` is for both of its scans."""
 
-    def make(given=(), **options):
+    def make(given=(), from_standard=False, **options):
         settings = Settings(
             bids_dir=tmp_path / "raw",
             output_dir=tmp_path / "out",
@@ -37,7 +37,7 @@ def session(tmp_path):
             path.touch()
             scans.append(Scan(path, sequence, {"subject": "1"}))
         jobs = tuple(
-            ScanJob(scan, scans[0], SPACE, 4.0, settings, None, given=files)
+            ScanJob(scan, scans[0], SPACE, 4.0, settings, None, given=files, from_standard=from_standard)
             for scan, files in zip(scans, given or [Precomputed()] * 2, strict=True)
         )
         return SessionJob(
@@ -66,17 +66,17 @@ def test_files_of_others_reach_the_steps_that_they_replace(session, tmp_path):
     assert graph.get_node("template_t1w1").inputs.unmoved is False
 
 
-def test_images_in_template_space_are_taken_where_no_native_results_are_asked_for(session):
+def test_images_in_template_space_take_the_scans_place(session):
     standard = Precomputed(standard=_found("s"), standard_mask=_found("sm"))
-    assert not session((standard, standard)).starts_in_template_space
-    assert not session((standard, Precomputed()), output_spaces=("MNI",)).starts_in_template_space
-    job = session((standard, standard), output_spaces=("MNI",))
+    job = session((standard, standard), from_standard=True, output_spaces=("MNI",))
     assert job.starts_in_template_space
     graph = session_graph(job, "cpu")
     assert graph.get_node("load_t1w1").inputs.in_file == "/d/s"
     assert graph.get_node("brain_t1w1").inputs.given_mask == "/d/sm"
     assert graph.get_node("template_t1w1").inputs.unmoved is True
     assert graph.get_node("bias_t2w2").inputs.skip is True
+    # How the raw scan got there is not known: no transform is promised.
+    assert not any("xfm" in path.name for path in job.scans[0].expected())
 
 
 def test_no_preproc_takes_the_raw_scans_as_they_lie(session, tmp_path):

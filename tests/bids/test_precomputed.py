@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_mmh.bids.precomputed import check_datasets, find_precomputed
+from bids_mmh.bids.precomputed import FoundFile, Precomputed, check_datasets, find_precomputed, only_standard
 from bids_mmh.bids.session import Scan
 from bids_mmh.errors import NoInputError, UsageError
 
@@ -113,3 +113,13 @@ def test_folders_that_are_no_datasets_are_refused(dataset, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(NoInputError, match="no sub-"):
         check_datasets({"empty": tmp_path / "empty"})
+
+
+def test_images_in_template_space_are_for_whole_sessions_that_have_nothing_better():
+    file = FoundFile(Path("/d/x"), "bids:d:x")
+    standard = Precomputed(standard=file, standard_mask=file)
+    complete = Precomputed(preproc=file, mask=file, to_template=file, standard=file, standard_mask=file)
+    assert only_standard([standard, standard])
+    assert only_standard([standard, complete])
+    assert not only_standard([complete, complete])
+    assert not only_standard([standard, Precomputed(standard=file)])
