@@ -1,6 +1,7 @@
 import csv
 import json
 import logging
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -232,3 +233,31 @@ def test_the_ranking_of_sites_is_on_the_page_and_marks_what_the_scans_were_harmo
     assert run_group(_settings(study, target_site="A")) is ExitCode.OK
     with pytest.raises(UsageError, match="no scan is from the site 'C'; the sites are: A, B"):
         run_group(_settings(study, target_site="C"))
+
+
+@pytest.mark.parametrize(
+    ("sites", "sentence"),
+    [
+        (["A", "A", "A"], "All 3 scans come from A: there is nothing to harmonize within one site."),
+        (["A", "B", "C"], "Each of the 3 sites has one subject"),
+        (["A 1", "A 1", "a_1", "a_1"], "differ only in case, spaces or punctuation"),
+        (["North", "North", "Nort", "South", "South"], "'Nort' is the site of one subject"),
+        (["A", "A", "B", "B", None], "1 of 5 scans have no site"),
+    ],
+)
+def test_odd_studies_are_reported_in_a_sentence_on_terminal_and_page(tmp_path, caplog, sites, sentence):
+    for number, site in enumerate(sites):
+        name = f"sub-{number}_space-{SPACE}_res-1_desc-harmonized_T1w.json"
+        _write(tmp_path, name, _sidecar(site, 0.1 * number, 0.0))
+    with caplog.at_level(logging.WARNING, "bids_mmh"):
+        assert run_group(_settings(tmp_path)) is ExitCode.OK
+    page = unescape((tmp_path / "group.html").read_text())
+    assert sentence in caplog.text
+    assert sentence in page
+
+
+def test_a_sequence_at_only_some_sites_is_said(study, caplog):
+    _write(study, f"sub-0_ses-x_space-{SPACE}_res-1_desc-harmonized_T2w.json", _sidecar("A", 0.1, 0.1))
+    with caplog.at_level(logging.WARNING, "bids_mmh"):
+        assert run_group(_settings(study)) is ExitCode.OK
+    assert "There is no T2w scan at B" in caplog.text
