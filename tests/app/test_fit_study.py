@@ -2,6 +2,8 @@
 
 import csv
 import json
+from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from bids_mmh.method.harmonizer import read_config
 from bids_mmh.method.style_network import StyleNetwork, StyleNetworkConfig, save_style_network
 from bids_mmh.preprocess.template import Template
 from bids_mmh.training import data
+from bids_mmh.training.recipe import load_recipe
 
 RECIPE = """
 [model]
@@ -219,6 +222,15 @@ def test_a_target_needs_every_sequence_of_the_study(group, study, recipe, write_
     text = capsys.readouterr().err
     assert "The target site a has no T2w scan for others to be like" in text
     assert "or --sequences T1w." in text
+
+
+@pytest.mark.parametrize(("kind", "spacing"), [("cpu", 2.0), ("gpu", 1.0)])
+def test_the_default_recipes_are_in_the_package(kind, spacing):
+    recipe = load_recipe(Path(str(files("bids_mmh.resources"))) / "recipes" / f"{kind}.toml")
+    assert recipe.model.spacing == recipe.phases[-1].spacing == spacing
+    assert recipe.stage2 is not None
+    assert recipe.travelling == "test"
+    assert recipe.max_timestep >= recipe.model.depth
 
 
 def test_a_record_answers_what_it_was_made_for():
