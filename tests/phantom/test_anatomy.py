@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bids_mmh.phantom.anatomy import build_anatomy
+from bids_mmh.phantom.anatomy import Lesion, build_anatomy
 from bids_mmh.phantom.person import draw_person
 from bids_mmh.phantom.relaxation import Tissue
 
@@ -44,3 +44,12 @@ def test_age_drives_atrophy_and_people_do_not_depend_on_each_other():
     assert np.corrcoef([p.age for p in people], [p.atrophy for p in people])[0, 1] > 0.8
     assert {p.sex for p in people} == {"F", "M"}
     assert draw_person(0, 7) == people[7]
+
+
+def test_a_lesion_takes_the_place_of_what_would_be_there(template, anatomy):
+    radius, cavity = 12.0, Lesion((-30.0, -20.0, 25.0), 12.0, 1.0)
+    stroke = build_anatomy(template, np.random.default_rng(0), 0.0, [cavity])
+    more = (stroke.fractions[Tissue.CSF] - anatomy.fractions[Tissue.CSF]).sum()
+    assert 0.6 < more / (4 / 3 * np.pi * radius**3) < 1.05
+    np.testing.assert_allclose(stroke.fractions.sum(axis=0), 1, atol=1e-4)
+    np.testing.assert_array_equal(stroke.brain, anatomy.brain)
