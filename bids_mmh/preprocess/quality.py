@@ -14,6 +14,8 @@ LOW_CORRELATION = 0.35  # T1w with the template: 0.49 to 0.61 on well aligned sc
 LOW_OVERLAP = 0.9  # Dice of the brain mask with the template's: 0.941 to 0.969 on the same scans
 SMALL_ML, LARGE_ML = 900.0, 2000.0
 MUCH_LOST = 0.02
+# What of the mask lies further than this outside the template's, and of the template's within: up to 0.6 ml.
+FAR_MM, MUCH_ML = 8.0, 3.0
 # With the template: 0.03 to 0.05 and 0.05 to 0.25 on the same scans; turned by 10 degrees or moved by 15 mm
 # the distinctness is below -0.1.
 LOW_TEMPLATE_INFORMATION, LOW_TEMPLATE_DISTINCTNESS = 0.015, 0.0
@@ -153,6 +155,23 @@ def dice(first: "SimpleITK.Image", second: "SimpleITK.Image") -> float:
     return 2 * float((a & b).sum()) / total if total else 0.0
 
 
+def far_apart_ml(mask: "SimpleITK.Image", template_mask: "SimpleITK.Image") -> tuple[float, float]:
+    """Return how much of a mask lies far outside another one, and how much it lacks far inside, in ml.
+
+    Eyes and neck that were taken for brain, or a lobe that was lost, are small in an overlap but not here.
+    """
+    import SimpleITK
+
+    inside, brain = to_array(template_mask) > 0, to_array(mask) > 0
+    if not inside.any():
+        return 0.0, 0.0
+    distance = to_array(
+        SimpleITK.SignedMaurerDistanceMap(template_mask, squaredDistance=False, useImageSpacing=True)
+    )
+    ml = float(np.prod(mask.GetSpacing()) / 1000)
+    return float((brain & (distance > FAR_MM)).sum()) * ml, float((~brain & (distance < -FAR_MM)).sum()) * ml
+
+
 def quality(
     sequence: str,
     *,
@@ -175,14 +194,21 @@ def quality(
         template_mask: its brain mask on the grid.
 
     Returns:
-        ``mask_volume_ml``, ``template_correlation``, ``template_dice``, ``covered_fraction`` (part of the
+        ``mask_volume_ml``, ``template_correlation``, ``template_dice``, ``mask_beyond_ml`` and
+        ``mask_lacks_ml`` (see :func:`far_apart_ml`), ``covered_fraction`` (part of the
         brain that the scan's field of view holds) and ``warnings``.
     """
     volume, whole = volume_ml(native_mask), int(to_array(whole_mni_mask).sum())
     covered = float(to_array(mni_mask).sum() / whole) if whole else 0.0
     overlap = dice(whole_mni_mask, template_mask)
     similarity = correlation(mni_image, template, mni_mask)
+    stray, lacking = far_apart_ml(whole_mni_mask, template_mask)
     warnings = []
+    if max(stray, lacking) > MUCH_ML:
+        warnings.append(
+            f"The brain mask reaches {stray:.1f} ml beyond the template's and lacks {lacking:.1f} ml well "
+            "inside it: look at it."
+        )
     if not SMALL_ML <= volume <= LARGE_ML:
         warnings.append(f"The brain mask measures {volume:.0f} ml, unusual for an adult: look at it.")
     if overlap < LOW_OVERLAP:
@@ -199,6 +225,8 @@ def quality(
         "mask_volume_ml": round(volume, 1),
         "template_correlation": round(similarity, 4),
         "template_dice": round(overlap, 4),
+        "mask_beyond_ml": round(stray, 2),
+        "mask_lacks_ml": round(lacking, 2),
         "covered_fraction": round(covered, 4),
         "warnings": warnings,
     }

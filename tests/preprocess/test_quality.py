@@ -72,6 +72,16 @@ def test_each_fault_has_its_sentence():
     assert any("Dice" in w for w in _measure(_texture(), whole=_ball(40))["warnings"])
 
 
+def test_eyes_taken_for_brain_and_a_lost_lobe_are_flagged():
+    x, y, z = np.indices((80, 80, 80)) * 2.0 - 79
+    eye = ((x - 30) ** 2 + (y - 79) ** 2 + z**2 < 15**2).astype(np.uint8)
+    for mask in (_ball() | eye, _ball() * (x < 48)):
+        found = _measure(_texture(), whole=mask.astype(np.uint8))
+        assert found["template_dice"] > 0.95
+        assert any("beyond the template's" in sentence for sentence in found["warnings"])
+    assert _measure(_texture())["mask_beyond_ml"] == 0
+
+
 UNMOVED = SimpleITK.Transform()
 
 
