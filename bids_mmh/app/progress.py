@@ -15,6 +15,7 @@ STEPS = {
     "anchor": "aligning to the session's anchor",
     "bias": "estimating the bias field",
     "template": "aligning to the template",
+    "check": "checking the alignment",
     "finish": "resampling",
     "harmonize": "harmonizing",
     "write": "writing derivatives",
