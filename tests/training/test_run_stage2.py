@@ -77,7 +77,8 @@ def test_both_stages_in_one_call(sites, two_stages, tmp_path):
         *(("2", "train"), ("3", "train"), ("3", "validation")),
     ]
     for row in rows:
-        parts = sum(float(row[name]) for name in ("style", "consistency", "gradient", "guard"))
+        terms = ("style", "consistency", "gradient", "contrast", "guard")
+        parts = sum(float(row[name]) for name in terms)
         assert float(row["total"]) == pytest.approx(parts, abs=3e-6)
     ranking = rows_of(tmp_path / "m", "target_sites")
     assert {row["site"]: row["target"] for row in ranking} == {"alpha": "yes", "beta": "no"}
