@@ -199,12 +199,11 @@ def test_big_studies_are_sampled_and_say_so(make_study):
 
 
 def test_synthseg_measures_fewer_scans_by_default(make_study, monkeypatch):
-    monkeypatch.setattr("bids_mmh.app.study_evaluation.MOST_SCANS_SYNTHSEG", 8)
+    monkeypatch.setattr("bids_mmh.app.study_evaluation.MOST_SCANS_SYNTHSEG", 4)
     root = make_study(travellers=("t1",))
     assert len(evaluate(root, evaluation_scans=None).scans) == 7
-    monkeypatch.setattr("bids_mmh.app.study_evaluation.MOST_SCANS_SYNTHSEG", 5)
     monkeypatch.setattr("bids_mmh.app.study_evaluation.synthseg_executable", lambda: Path("mri_synthseg"))
-    assert len(evaluate(root, evaluation_scans=None).scans) == 5
+    assert len(evaluate(root, evaluation_scans=None).scans) == 4
 
 
 def test_page_and_tables_of_an_evaluated_study(make_study):
