@@ -46,13 +46,15 @@ def start(study, level, *options):
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
-def unreadable(folder):
-    """What is in an output folder under its final name and cannot be read to its end."""
+def unreadable(folder, seen):
+    """What is in an output folder under its final name, is not as it was ``seen``, and cannot be read."""
     found = []
     for path in folder.rglob("*"):
-        if path.name.startswith(".") or not path.is_file():
-            continue
         try:
+            state = path.stat()
+            if path.name.startswith(".") or not path.is_file() or seen.get(path) == state.st_mtime_ns:
+                continue
+            seen[path] = state.st_mtime_ns
             if path.suffix == ".json":
                 json.loads(path.read_text())
             elif path.name.endswith(".nii.gz"):
@@ -71,9 +73,9 @@ def test_two_people_one_of_them_twice_and_the_group_at_the_same_time(study):
     participants = [
         start(study, "participant", "--participant-label", label) for label in ("001", "002", "001")
     ]
-    groups = []
+    groups, seen = [], {}
     while any(process.poll() is None for process in participants):
-        assert unreadable(study / "out") == []
+        assert unreadable(study / "out", seen) == []
         if (study / "out").exists() and all(group.poll() is not None for group in groups) and len(groups) < 2:
             groups.append(start(study, "group"))
         sleep(0.3)
@@ -91,7 +93,7 @@ def test_two_people_one_of_them_twice_and_the_group_at_the_same_time(study):
 
 def check_the_end(study):
     out = study / "out"
-    assert unreadable(out) == []
+    assert unreadable(out, {}) == []
     assert [path for path in out.rglob(".*") if path.name != ".bidsignore"] == []
     assert len(list(out.glob("sub-*/anat/*desc-preproc_T1w.nii.gz"))) == 4
     logs = list((out / "logs").glob("*.log"))
