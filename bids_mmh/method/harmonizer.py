@@ -19,6 +19,7 @@ from bids_mmh.method.config import ModelConfig
 from bids_mmh.method.gradient import gradient_map
 from bids_mmh.method.model_files import CONFIG_FILE, WEIGHTS_FILE, existing
 from bids_mmh.method.network import ConditionalUNet
+from bids_mmh.method.notch import without_grid
 from bids_mmh.method.padding import BACKGROUND, crop_to, pad_to_multiple
 from bids_mmh.method.precision import fast_autocast
 from bids_mmh.method.sampling import Predictor, invert, sample
@@ -113,7 +114,8 @@ class Harmonizer(nn.Module):
             if self.target_network is not None and self.target_records is not None and stage != 1:
                 latent = self.invert(result, anchor)
                 target = self.target_records.of(sequence)
-                result = self.sample(self.target_network, latent, anchor, target)
+                moved = self.sample(self.target_network, latent, anchor, target)
+                result = self.finish(result, moved, anchor)
         return torch.where(mask.bool(), crop_to(result, volume.shape), BACKGROUND)
 
     def anchor(self, volume: Tensor, mask: Tensor, sequence: Tensor) -> tuple[Tensor, Anchor]:
@@ -137,7 +139,13 @@ class Harmonizer(nn.Module):
     def unify(self, volume: Tensor, anchor: Anchor) -> Tensor:
         """Stage I on a padded batch: into the unified domain; background −1."""
         latent = self.invert(volume, anchor)
-        return self.sample(self.network, latent, anchor, self.records.of(anchor.sequence))
+        moved = self.sample(self.network, latent, anchor, self.records.of(anchor.sequence))
+        return self.finish(volume, moved, anchor)
+
+    def finish(self, before: Tensor, after: Tensor, anchor: Anchor) -> Tensor:
+        """A padded batch after a walk, without the grid of the network's patches; background −1."""
+        change = without_grid(after - before, anchor.mask, self.config.network.patch)
+        return torch.where(anchor.mask, before + change, BACKGROUND)
 
     def invert(self, volume: Tensor, anchor: Anchor) -> Latent:
         """Eq. 13 with the Stage I network, told the volume's own style."""
