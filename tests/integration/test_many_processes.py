@@ -68,6 +68,7 @@ def unreadable(folder, seen):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_people_one_of_them_twice_and_the_group_at_the_same_time(study):
     participants = [
