@@ -58,16 +58,8 @@ def difference_figure(
     Returns:
         A WebP image.
     """
-    inside = np.asarray(mask) != 0
-    difference = np.where(inside, np.asarray(after, np.float32) - np.asarray(before, np.float32), np.nan)
-    # The 99th percentile keeps a few odd voxels from bleaching the map; the floor keeps rounding grey.
-    limit = max(float(np.percentile(np.abs(difference[inside]), 99)), 0.05) if inside.any() else 0.05
-    placed = layout(mask, _zooms(affine), footer=2)
-    figure = canvas(placed, background="white")
-    _draw_slices(figure, placed, difference, window=(-limit, limit), colours="RdBu_r")
-    annotate(figure, placed, affine, colour="#444444")
-    _colour_bar(figure, limit)
-    return encode(figure, "webp")
+    difference = np.asarray(after, np.float32) - np.asarray(before, np.float32)
+    return _signed_map(difference, mask, affine, percentile=99)
 
 
 def mask_outline_figure(image: NDArray[Any], mask: NDArray[Any], affine: NDArray[Any]) -> bytes:
@@ -127,12 +119,20 @@ def bias_figure(field: NDArray[Any], mask: NDArray[Any], affine: NDArray[Any]) -
     Returns:
         A WebP image: blue where the scan was too dark, red where it was too bright.
     """
+    return _signed_map(np.asarray(field, np.float32) - 1, mask, affine, percentile=99.5)
+
+
+def _signed_map(
+    values: NDArray[np.float32], mask: NDArray[Any], affine: NDArray[Any], *, percentile: float
+) -> bytes:
+    """Map values inside a mask, blue below zero and red above, to this percentile of their size."""
     inside = np.asarray(mask) != 0
-    excess = np.where(inside, np.asarray(field, np.float32) - 1, np.nan)
-    limit = max(float(np.nanpercentile(np.abs(excess[inside]), 99.5)), 0.05) if inside.any() else 0.05
+    shown = np.where(inside, values, np.nan)
+    # A percentile keeps a few odd voxels from bleaching the map; the floor keeps rounding grey.
+    limit = max(float(np.nanpercentile(np.abs(shown[inside]), percentile)), 0.05) if inside.any() else 0.05
     placed = layout(mask, _zooms(affine), footer=2)
     figure = canvas(placed, background="white")
-    _draw_slices(figure, placed, excess, window=(-limit, limit), colours="RdBu_r")
+    _draw_slices(figure, placed, shown, window=(-limit, limit), colours="RdBu_r")
     annotate(figure, placed, affine, colour="#444444")
     _colour_bar(figure, limit)
     return encode(figure, "webp")
