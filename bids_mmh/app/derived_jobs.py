@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_mmh.app.jobs import ScanJob, SessionJob
-from bids_mmh.app.models import ModelReference
+from bids_mmh.app.models import ModelReference, require_sequences
 from bids_mmh.app.preprocessed import PreprocessedScan
 from bids_mmh.app.settings import Settings
 from bids_mmh.bids.names import mask_desc
@@ -91,12 +91,7 @@ def derivatives_of(job: ScanJob) -> dict[str, Path]:
 
 
 def _check(model: ModelReference, scans: Sequence[PreprocessedScan]) -> None:
-    unknown = sorted({scan.sequence for scan in scans} - set(model.config.sequences))
-    if unknown:
-        raise UsageError(
-            f"The model '{model.name}' does not know {', '.join(unknown)}: choose another --model, or "
-            f"--sequences {' '.join(model.config.sequences)}."
-        )
+    require_sequences(model, (scan.sequence for scan in scans))
     for scan in scans:
         factor = model.config.spacing / scan.spacing
         if factor < 1 or abs(factor - round(factor)) > 1e-6:

@@ -3,14 +3,14 @@
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_mmh.app.fit_record import FitRecord, write_card
 from bids_mmh.app.locks import file_lock
-from bids_mmh.app.models import ModelReference, resolve_model
+from bids_mmh.app.models import ModelReference, require_sequences, resolve_model
 from bids_mmh.app.preprocessed import PreprocessedScan
 from bids_mmh.app.process import Process
 from bids_mmh.app.settings import EMBEDDED_MODEL, MODELS_FOLDER, NO_TARGET, Settings
@@ -80,7 +80,7 @@ def fit_study(
             goal = str(target.site) if asked.has_target else NO_TARGET
             made = replace(asked, target=goal, subjects=subjects)
             target.write(folder / "training")
-            write_json(folder / "training" / "recipe.json", _as_dict(plan.recipe))
+            write_json(folder / "training" / "recipe.json", asdict(plan.recipe))
             counts = {part: len(getattr(plan.split, part)) for part in ("train", "validation", "test")}
             write_card(folder, made, plan.source, counts)
             made.write(folder)
@@ -139,12 +139,7 @@ def _plan(
     split = _split(settings, folder, recipe, [read_sidecar(scan.sidecar) for scan in scans], begin)
     if begin is None:
         return _Plan(recipe, split, None, None, "random weights")
-    unknown = sorted({scan.sequence for scan in scans} - set(begin.config.sequences))
-    if unknown:
-        raise UsageError(
-            f"The model '{begin.name}' does not know {', '.join(unknown)}: choose another --model, or "
-            f"--sequences {' '.join(begin.config.sequences)}."
-        )
+    require_sequences(begin, (scan.sequence for scan in scans))
     ready = stage1_of(begin.folder)
     source = f"the model {begin.name} ({begin.sha256[:12]})"
     if settings.fit == "stage2" or earlier is not None:
@@ -236,9 +231,3 @@ def _train(
         )
     finally:
         torch.set_num_threads(threads)
-
-
-def _as_dict(recipe: "Recipe") -> dict[str, object]:
-    from dataclasses import asdict
-
-    return asdict(recipe)

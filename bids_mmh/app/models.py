@@ -1,6 +1,6 @@
 """Which model a run uses: the embedded one by name, or a folder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,11 +81,19 @@ def check_model(model: ModelReference, scans: Sequence[Scan]) -> None:
     """
     from bids_mmh.method.harmonizer import Harmonizer
 
-    unknown = sorted({scan.sequence for scan in scans} - set(model.config.sequences))
+    require_sequences(model, (scan.sequence for scan in scans))
+    Harmonizer.from_pretrained(model.folder)
+
+
+def require_sequences(model: ModelReference, sequences: Iterable[str]) -> None:
+    """See that a model was trained for all of some sequences.
+
+    Raises:
+        UsageError: it was not.
+    """
+    unknown = sorted(set(sequences) - set(model.config.sequences))
     if unknown:
-        known = " ".join(model.config.sequences)
         raise UsageError(
             f"The model '{model.name}' does not know {', '.join(unknown)}: choose another --model, or "
-            f"--sequences {known}."
+            f"--sequences {' '.join(model.config.sequences)}."
         )
-    Harmonizer.from_pretrained(model.folder)

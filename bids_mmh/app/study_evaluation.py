@@ -18,6 +18,7 @@ from bids_mmh.app.evaluation_jobs import (
 )
 from bids_mmh.app.models import UNIFIED
 from bids_mmh.app.settings import AUTO, NO_TARGET
+from bids_mmh.app.study_rows import parts_of
 from bids_mmh.app.trained_subjects import TrainedSubjects
 from bids_mmh.errors import BadDataError
 from bids_mmh.evaluation.cohort import Cohort, choose_cohort, draw, personal_pairs
@@ -120,8 +121,7 @@ def evaluate_study(
         One evaluation for each sequence and space. What is not possible is a sentence, never an error.
     """
     parts = []
-    for sequence, space in sorted({(row.sequence, row.space) for row in rows}):
-        own = [row for row in rows if (row.sequence, row.space) == (sequence, space)]
+    for sequence, _, own in parts_of(rows):
         part = _evaluate_part(settings, own, trained, ages)
         for sentence in (*part.notes, *part.skipped):
             logger.info("%s: %s", sequence, sentence)

@@ -10,6 +10,7 @@ from typing import Protocol
 from bids_mmh import __version__
 from bids_mmh.app.evaluation_report import evaluation_methods, page_part, write_evaluation
 from bids_mmh.app.study_evaluation import EvaluationSettings, PartEvaluation, evaluate_study
+from bids_mmh.app.study_rows import parts_of
 from bids_mmh.app.trained_subjects import TrainedSubjects, trained_subjects
 from bids_mmh.bids.atomic import write_json, write_text, write_tsv
 from bids_mmh.bids.participants import read_ages
@@ -136,8 +137,7 @@ def _facts(tables: Sequence[str], warnings: Sequence[str], rankings: Rankings, m
 def _parts(rows: Sequence[ScanRow], evaluations: Sequence[PartEvaluation]) -> list[StudyPart]:
     measured = {(part.sequence, part.space): part for part in evaluations}
     parts = []
-    for sequence, space in sorted({(row.sequence, row.space) for row in rows}):
-        own = [row for row in rows if (row.sequence, row.space) == (sequence, space)]
+    for sequence, space, own in parts_of(rows):
         part = measured.get((sequence, space))
         evaluation = page_part(part) if part else None
         parts.append(StudyPart(sequence, space, own, compare_sites(own), evaluation))

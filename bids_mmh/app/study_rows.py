@@ -43,6 +43,19 @@ def study_rows(output_dir: Path, sequences: Sequence[str]) -> list[ScanRow]:
     return sorted(rows, key=lambda row: (row.participant_id, row.session_id or "", row.scan, row.space))
 
 
+def parts_of(rows: Sequence[ScanRow]) -> Iterator[tuple[str, str, list[ScanRow]]]:
+    """Give the scans that can be compared with each other: of one sequence in one space.
+
+    Args:
+        rows: The scans of a study.
+
+    Yields:
+        Sequence, space, and their scans in the order of ``rows``.
+    """
+    for sequence, space in sorted({(row.sequence, row.space) for row in rows}):
+        yield sequence, space, [row for row in rows if (row.sequence, row.space) == (sequence, space)]
+
+
 def _sidecars(output_dir: Path, desc: str, sequences: Sequence[str]) -> Iterator[Path]:
     """Oldest first: of a scan that was harmonized on two grids, by two models, the newer version counts."""
     for sequence in sequences:
