@@ -17,7 +17,9 @@ cd "${SLURM_SUBMIT_DIR:-.}"
 record fit
 # One task a GPU; the processes find each other by what SLURM tells them.
 export MASTER_ADDR MASTER_PORT
-MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# The first host is cut out here: a pipe to head would end a job of many nodes by SIGPIPE.
+hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+MASTER_ADDR=${hosts%%$'\n'*}
 MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
 export -f bids_mmh
 export BIDS_DIR OUTPUT_DIR WORK_DIR IMAGE

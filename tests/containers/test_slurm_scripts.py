@@ -11,7 +11,8 @@ SCRIPTS = Path(__file__).parents[2] / "singularity" / "slurm"
 APPTAINER = '#!/bin/bash\necho "$APPTAINERENV_CUDA_VISIBLE_DEVICES|$*" >> "$CALLS"\nexit "${CODE:-0}"\n'
 SBATCH = '#!/bin/bash\necho "sbatch $*" >> "$CALLS"\necho $(wc -l < "$CALLS")\n'
 SRUN = '#!/bin/bash\n[ "$1" = --kill-on-bad-exit=1 ] && shift\nexec "$@"\n'
-SCONTROL = "#!/bin/bash\necho node1\necho node2\n"
+# More names than a pipe holds, as of a large job.
+SCONTROL = '#!/bin/bash\nset -e\nfor number in {1..20000}; do echo "node$number"; done\n'
 
 
 @pytest.fixture
