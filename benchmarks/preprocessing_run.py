@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from bids_mmh.errors import BidsMmhError
 from bids_mmh.preprocess.grid import model_grid
+from bids_mmh.preprocess.options import PreprocessOptions
 from bids_mmh.preprocess.template import NILEARN_SPACE, find_template
 from bids_mmh.preprocess.transforms import read_transform, to_matrix
-from bids_mmh.preprocess.workflow import PreprocessOptions, ScanSpec, build_session_workflow
+from bids_mmh.preprocess.workflow import ScanSpec, build_session_workflow
 
 
 @dataclass(frozen=True)

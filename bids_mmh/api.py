@@ -1,7 +1,7 @@
 """Harmonize images from Python: ``from bids_mmh import Harmonizer``."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +18,11 @@ from bids_mmh.app.settings import EMBEDDED_MODEL, model_location
 from bids_mmh.app.stored import stored_image, stored_on_native
 from bids_mmh.errors import BadDataError, BidsMmhError, UsageError
 from bids_mmh.method import harmonizer
-from bids_mmh.preprocess.alone import SCAN_FILE, Effort, preprocess_scan, take_to_grid
+from bids_mmh.preprocess.alone import SCAN_FILE, preprocess_scan, take_to_grid
+from bids_mmh.preprocess.engines import ENGINES, check_engine
 from bids_mmh.preprocess.grid import Grid, model_grid
+from bids_mmh.preprocess.options import PreprocessOptions
+from bids_mmh.preprocess.skull_strip import MODES
 from bids_mmh.preprocess.template import TEMPLATEFLOW_SPACE, Template, find_template
 
 
@@ -29,15 +32,28 @@ class Harmonizer:
     Args:
         model: networks and style records, in evaluation mode.
         template: standard space of raw heads; see ``--template``.
-        sloppy: fast and rough preprocessing of raw heads, for tests.
+        preprocessing: how raw heads are preprocessed, by default as the participant level does, with all the
+            CPUs there are.
+
+    Raises:
+        UsageError: the preprocessing asks for what does not exist or cannot run.
+        NoInputError: there are no such weights of SynthStrip.
+        BadDataError: they are not SynthStrip's.
     """
 
     def __init__(
-        self, model: harmonizer.Harmonizer, *, template: str = TEMPLATEFLOW_SPACE, sloppy: bool = False
+        self,
+        model: harmonizer.Harmonizer,
+        *,
+        template: str = TEMPLATEFLOW_SPACE,
+        preprocessing: PreprocessOptions | None = None,
     ) -> None:
         self._model = model
         self._template_name = template
-        self._effort = Effort(threads=len(os.sched_getaffinity(0)), sloppy=sloppy)
+        self._options = preprocessing or PreprocessOptions(omp_nthreads=len(os.sched_getaffinity(0)))
+        _one_of("skull_strip", self._options.skull_strip, MODES)
+        _one_of("engine", self._options.engine, ENGINES)
+        check_engine(self._options.engine, self._options.synthstrip_weights)
 
     @classmethod
     def from_pretrained(
@@ -46,7 +62,7 @@ class Harmonizer:
         device: str = "auto",
         *,
         template: str = TEMPLATEFLOW_SPACE,
-        sloppy: bool = False,
+        preprocessing: PreprocessOptions | None = None,
     ) -> "Harmonizer":
         """Load a model.
 
@@ -54,16 +70,16 @@ class Harmonizer:
             path_or_name: ``embedded`` or a model folder.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
             template: standard space of raw heads; see ``--template``.
-            sloppy: fast and rough preprocessing of raw heads, for tests.
+            preprocessing: how raw heads are preprocessed; see :class:`Harmonizer`.
 
         Raises:
-            UsageError: no such model or device.
-            NoInputError: the folder is not a model folder.
-            BadDataError: its files are damaged.
+            UsageError: no such model or device, or the preprocessing cannot run.
+            NoInputError: the folder is not a model folder, or weights do not exist.
+            BadDataError: its files, or the weights, are damaged.
         """
         folder = resolve_model(model_location(os.fspath(path_or_name))).folder
         model = harmonizer.Harmonizer.from_pretrained(folder, choose_device(device))
-        return cls(model, template=template, sloppy=sloppy)
+        return cls(model, template=template, preprocessing=preprocessing)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write the model folder that ``bids-mmh --model`` and :meth:`from_pretrained` take."""
@@ -92,6 +108,7 @@ class Harmonizer:
         mask: SpatialImage | None = None,
         *,
         space: Literal["native", "template"] = "native",
+        outside: Literal["keep", "zero"] = "zero",
     ) -> nib.Nifti1Image:
         """Harmonize one scan as the participant level does.
 
@@ -103,23 +120,25 @@ class Harmonizer:
             mask: brain mask on the voxels of ``image``, above 0 in the brain; None to find the brain
                 (``native``) or to take what is not background (``template``).
             space: where the image is.
+            outside: what becomes of a raw head outside its brain; see ``--outside``.
 
         Returns:
-            float32 image of the brain, 0 outside it and about 1000 at its brightest. ``native``: on the
-            voxels of ``image``, as the derivative ``desc-harmonized``. ``template``: on the model's grid, as
-            ``space-<MNI>_desc-harmonized``.
+            float32 image of the brain, 0 outside it (unless that is kept) and about 1000 at its brightest.
+            ``native``: on the voxels of ``image``, as the derivative ``desc-harmonized``. ``template``: on
+            the model's grid, as ``space-<MNI>_desc-harmonized``.
 
         Raises:
             BadDataError: image or mask cannot be used, or the model does not know the sequence.
-            UsageError: no such space or template.
+            UsageError: no such space, template or way with what is outside.
         """
         self._model.sequence_index(sequence)
-        if space not in ("native", "template"):
-            raise UsageError(f"space='{space}' is not known: use 'native' or 'template'.")
+        _one_of("space", space, ("native", "template"))
+        _one_of("outside", outside, ("keep", "zero"))
         scan = _as_scan(image)
         brain = None if mask is None else _as_brain(mask, image)
         with TemporaryDirectory() as name, _naming(_name(image), Path(name) / SCAN_FILE):
-            return self._harmonize_files(self._files(scan, brain, sequence, space, Path(name)), sequence)
+            files = self._files(scan, brain, sequence, space, Path(name))
+            return self._harmonize_files(files, sequence, outside)
 
     def _files(
         self, scan: nib.Nifti1Image, brain: np.ndarray | None, sequence: str, space: str, folder: Path
@@ -133,10 +152,10 @@ class Harmonizer:
             template=self._template,
             grid=self._grid,
             folder=folder,
-            effort=self._effort,
+            options=self._options,
         )
 
-    def _harmonize_files(self, files: dict[str, Path], sequence: str) -> nib.Nifti1Image:
+    def _harmonize_files(self, files: dict[str, Path], sequence: str, outside: str) -> nib.Nifti1Image:
         on_grid = nib.Nifti1Image.from_filename(files["mni_preproc"])
         mask = np.asarray(nib.Nifti1Image.from_filename(files["mni_mask"]).dataobj) > 0
         values = np.asarray(on_grid.dataobj, dtype=np.float32)
@@ -150,6 +169,7 @@ class Harmonizer:
             to_mni_xfm=files["to_mni_xfm"],
             preproc=files["native_preproc"],
             brain=files["native_mask"],
+            outside=outside,
         )
 
     @property
@@ -163,6 +183,11 @@ class Harmonizer:
     @cached_property
     def _template_folder(self) -> TemporaryDirectory[str]:
         return TemporaryDirectory()  # goes when this object does
+
+
+def _one_of(name: str, value: str, known: Collection[str]) -> None:
+    if value not in known:
+        raise UsageError(f"{name}='{value}' is not known: use {' or '.join(map(repr, known))}.")
 
 
 def _as_scan(image: SpatialImage) -> nib.Nifti1Image:

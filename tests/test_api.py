@@ -17,9 +17,11 @@ from bids_mmh.errors import BadDataError, NoInputError, UsageError
 from bids_mmh.method import harmonizer
 from bids_mmh.method.config import PRESETS, TargetConfig
 from bids_mmh.preprocess.grid import model_grid
+from bids_mmh.preprocess.options import PreprocessOptions
 from bids_mmh.preprocess.template import NILEARN_SPACE, find_template
 
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
+ROUGH = PreprocessOptions(sloppy=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,7 +46,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(folder):
-    return Harmonizer.from_pretrained(folder, "cpu", template=NILEARN_SPACE, sloppy=True)
+    return Harmonizer.from_pretrained(folder, "cpu", template=NILEARN_SPACE, preprocessing=ROUGH)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +140,39 @@ def test_native_space_keeps_the_scans_voxels_and_takes_a_mask(model, brain, monk
     assert np.corrcoef(values[inside], np.asarray(turned[0].dataobj)[inside])[0, 1] > 0.8
     straight = model.harmonize(scan, mask=mask).as_reoriented([[1, -1], [0, -1], [2, 1]]).get_fdata()
     np.testing.assert_allclose(values, straight, atol=1.0)
+
+
+def test_what_lies_outside_the_brain_is_kept_if_asked(model, brain):
+    scan, mask = brain
+    whole = nib.Nifti1Image(np.asarray(scan.dataobj) + np.float32(20), scan.affine)
+    inside = np.asarray(mask.dataobj) > 0
+    zeroed, kept = (model.harmonize(whole, mask=mask, outside=way).get_fdata() for way in ("zero", "keep"))
+    assert (zeroed[~inside] == 0).all()
+    np.testing.assert_array_equal(kept[inside], zeroed[inside])
+    assert np.ptp(kept[~inside]) < np.ptp(kept[inside]) / 2
+    assert (kept[~inside] > 0).mean() > 0.9
+
+
+def test_how_a_head_is_stripped_can_be_told(folder, brain, monkeypatch):
+    asked = []
+
+    def strip(image, template, template_mask, *, work_dir, threads, mode, extractor):
+        asked.append((threads, mode, extractor.name))
+        raise BadDataError("seen")
+
+    monkeypatch.setattr("bids_mmh.preprocess.skull_strip.strip_skull", strip)
+    options = PreprocessOptions(omp_nthreads=3, skull_strip="force")
+    model = Harmonizer.from_pretrained(folder, "cpu", template=NILEARN_SPACE, preprocessing=options)
+    with pytest.raises(BadDataError, match="seen"):
+        model.harmonize(brain[0])
+    assert asked == [(3, "force", "deepbet")]
+    for wrong, said in (
+        (PreprocessOptions(skull_strip="no"), "skull_strip='no'.*'auto' or 'force' or 'skip'"),
+        (PreprocessOptions(engine="fsl"), "engine='fsl'"),
+        (PreprocessOptions(engine="synthstrip"), "weights"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            Harmonizer.from_pretrained(folder, "cpu", preprocessing=wrong)
 
 
 def test_what_cannot_be_used_is_refused_in_one_sentence(model, on_grid):

@@ -15,6 +15,7 @@ from nipype.interfaces.base import (
 )
 from nipype.interfaces.base.traits_extension import isdefined
 
+from bids_mmh import __version__
 from bids_mmh.method.padding import BACKGROUND
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class _Inputs(BaseInterfaceInputSpec):
     model_sha256 = traits.Str(mandatory=True, desc="digest of the weights; other weights run the node again")
     device = traits.Str("auto", usedefault=True, desc="auto, cpu, cuda or cuda:N")
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="CPU threads")
+    version = traits.Str(__version__, usedefault=True, desc="of the program; another one runs the node again")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="queue on the GPU slots of the plugin")
     gpu = traits.Int(nohash=True, desc="index of the GPU that the plugin lends to this node")
 

@@ -21,7 +21,8 @@ from bids_mmh.app.session_page import write_session_page
 from bids_mmh.bids.precomputed import FoundFile
 from bids_mmh.preprocess.given import GivenFile, GivenFiles
 from bids_mmh.preprocess.grid import model_grid
-from bids_mmh.preprocess.workflow import OUTPUT_FIELDS, PreprocessOptions, ScanSpec, build_session_workflow
+from bids_mmh.preprocess.options import PreprocessOptions
+from bids_mmh.preprocess.workflow import OUTPUT_FIELDS, ScanSpec, build_session_workflow
 
 
 class _WriteInputs(DynamicTraitedSpec, BaseInterfaceInputSpec):

@@ -1,6 +1,5 @@
 """One scan that stands alone, through the same steps as a session's anchor, without a workflow around it."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from bids_mmh.errors import BadDataError
 from bids_mmh.preprocess.grid import Grid
+from bids_mmh.preprocess.options import PreprocessOptions
 from bids_mmh.preprocess.template import Template
 
 if TYPE_CHECKING:
@@ -18,19 +18,6 @@ if TYPE_CHECKING:
 SCAN_FILE = "scan.nii"  # the scan in its folder; messages name it
 
 
-@dataclass(frozen=True)
-class Effort:
-    """How to run.
-
-    Attributes:
-        threads: CPU threads of the brain extraction.
-        sloppy: fewer iterations on coarser copies; for tests.
-    """
-
-    threads: int = 1
-    sloppy: bool = False
-
-
 def preprocess_scan(
     image: "nib.Nifti1Image",
     mask: np.ndarray | None,
@@ -39,7 +26,7 @@ def preprocess_scan(
     template: Template,
     grid: Grid,
     folder: Path,
-    effort: Effort,
+    options: PreprocessOptions,
 ) -> dict[str, Path]:
     """Take a raw scan to the template.
 
@@ -50,7 +37,7 @@ def preprocess_scan(
         template: standard brain.
         grid: the model's grid.
         folder: for all files.
-        effort: how to run.
+        options: how to run.
 
     Returns:
         The files that :func:`bids_mmh.preprocess.finish.finish_scan` writes, by name.
@@ -60,13 +47,13 @@ def preprocess_scan(
     """
     from bids_mmh.preprocess.background import silence_background
     from bids_mmh.preprocess.bias import FAST_N4, N4Settings, divide_bias, estimate_log_bias
-    from bids_mmh.preprocess.extraction import find_brain
+    from bids_mmh.preprocess.engines import align_to_template, brain_extractor
     from bids_mmh.preprocess.finish import FinishFiles, finish_scan, onto
     from bids_mmh.preprocess.images import read_nifti, save_nifti, save_work
     from bids_mmh.preprocess.load import load_scan
     from bids_mmh.preprocess.neck import crop_neck
-    from bids_mmh.preprocess.register import FAST_REGISTRATION, RegistrationSettings, nine_dof
     from bids_mmh.preprocess.resample import apply_mask
+    from bids_mmh.preprocess.skull_strip import strip_skull
     from bids_mmh.preprocess.transforms import save_transform
 
     raw = save_nifti(image, folder / SCAN_FILE)
@@ -74,13 +61,20 @@ def preprocess_scan(
     head = crop_neck(silence_background(full)[0])
     standard, standard_mask = read_nifti(template.t1w), read_nifti(template.brain_mask, np.uint8)
     if mask is None:
-        brain = find_brain(head, standard, standard_mask, work_dir=folder, threads=effort.threads).mask
+        brain = strip_skull(
+            head,
+            standard,
+            standard_mask,
+            work_dir=folder,
+            threads=options.omp_nthreads,
+            mode=options.skull_strip,
+            extractor=brain_extractor(options.engine, options.synthstrip_weights),
+        ).mask
     else:
         brain = onto(_mask_like(mask, raw, full), head)
-    bias = estimate_log_bias(head, brain, FAST_N4 if effort.sloppy else N4Settings())
+    bias = estimate_log_bias(head, brain, FAST_N4 if options.sloppy else N4Settings())
     stripped = apply_mask(divide_bias(head, bias), brain)
-    settings = FAST_REGISTRATION if effort.sloppy else RegistrationSettings()
-    to_mni, _ = nine_dof(standard, standard_mask, stripped, settings)
+    to_mni, _ = align_to_template(standard, standard_mask, stripped, work_dir=folder, options=options)
     mask_file = save_work(brain, folder / "mask.nrrd")
     files = FinishFiles(
         raw=raw,

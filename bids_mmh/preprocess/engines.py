@@ -1,4 +1,4 @@
-"""The programs that can find a brain, and what each needs to run."""
+"""The programs that can find a brain and align it, and what each needs to run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_mmh.preprocess import brain
+from bids_mmh.preprocess.options import PreprocessOptions
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -52,6 +53,40 @@ def brain_extractor(engine: str, weights: Path | None = None) -> BrainExtractor:
 
         return BrainExtractor("FreeSurfer mri_synthstrip", freesurfer_mask)
     return DEEPBET
+
+
+def align_to_template(
+    template: "SimpleITK.Image",
+    template_mask: "SimpleITK.Image",
+    brain: "SimpleITK.Image",
+    *,
+    work_dir: Path,
+    options: PreprocessOptions,
+) -> "tuple[SimpleITK.Transform, float | None]":
+    """Align a brain to the template with nine degrees of freedom.
+
+    Args:
+        template: template T1w.
+        template_mask: its uint8 brain mask.
+        brain: scan of any contrast, corrected, 0 outside the brain.
+        work_dir: folder for temporary files.
+        options: engine, threads and effort.
+
+    Returns:
+        A transform that resamples the brain onto the template, and its mutual information with it, None
+        where the program does not tell.
+    """
+    from bids_mmh.preprocess.register import FAST_REGISTRATION, RegistrationSettings, nine_dof
+    from bids_mmh.preprocess.resample import apply_mask
+
+    if options.engine == "freesurfer":
+        from bids_mmh.preprocess.freesurfer import coregister
+
+        stripped = apply_mask(template, template_mask)
+        threads = options.omp_nthreads
+        return coregister(stripped, template_mask, brain, dof=9, work_dir=work_dir, threads=threads), None
+    settings = FAST_REGISTRATION if options.sloppy else RegistrationSettings()
+    return nine_dof(template, template_mask, brain, settings)
 
 
 def check_engine(engine: str, weights: Path | None = None) -> None:

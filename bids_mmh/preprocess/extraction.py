@@ -21,12 +21,14 @@ class BrainFound:
         mask: uint8 mask on the scan's voxels.
         engine: the extractor's name (``deepbet``), ``already stripped``, ``template``, ``anchor`` or where
             else it came from.
-        warnings: plain sentences.
+        warnings: plain sentences on what a person should look at.
+        notes: plain sentences on what was done, with nothing to look at.
     """
 
     mask: "SimpleITK.Image"
     engine: str
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def find_brain(
@@ -68,7 +70,7 @@ def find_brain(
     if support is not None and brain.is_stripped(support, segmented):
         trimmed = brain.trim_leftovers(support, segmented)
         note = "The scan was skull-stripped before: its own edge was used as brain mask."
-        return BrainFound(trimmed, "already stripped", [note])
+        return BrainFound(trimmed, "already stripped", _leftovers(support, segmented), [note])
     return BrainFound(segmented, extractor.name)
 
 
@@ -95,8 +97,19 @@ def inherit_mask(
     support = brain.stripped_support(image)
     if support is not None and brain.is_stripped(support, mask):
         note = "The scan was skull-stripped before: the T1w's brain mask was cut at the scan's own edge."
-        return BrainFound(SimpleITK.And(mask, support), "anchor", [note])
+        return BrainFound(SimpleITK.And(mask, support), "anchor", notes=[note])
     return BrainFound(mask, "anchor")
+
+
+def _leftovers(support: "SimpleITK.Image", segmented: "SimpleITK.Image") -> list[str]:
+    volume = brain.leftovers_ml(support, segmented)
+    if volume <= brain.MUCH_OUTSIDE_ML:
+        return []
+    return [
+        f"The scan was skull-stripped before, but {volume:.0f} ml of what is left lie well outside the brain "
+        f"(what was beyond {brain.LEFTOVER_MM:g} mm was cut): look at the mask; --skull-strip force strips "
+        "the scan again."
+    ]
 
 
 def _template_mask_on(

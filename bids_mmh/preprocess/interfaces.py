@@ -35,7 +35,7 @@ class _Step(SimpleInterface):
         import SimpleITK
 
         SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(self.inputs.num_threads)
-        report: dict[str, Any] = {"warnings": []}
+        report: dict[str, Any] = {"warnings": [], "notes": []}
         start = _cpu_seconds()
         try:
             yield report
@@ -108,7 +108,7 @@ class LoadScan(_Step):
             image, voxels_of = self._preprocessed(scan.image, report) or (scan.image, raw)
             self._results["corrected"] = "given" in report
             quiet, silenced = silence_background(image)
-            report["warnings"] += [NOTE] if silenced else []
+            report["notes"] += [NOTE] if silenced else []
             self.keep(
                 full_file=save_work(image, self.path(runtime, "full.nrrd")),
                 head_file=save_work(crop_neck(quiet), self.path(runtime, "head.nrrd")),
@@ -171,6 +171,7 @@ class FindBrain(_Step):
             found = _given_brain(self, head, report) or self._find(head, Path(runtime.cwd))
             report["mask_engine"] = found.engine
             report["warnings"] += found.warnings
+            report["notes"] += found.notes
             self.keep(mask_file=save_work(found.mask, self.path(runtime, "mask.nrrd")))
         return runtime
 
@@ -271,6 +272,7 @@ class AlignToAnchor(_Step):
             report["mask_engine"] = found.engine
             _note(report, "anchor_mutual_information", information)
             report["warnings"] += found.warnings
+            report["notes"] += found.notes
             self.keep(
                 mask_file=save_work(found.mask, self.path(runtime, "mask.nrrd")),
                 to_anchor_xfm=save_transform(xfm, self.path(runtime, "to_anchor.txt")),
@@ -365,21 +367,17 @@ class AlignToTemplate(_Step):
 
     def _align(self, folder: Path) -> "tuple[SimpleITK.Transform, float | None]":
         from bids_mmh.preprocess.bias import divide_bias
+        from bids_mmh.preprocess.engines import align_to_template
         from bids_mmh.preprocess.images import read_nifti, read_work
-        from bids_mmh.preprocess.register import FAST_REGISTRATION, RegistrationSettings, nine_dof
+        from bids_mmh.preprocess.options import PreprocessOptions
         from bids_mmh.preprocess.resample import apply_mask
 
         inputs = self.inputs
         corrected = divide_bias(read_work(inputs.head_file), read_work(inputs.bias_file))
         brain = apply_mask(corrected, read_work(inputs.mask_file))
         template, mask = read_nifti(Path(inputs.template)), read_nifti(Path(inputs.template_mask), np.uint8)
-        if inputs.engine == "freesurfer":
-            from bids_mmh.preprocess.freesurfer import coregister
-
-            threads = inputs.num_threads
-            template = apply_mask(template, mask)
-            return coregister(template, mask, brain, dof=9, work_dir=folder, threads=threads), None
-        return nine_dof(template, mask, brain, FAST_REGISTRATION if inputs.sloppy else RegistrationSettings())
+        options = PreprocessOptions(inputs.num_threads, sloppy=inputs.sloppy, engine=inputs.engine)
+        return align_to_template(template, mask, brain, work_dir=folder, options=options)
 
 
 class _CheckInputs(_Inputs):
@@ -484,12 +482,13 @@ class FinishScan(_Step):
 
 
 def merge_reports(reports: list[dict[str, Any]]) -> dict[str, Any]:
-    """Join the reports of the steps: warnings one after the other, seconds and files of others by name."""
-    merged: dict[str, Any] = {"seconds": {}, "warnings": []}
+    """Join the reports of the steps: sentences one after the other, seconds and files of others by name."""
+    merged: dict[str, Any] = {"seconds": {}, "warnings": [], "notes": []}
     for report in reports:
         merged["seconds"] |= report.get("seconds", {})
-        merged["warnings"] += [w for w in report.get("warnings", []) if w not in merged["warnings"]]
+        for kind in ("warnings", "notes"):
+            merged[kind] += [sentence for sentence in report.get(kind, []) if sentence not in merged[kind]]
         if report.get("given"):
             merged["given"] = merged.get("given", {}) | report["given"]
-        merged |= {k: v for k, v in report.items() if k not in ("seconds", "warnings", "given")}
+        merged |= {k: v for k, v in report.items() if k not in ("seconds", "warnings", "notes", "given")}
     return merged

@@ -63,10 +63,17 @@ def test_stripped_scan_keeps_its_own_edge_without_far_leftovers(monkeypatch, tmp
     _pretend(monkeypatch, _mask(_ball(68)))
     found = _find(_image(_ball(70) | leftover), tmp_path)
     assert found.engine == "already stripped"
-    assert "stripped" in found.warnings[0]
+    assert "stripped" in found.notes[0]
+    assert "13 ml" in found.warnings[0]
     mask = to_array(found.mask) > 0
     assert (mask & _ball(70)).sum() > 0.99 * _ball(70).sum()
     assert (mask & leftover & ~_ball(80)).sum() == 0
+
+
+def test_a_scan_that_was_stripped_well_is_not_flagged(monkeypatch, tmp_path):
+    _pretend(monkeypatch, _mask(_ball(68)))
+    found = _find(_image(_ball(70)), tmp_path)
+    assert (found.engine, found.warnings, len(found.notes)) == ("already stripped", [], 1)
 
 
 def test_small_head_on_a_blank_background_is_not_taken_for_a_brain(monkeypatch, tmp_path):

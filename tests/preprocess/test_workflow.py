@@ -10,8 +10,9 @@ import pytest
 from bids_mmh.errors import NoInputError, UsageError
 from bids_mmh.preprocess.given import GivenFile, GivenFiles
 from bids_mmh.preprocess.grid import model_grid
+from bids_mmh.preprocess.options import PreprocessOptions
 from bids_mmh.preprocess.transforms import read_transform, to_matrix
-from bids_mmh.preprocess.workflow import OUTPUT_FIELDS, PreprocessOptions, ScanSpec, build_session_workflow
+from bids_mmh.preprocess.workflow import OUTPUT_FIELDS, ScanSpec, build_session_workflow
 
 SLOPPY = PreprocessOptions(sloppy=True)
 
