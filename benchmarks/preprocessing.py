@@ -32,6 +32,7 @@ from preprocessing_measures import (
     intensity_difference,
     landmarks,
     lps,
+    native_round_trip,
     on_voxels,
     shape_residual,
     surface_distance,
@@ -58,6 +59,7 @@ def measure(outcome: Outcome, truth: Truth) -> Row:
     off = distances(outcome.from_template, linear, landmarks())
     before, after, floor = white_matter_variation(outcome, truth.tissues, truth.field)
     field, left = field_residual(outcome, truth.brain, truth.field)
+    back_mm, back_percent = native_round_trip(outcome)
     return {
         "mask Dice": dice(to_array(found), to_array(brain)),
         "surface 95 % mm": surface_distance(found, brain),
@@ -70,6 +72,8 @@ def measure(outcome: Outcome, truth: Truth) -> Row:
         "WM CV floor %": floor,
         "field %": field,
         "field left %": left,
+        "way back mm": back_mm,
+        "way back %": back_percent,
         "engine": str(outcome.qc.get("mask_engine", "")),
         "CPU s": sum(outcome.qc["seconds"].values()),
         "warnings": " ".join(outcome.qc["warnings"]),
@@ -179,7 +183,10 @@ def _session_rows(
 
 def _alone(outcome: Outcome, others: Path | None) -> Row:
     qc = outcome.qc
+    back_mm, back_percent = native_round_trip(outcome)
     row: Row = {
+        "way back mm": back_mm,
+        "way back %": back_percent,
         "engine": str(qc["mask_engine"]),
         "mask ml": qc["mask_volume_ml"],
         "template Dice": qc["template_dice"],

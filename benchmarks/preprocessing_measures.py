@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from preprocessing_run import Outcome
 from scipy import ndimage
 
+from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.images import read_nifti, to_array
+from bids_mmh.preprocess.native import change_on_native_voxels
 from bids_mmh.preprocess.transforms import read_transform, to_matrix
 
 Matrix = NDArray[np.float64]
@@ -32,6 +34,7 @@ LANDMARKS = {
     "cerebellum, left": (-26, -60, -56),
     "cerebellum, right": (26, -60, -56),
 }
+WAVE_MM = 25.0
 _WHITE = 1  # label of white matter in the phantom's tissues
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -141,6 +144,46 @@ def intensity_difference(first: Outcome, second: Outcome) -> float:
     inside = (first.image("mni_mask") > 0) & (second.image("mni_mask") > 0)
     low, high = np.percentile(a[inside], (1, 99))
     return float(100 * np.abs(a - b)[inside].mean() / (high - low))
+
+
+def native_round_trip(outcome: Outcome, spacing: float = 1.0) -> tuple[float, float]:
+    """How far a change of intensity is off that goes from the scan to the model's grid and back.
+
+    The change is waves of 25 mm along all three axes of the scan's world. It is written down exactly on the
+    grid, through the transform that was found, and comes back by the program's own way.
+
+    Args:
+        outcome: a preprocessed scan.
+        spacing: voxel size of the model's grid in mm.
+
+    Returns:
+        The shift of the whole in mm (least squares over the brain), and the root mean square of the
+        difference in % of that of the change.
+    """
+    grid = model_grid(spacing)
+    on_grid = outcome.from_template @ _points(grid.affine, grid.shape)
+    mask = np.ones(grid.shape, np.uint8)
+    xfm = outcome.folder / "to_mni_xfm.txt"
+    native = outcome.folder / "native_preproc.nii.gz"
+    change = _waves(on_grid)[0].reshape(grid.shape)
+    back = change_on_native_voxels(change, mask, grid=grid, to_mni_xfm=xfm, native=native)
+    inside = outcome.image("native_mask") > 0
+    true, slope = _waves(_points(world(native), inside.shape, inside))
+    off = back[inside] - true
+    shift = np.linalg.lstsq(slope.T, -off, rcond=None)[0]
+    return float(np.linalg.norm(shift)), float(100 * np.sqrt((off**2).mean() / (true**2).mean()))
+
+
+def _waves(points: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sum of sines along three axes at points ``(4, n)``, and its gradient ``(3, n)`` per mm."""
+    phase = 2 * np.pi / WAVE_MM * points[:3]
+    return np.sin(phase).sum(axis=0), 2 * np.pi / WAVE_MM * np.cos(phase)
+
+
+def _points(affine: Matrix, shape: tuple[int, ...], where: NDArray[np.bool_] | None = None) -> Matrix:
+    """Homogeneous LPS mm ``(4, n)`` of all voxels of a RAS affine, or of those that are chosen."""
+    voxels = np.argwhere(np.ones(shape, bool) if where is None else where)
+    return _TO_LPS @ affine @ np.c_[voxels, np.ones(len(voxels))].T
 
 
 def template_to_scan(transform_file: Path) -> Matrix:

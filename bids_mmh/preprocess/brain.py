@@ -95,13 +95,14 @@ def stripped_support(image: "SimpleITK.Image") -> "SimpleITK.Image | None":
     data = to_array(image)
     edge = np.concatenate([face.ravel() for face in (data[0], data[-1], data[:, 0], data[:, -1])])
     background = float(np.median(edge))
-    # Interpolation leaves small ripples beside a brain that was resampled after stripping.
-    ripple = 0.01 * float(np.percentile(np.abs(data - background), 99.5))
-    if (data == background).mean() < MIN_CONSTANT_FRACTION or (
+    # Interpolation leaves small ripples around a brain that was resampled after stripping.
+    difference = np.abs(data - background)
+    ripple = 0.01 * float(np.percentile(difference, 99.5))
+    if (difference <= ripple).mean() < MIN_CONSTANT_FRACTION or (
         np.abs(edge - background) > ripple
     ).mean() > 0.1:
         return None
-    labels, count = ndimage.label(ndimage.binary_opening(np.abs(data - background) > ripple))
+    labels, count = ndimage.label(ndimage.binary_opening(difference > ripple))
     if count == 0:
         return None
     largest = labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1

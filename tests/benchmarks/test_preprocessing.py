@@ -5,6 +5,7 @@ from scipy import ndimage
 
 from bids_mmh.phantom.dataset import make_phantom
 from bids_mmh.preprocess.images import to_sitk
+from bids_mmh.preprocess.transforms import from_matrix, save_transform
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,27 @@ def test_distances_are_those_of_a_known_shift(measures):
     shift[:3, 3] = 3, 0, 4
     np.testing.assert_allclose(measures.distances(shift, np.eye(4), measures.landmarks()), 5)
     np.testing.assert_array_equal(measures.lps(shift)[:3, 3], [-3, 0, 4])
+
+
+def test_the_way_back_is_exact_and_a_shift_would_show(measures, tmp_path, monkeypatch):
+    affine = np.array([[-3.0, 0, 0, 60], [0, 2.8, 0.4, -60], [0, -0.4, 2.8, -50], [0, 0, 0, 1]])
+    shape = (40, 40, 38)
+    inside = np.zeros(shape, np.uint8)
+    inside[6:-6, 6:-6, 6:-6] = 1
+    for name, data in (("preproc", inside.astype(np.float32)), ("mask", inside)):
+        nib.save(nib.Nifti1Image(data, affine), tmp_path / f"native_{name}.nii.gz")
+    save_transform(from_matrix(np.array(np.diag([1.1, 0.9, 1.0, 1.0]))), tmp_path / "to_mni_xfm.txt")
+    outcome = measures.Outcome(tmp_path, tmp_path, {})
+    shift, percent = measures.native_round_trip(outcome)
+    assert shift < 0.005
+    assert percent < 3
+    back = measures.change_on_native_voxels
+    monkeypatch.setattr(
+        measures,
+        "change_on_native_voxels",
+        lambda *args, **options: ndimage.shift(back(*args, **options), (0.3, 0, 0), order=3, mode="nearest"),
+    )
+    assert measures.native_round_trip(outcome)[0] == pytest.approx(0.9, abs=0.1)
 
 
 def test_a_head_is_off_an_affine_map_by_its_own_shape(measures, coarse):

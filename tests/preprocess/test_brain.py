@@ -40,6 +40,14 @@ def test_support_of_a_stripped_brain_is_the_brain_with_its_holes_filled(backgrou
     assert 2 * (found & inside).sum() / (found.sum() + inside.sum()) > 0.99
 
 
+def test_ripples_of_an_interpolation_are_background():
+    inside = _ball(70)
+    ripples = np.random.default_rng(1).normal(0, 0.5, inside.shape)
+    image = to_sitk((np.where(inside, 500, 0) + ripples).astype(np.float32), AFFINE)
+    found = to_array(brain.stripped_support(image)) > 0
+    assert 2 * (found & inside).sum() / (found.sum() + inside.sum()) > 0.99
+
+
 def test_whole_heads_and_noisy_backgrounds_have_no_support():
     assert brain.stripped_support(_image(_ball(95))) is None  # 3.6 l on a blank background: a head
     assert brain.stripped_support(_image(_ball(70), noise=20)) is None
