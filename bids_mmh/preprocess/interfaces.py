@@ -1,7 +1,7 @@
 """The steps as Nipype interfaces: read files, call the pure function, write files, note time and warnings."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import process_time
 from typing import TYPE_CHECKING, Any
@@ -282,8 +282,14 @@ class AlignToAnchor(_Step):
     def _align(
         self, head: "SimpleITK.Image", mask: "SimpleITK.Image", folder: Path
     ) -> "tuple[SimpleITK.Transform, float | None]":
+        from bids_mmh.preprocess.brain import deepbet_mask
         from bids_mmh.preprocess.images import read_work
-        from bids_mmh.preprocess.register import FAST_REGISTRATION, RegistrationSettings, rigid
+        from bids_mmh.preprocess.register import (
+            FAST_REGISTRATION,
+            LOW_INFORMATION,
+            RegistrationSettings,
+            rigid,
+        )
 
         anchor = read_work(self.inputs.anchor_file)
         if self.inputs.engine == "freesurfer":
@@ -291,7 +297,15 @@ class AlignToAnchor(_Step):
 
             threads = self.inputs.num_threads
             return coregister(anchor, mask, head, dof=6, work_dir=folder, threads=threads), None
-        return rigid(anchor, head, mask, FAST_REGISTRATION if self.inputs.sloppy else RegistrationSettings())
+        settings = FAST_REGISTRATION if self.inputs.sloppy else RegistrationSettings()
+        found = rigid(anchor, head, mask, settings)
+        if found[1] < LOW_INFORMATION:
+            # A false optimum, or a poor pair: the scan's own brain is a start that cannot be far off.
+            with suppress(BadDataError):
+                brain = deepbet_mask(head, folder, self.inputs.num_threads)
+                again = rigid(anchor, head, mask, settings, moving_mask=brain)
+                found = max(found, again, key=lambda pair: pair[1])
+        return found
 
 
 class _BiasInputs(_Inputs):

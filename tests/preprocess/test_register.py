@@ -4,9 +4,16 @@ import pytest
 import SimpleITK
 
 from bids_mmh.preprocess.grid import model_grid
-from bids_mmh.preprocess.images import like, read_nifti, to_array
+from bids_mmh.preprocess.images import like, read_nifti, save_work, to_array
+from bids_mmh.preprocess.interfaces import AlignToAnchor
 from bids_mmh.preprocess.load import load_scan
-from bids_mmh.preprocess.register import FAST_REGISTRATION, RegistrationSettings, nine_dof, rigid
+from bids_mmh.preprocess.register import (
+    FAST_REGISTRATION,
+    LOW_INFORMATION,
+    RegistrationSettings,
+    nine_dof,
+    rigid,
+)
 from bids_mmh.preprocess.resample import resample_mask, resample_scan
 from bids_mmh.preprocess.transforms import from_matrix, to_matrix
 
@@ -84,6 +91,41 @@ def test_rigid_finds_a_scan_whose_position_was_lost(standard):
     shifted.SetOrigin((np.array(image.GetOrigin()) + matrix[:3, 3]).tolist())
     found, _ = rigid(image, shifted, mask, FAST_REGISTRATION)
     assert _error_mm(found, truth, mask) < 0.6
+
+
+def test_the_brains_of_both_scans_are_a_start_where_nothing_else_is(standard):
+    image, mask = standard
+    matrix = np.eye(4)
+    matrix[:3, :3] = _rotation(25, 0, 10)
+    matrix[:3, 3] = (20, -30, 70)
+    truth = from_matrix(matrix)
+    moved = _moved(image, truth)
+    # Something bright beside the brain: the centre of mass of the scan is none of the brain's.
+    data = to_array(moved).copy()
+    data[:, :8] += 4 * data.max()
+    moved = like(data, moved)
+    lost, _ = rigid(image, moved, mask, FAST_REGISTRATION)
+    brain = SimpleITK.Cast(_moved(mask, truth) > 0.5, SimpleITK.sitkUInt8)
+    found, _ = rigid(image, moved, mask, FAST_REGISTRATION, moving_mask=brain)
+    assert _error_mm(lost, truth, mask) > 10
+    assert _error_mm(found, truth, mask) < 3
+
+
+def test_a_false_optimum_is_left_by_way_of_the_scans_own_brain(standard, tmp_path, monkeypatch):
+    image, mask = standard
+    nothing, good = (from_matrix(np.eye(4)), LOW_INFORMATION / 2), (from_matrix(2 * np.eye(4)), 0.4)
+    asked = []
+    monkeypatch.setattr("bids_mmh.preprocess.brain.deepbet_mask", lambda *args: asked.append(args) or mask)
+    monkeypatch.setattr(
+        "bids_mmh.preprocess.register.rigid",
+        lambda *args, moving_mask=None: nothing if moving_mask is None else good,
+    )
+    step = AlignToAnchor(anchor_file=save_work(image, tmp_path / "anchor.nrrd"), num_threads=1)
+    assert step._align(image, mask, tmp_path) == good
+    assert len(asked) == 1
+    nothing = (nothing[0], 2 * LOW_INFORMATION)
+    assert step._align(image, mask, tmp_path) == nothing
+    assert len(asked) == 1
 
 
 def _stored_as(lopsided, codes, oblique_deg, path):
