@@ -19,6 +19,7 @@ from bids_mmh.cli.main import main
 from bids_mmh.method import harmonizer
 from bids_mmh.method.config import PRESETS
 from bids_mmh.phantom.dataset import make_phantom
+from bids_mmh.preprocess.options import PreprocessOptions
 
 SPACE = "space-MNI152NLin2009aSym_res-4"
 IMAGES = ("desc-preproc_{s}.nii.gz", "desc-harmonized_{s}.nii.gz", "desc-{b}_mask.nii.gz")
@@ -155,7 +156,9 @@ def test_images_are_what_they_should_be(study):
 
 
 def test_python_gives_what_the_participant_level_writes(study, one_thread):
-    model = Harmonizer.from_pretrained(study / "model", "cpu", template="MNI152NLin2009aSym", sloppy=True)
+    rough = PreprocessOptions(sloppy=True)
+    space = "MNI152NLin2009aSym"
+    model = Harmonizer.from_pretrained(study / "model", "cpu", template=space, preprocessing=rough)
     anat = study / "out" / "sub-001" / "anat"
     harmonized = model.harmonize(nib.load(study / "raw" / "sub-001" / "anat" / "sub-001_T1w.nii.gz"))
     assert_same(harmonized, nib.load(anat / "sub-001_desc-harmonized_T1w.nii.gz"))
