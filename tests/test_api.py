@@ -128,7 +128,7 @@ def test_template_space_on_other_voxels_is_resampled_to_the_grid(model, on_grid)
 
 
 def test_native_space_keeps_the_scans_voxels_and_takes_a_mask(model, brain, monkeypatch):
-    monkeypatch.setattr("bids_mmh.preprocess.extraction.find_brain", None)  # not asked
+    monkeypatch.setattr("bids_mmh.preprocess.skull_strip.strip_skull", None)  # not asked
     scan, mask = brain
     turned = [image.as_reoriented([[1, -1], [0, -1], [2, 1]]) for image in (scan, mask)]
     found = model.harmonize(turned[0], mask=turned[1])

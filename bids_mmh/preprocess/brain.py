@@ -120,30 +120,21 @@ def is_stripped(support: "SimpleITK.Image", brain: "SimpleITK.Image | None") -> 
     return brain is None or volume_ml(support) <= STRIPPED_RATIO * volume_ml(brain)
 
 
-def trim_leftovers(support: "SimpleITK.Image", brain: "SimpleITK.Image") -> "SimpleITK.Image":
-    """Take from a stripped scan's support what lies more than 5 mm outside deepbet's mask (scalp, eyes)."""
-    import SimpleITK
+def trim_leftovers(support: "SimpleITK.Image", brain: "SimpleITK.Image") -> "tuple[SimpleITK.Image, float]":
+    """Take from a stripped scan's support what lies more than 5 mm outside deepbet's mask (scalp, eyes).
 
-    near = SimpleITK.Cast(_distance_outside(brain) <= LEFTOVER_MM, SimpleITK.sitkUInt8)
-    return SimpleITK.And(support, near)
-
-
-def leftovers_ml(support: "SimpleITK.Image", brain: "SimpleITK.Image") -> float:
-    """How much of a stripped scan's support lies more than 2 mm outside deepbet's mask, in ml.
-
-    More than one and a half voxels on coarser voxels: two masks may differ by one anywhere.
+    Returns:
+        The mask that is left, and how much of the support lies more than 2 mm outside deepbet's mask, in ml.
+        On coarser voxels more than one and a half of them: two masks may differ by one anywhere.
     """
     import SimpleITK
 
-    far_mm = max(OUTSIDE_MM, 1.5 * max(support.GetSpacing()))
-    far = SimpleITK.Cast(_distance_outside(brain) > far_mm, SimpleITK.sitkUInt8)
-    return volume_ml(SimpleITK.And(support, far))
-
-
-def _distance_outside(mask: "SimpleITK.Image") -> "SimpleITK.Image":
-    """Distance to the surface of a mask in mm, negative inside."""
-    import SimpleITK
-
-    return SimpleITK.SignedMaurerDistanceMap(
-        mask, insideIsPositive=False, squaredDistance=False, useImageSpacing=True
+    outside = SimpleITK.SignedMaurerDistanceMap(
+        brain, insideIsPositive=False, squaredDistance=False, useImageSpacing=True
     )
+    far_mm = max(OUTSIDE_MM, 1.5 * max(support.GetSpacing()))
+    near, far = (
+        SimpleITK.And(support, SimpleITK.Cast(chosen, SimpleITK.sitkUInt8))
+        for chosen in (outside <= LEFTOVER_MM, outside > far_mm)
+    )
+    return near, volume_ml(far)

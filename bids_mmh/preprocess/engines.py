@@ -1,10 +1,12 @@
 """The programs that can find a brain and align it, and what each needs to run."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bids_mmh.errors import BadDataError
 from bids_mmh.preprocess import brain
 from bids_mmh.preprocess.options import PreprocessOptions
 
@@ -76,7 +78,7 @@ def align_to_template(
         A transform that resamples the brain onto the template, and its mutual information with it, None
         where the program does not tell.
     """
-    from bids_mmh.preprocess.register import FAST_REGISTRATION, RegistrationSettings, nine_dof
+    from bids_mmh.preprocess.register import nine_dof, registration_settings
     from bids_mmh.preprocess.resample import apply_mask
 
     if options.engine == "freesurfer":
@@ -85,8 +87,46 @@ def align_to_template(
         stripped = apply_mask(template, template_mask)
         threads = options.omp_nthreads
         return coregister(stripped, template_mask, brain, dof=9, work_dir=work_dir, threads=threads), None
-    settings = FAST_REGISTRATION if options.sloppy else RegistrationSettings()
-    return nine_dof(template, template_mask, brain, settings)
+    return nine_dof(template, template_mask, brain, registration_settings(sloppy=options.sloppy))
+
+
+def align_to_anchor(
+    anchor: "SimpleITK.Image",
+    anchor_mask: "SimpleITK.Image",
+    scan: "SimpleITK.Image",
+    *,
+    work_dir: Path,
+    options: PreprocessOptions,
+) -> "tuple[SimpleITK.Transform, float | None]":
+    """Align a scan rigidly to the anchor of its session.
+
+    Args:
+        anchor: anchor with its head.
+        anchor_mask: its uint8 brain mask.
+        scan: scan of any contrast with its head.
+        work_dir: folder for temporary files.
+        options: engine, threads and effort.
+
+    Returns:
+        A transform that resamples the scan onto the anchor, and its mutual information with it, None where
+        the program does not tell.
+    """
+    from bids_mmh.preprocess.register import LOW_INFORMATION, registration_settings, rigid
+
+    threads = options.omp_nthreads
+    if options.engine == "freesurfer":
+        from bids_mmh.preprocess.freesurfer import coregister
+
+        return coregister(anchor, anchor_mask, scan, dof=6, work_dir=work_dir, threads=threads), None
+    settings = registration_settings(sloppy=options.sloppy)
+    found = rigid(anchor, scan, anchor_mask, settings)
+    if found[1] < LOW_INFORMATION:
+        # A false optimum, or a poor pair: the scan's own brain is a start that cannot be far off.
+        with suppress(BadDataError):
+            brain_mask = DEEPBET.find(scan, work_dir, threads)
+            again = rigid(anchor, scan, anchor_mask, settings, moving_mask=brain_mask)
+            found = max(found, again, key=lambda pair: pair[1])
+    return found
 
 
 def check_engine(engine: str, weights: Path | None = None) -> None:

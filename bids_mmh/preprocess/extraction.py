@@ -68,9 +68,9 @@ def find_brain(
         mask = _template_mask_on(image, template, template_mask)
         return BrainFound(mask, "template", [f"{error} The template's mask was used instead."])
     if support is not None and brain.is_stripped(support, segmented):
-        trimmed = brain.trim_leftovers(support, segmented)
+        trimmed, outside_ml = brain.trim_leftovers(support, segmented)
         note = "The scan was skull-stripped before: its own edge was used as brain mask."
-        return BrainFound(trimmed, "already stripped", _leftovers(support, segmented), [note])
+        return BrainFound(trimmed, "already stripped", _leftovers(outside_ml), [note])
     return BrainFound(segmented, extractor.name)
 
 
@@ -101,14 +101,13 @@ def inherit_mask(
     return BrainFound(mask, "anchor")
 
 
-def _leftovers(support: "SimpleITK.Image", segmented: "SimpleITK.Image") -> list[str]:
-    volume = brain.leftovers_ml(support, segmented)
-    if volume <= brain.MUCH_OUTSIDE_ML:
+def _leftovers(outside_ml: float) -> list[str]:
+    if outside_ml <= brain.MUCH_OUTSIDE_ML:
         return []
     return [
-        f"The scan was skull-stripped before, but {volume:.0f} ml of what is left lie well outside the brain "
-        f"(what was beyond {brain.LEFTOVER_MM:g} mm was cut): look at the mask; --skull-strip force strips "
-        "the scan again."
+        f"The scan was skull-stripped before, but {outside_ml:.0f} ml of what is left lie well outside the "
+        f"brain (what was beyond {brain.LEFTOVER_MM:g} mm was cut): look at the mask; --skull-strip force "
+        "strips the scan again."
     ]
 
 

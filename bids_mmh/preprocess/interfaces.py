@@ -1,7 +1,7 @@
 """The steps as Nipype interfaces: read files, call the pure function, write files, note time and warnings."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from time import process_time
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from nipype.interfaces.base.traits_extension import isdefined
 
 from bids_mmh import __version__
 from bids_mmh.errors import BadDataError, BidsMmhError, NoInputError
+from bids_mmh.preprocess.options import PreprocessOptions
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -234,6 +235,12 @@ def _given_transform(
     return None
 
 
+def _options(step: _Step) -> PreprocessOptions:
+    """How to align."""
+    inputs = step.inputs
+    return PreprocessOptions(inputs.num_threads, sloppy=inputs.sloppy, engine=inputs.engine)
+
+
 def _note(report: dict[str, Any], name: str, information: float | None) -> None:
     """Note the mutual information of an alignment that was done here."""
     if information is not None:
@@ -282,30 +289,11 @@ class AlignToAnchor(_Step):
     def _align(
         self, head: "SimpleITK.Image", mask: "SimpleITK.Image", folder: Path
     ) -> "tuple[SimpleITK.Transform, float | None]":
-        from bids_mmh.preprocess.brain import deepbet_mask
+        from bids_mmh.preprocess.engines import align_to_anchor
         from bids_mmh.preprocess.images import read_work
-        from bids_mmh.preprocess.register import (
-            FAST_REGISTRATION,
-            LOW_INFORMATION,
-            RegistrationSettings,
-            rigid,
-        )
 
         anchor = read_work(self.inputs.anchor_file)
-        if self.inputs.engine == "freesurfer":
-            from bids_mmh.preprocess.freesurfer import coregister
-
-            threads = self.inputs.num_threads
-            return coregister(anchor, mask, head, dof=6, work_dir=folder, threads=threads), None
-        settings = FAST_REGISTRATION if self.inputs.sloppy else RegistrationSettings()
-        found = rigid(anchor, head, mask, settings)
-        if found[1] < LOW_INFORMATION:
-            # A false optimum, or a poor pair: the scan's own brain is a start that cannot be far off.
-            with suppress(BadDataError):
-                brain = deepbet_mask(head, folder, self.inputs.num_threads)
-                again = rigid(anchor, head, mask, settings, moving_mask=brain)
-                found = max(found, again, key=lambda pair: pair[1])
-        return found
+        return align_to_anchor(anchor, mask, head, work_dir=folder, options=_options(self))
 
 
 class _BiasInputs(_Inputs):
@@ -383,15 +371,13 @@ class AlignToTemplate(_Step):
         from bids_mmh.preprocess.bias import divide_bias
         from bids_mmh.preprocess.engines import align_to_template
         from bids_mmh.preprocess.images import read_nifti, read_work
-        from bids_mmh.preprocess.options import PreprocessOptions
         from bids_mmh.preprocess.resample import apply_mask
 
         inputs = self.inputs
         corrected = divide_bias(read_work(inputs.head_file), read_work(inputs.bias_file))
         brain = apply_mask(corrected, read_work(inputs.mask_file))
         template, mask = read_nifti(Path(inputs.template)), read_nifti(Path(inputs.template_mask), np.uint8)
-        options = PreprocessOptions(inputs.num_threads, sloppy=inputs.sloppy, engine=inputs.engine)
-        return align_to_template(template, mask, brain, work_dir=folder, options=options)
+        return align_to_template(template, mask, brain, work_dir=folder, options=_options(self))
 
 
 class _CheckInputs(_Inputs):

@@ -40,6 +40,11 @@ class RegistrationSettings:
 FAST_REGISTRATION = RegistrationSettings(work_mm=4.0, shrink=(2, 1), sampling=(1.0, 0.5), iterations=50)
 
 
+def registration_settings(*, sloppy: bool) -> RegistrationSettings:
+    """The usual effort, or that of a quick trial."""
+    return FAST_REGISTRATION if sloppy else RegistrationSettings()
+
+
 def rigid(
     fixed: "SimpleITK.Image",
     moving: "SimpleITK.Image",
