@@ -166,7 +166,7 @@ def _flat(fields: dict[str, Any]) -> dict[str, Any]:
     for key, value in fields["Preprocessing"].items():
         if isinstance(value, dict):
             shown |= {f"{key}: {name}": inner for name, inner in value.items()}
-        else:
+        elif value != []:  # no notes need no row
             shown[key] = value
     return shown
 
