@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bids_mmh.evaluation.anatomy import anatomy_preservation
-from bids_mmh.evaluation.similarity import intensity_histogram, similarity
-from bids_mmh.evaluation.site_distance import site_distances
-from bids_mmh.method.contrast import contrast_loss
+from bids_mmh.evaluation.metrics.anatomy import anatomy_preservation
+from bids_mmh.evaluation.metrics.similarity import intensity_histogram, similarity
+from bids_mmh.evaluation.metrics.site_distance import site_distances
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.padding import crop_to
+from bids_mmh.method.style.contrast import contrast_loss
 from bids_mmh.training.cache import VolumeCache
 from bids_mmh.training.data import find_scans
 from bids_mmh.training.recipe import Recipe, load_recipe, model_on_grid

@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_mmh.errors import BadDataError, BidsMmhError, NoInputError
-from bids_mmh.evaluation import baselines
-from bids_mmh.evaluation.anatomy import anatomy_preservation
-from bids_mmh.evaluation.controls import CONTROLS, Fit, fit_controls
+from bids_mmh.evaluation.controls import baselines
+from bids_mmh.evaluation.controls.methods import CONTROLS, Fit, fit_controls
+from bids_mmh.evaluation.metrics.anatomy import anatomy_preservation
+from bids_mmh.evaluation.metrics.similarity import intensity_histogram, similarity
+from bids_mmh.evaluation.metrics.site_distance import site_distances
 from bids_mmh.evaluation.scans import Scan, choose_target, travelling_pairs
-from bids_mmh.evaluation.similarity import intensity_histogram, similarity
-from bids_mmh.evaluation.site_distance import site_distances
 from bids_mmh.training.data import TrainingScan, find_scans
 
 SEQUENCES = ("T1w", "T2w")

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from session import PROGRAM, measured
 
-from bids_mmh.evaluation.statistics import image_statistics
+from bids_mmh.evaluation.metrics.statistics import image_statistics
 
 VOXELS = 2000  # enough for a smooth histogram
 

@@ -10,11 +10,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bids_mmh.evaluation.controls import RAW
-from bids_mmh.evaluation.features import tsne
-from bids_mmh.evaluation.similarity import intensity_histogram
-from bids_mmh.evaluation.statistics import BIN_WIDTH, HISTOGRAM_BINS, HISTOGRAM_RANGE
-from bids_mmh.reports.evaluation_figures import (
+from bids_mmh.evaluation.controls.methods import RAW
+from bids_mmh.evaluation.metrics.similarity import intensity_histogram
+from bids_mmh.evaluation.metrics.statistics import BIN_WIDTH, HISTOGRAM_BINS, HISTOGRAM_RANGE
+from bids_mmh.evaluation.probes.features import tsne
+from bids_mmh.reports.figures.evaluation import (
     CONTROL,
     HIGHLIGHT,
     PLAIN,

@@ -30,7 +30,6 @@ from method_parts import Method, Part
 from numpy.typing import NDArray
 
 from bids_mmh.errors import BadDataError, BidsMmhError, NoInputError, UsageError
-from bids_mmh.evaluation.baselines import BACKGROUND
 from bids_mmh.evaluation.comparison import (
     Outputs,
     PairFigures,
@@ -38,8 +37,9 @@ from bids_mmh.evaluation.comparison import (
     raw_tissues,
     study_figures,
 )
-from bids_mmh.evaluation.controls import CONTROLS, RAW, fit_controls
-from bids_mmh.evaluation.features import random_features
+from bids_mmh.evaluation.controls.baselines import BACKGROUND
+from bids_mmh.evaluation.controls.methods import CONTROLS, RAW, fit_controls
+from bids_mmh.evaluation.probes.features import random_features
 from bids_mmh.evaluation.scans import Scan, choose_target, travelling_pairs
 from bids_mmh.evaluation.significance import paired_test
 from bids_mmh.evaluation.tissues import tissue_priors

@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from template_phantoms import GRID, simulate
 
 from bids_mmh.method.config import PRESETS, ModelConfig
+from bids_mmh.method.diffusion.losses import ema_loss, reliability
 from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.method.losses import ema_loss, reliability
 from bids_mmh.method.padding import pad_to_multiple
 from bids_mmh.method.precision import fast_autocast
-from bids_mmh.method.style import StyleStatistics, style_statistics
-from bids_mmh.phantom.acquisition import draw_site
-from bids_mmh.phantom.person import build_head
-from bids_mmh.phantom.template_head import template_head
+from bids_mmh.method.style.statistics import StyleStatistics, style_statistics
+from bids_mmh.phantom.head.subject import build_head
+from bids_mmh.phantom.head.template_head import template_head
+from bids_mmh.phantom.imaging.acquisition import draw_site
 from bids_mmh.preprocess.scaling import intensity_scaling
 from bids_mmh.training.data import Volume
 from bids_mmh.training.loop import MAX_NORM

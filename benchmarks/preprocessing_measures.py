@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.images import read_nifti, to_array
-from bids_mmh.preprocess.native import change_on_native_voxels
+from bids_mmh.preprocess.steps.native import change_on_native_voxels
 from bids_mmh.preprocess.transforms import read_transform, to_matrix
 
 Matrix = NDArray[np.float64]

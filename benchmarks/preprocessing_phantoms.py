@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from preprocessing_run import voxels
 from scipy import ndimage
 
-from bids_mmh.phantom.acquisition import Protocol, Site, draw_site
-from bids_mmh.phantom.anatomy import Lesion
-from bids_mmh.phantom.person import Person, build_head, draw_person
+from bids_mmh.phantom.head.anatomy import Lesion
+from bids_mmh.phantom.head.subject import Person, build_head, draw_person
+from bids_mmh.phantom.head.template_head import template_head
+from bids_mmh.phantom.imaging.acquisition import Protocol, Site, draw_site
 from bids_mmh.phantom.plan import Plan
 from bids_mmh.phantom.session import Session, write_session
-from bids_mmh.phantom.template_head import template_head
 
 UNCHANGED = "as-it-is"
 """Name of the session whose file the difficulties that come after scanning change."""

@@ -8,7 +8,7 @@ from preprocessing_run import Outcome
 
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.images import to_array
-from bids_mmh.preprocess.load import load_scan
+from bids_mmh.preprocess.steps.load import load_scan
 
 mpl.use("agg")
 import matplotlib.pyplot as plt
@@ -47,7 +47,7 @@ def draw(outcome: Outcome, path: Path, brain: Path | None = None) -> None:
 
 
 def _draw_mni(outcome: Outcome, axes: "np.ndarray") -> None:
-    from bids_mmh.preprocess.resample import template_on_grid
+    from bids_mmh.preprocess.steps.resample import template_on_grid
     from bids_mmh.preprocess.template import NILEARN_SPACE, find_template
 
     template = find_template(NILEARN_SPACE, outcome.folder.parents[1])

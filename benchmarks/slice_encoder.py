@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from bids_mmh.errors import BidsMmhError
-from bids_mmh.method.slice_encoders import load_encoder
-from bids_mmh.method.style import to_style
-from bids_mmh.method.style_losses import Separation, separation
-from bids_mmh.method.tpa_clip import TriPlanarConfig, TriPlanarEncoder
+from bids_mmh.method.encoder.slices import load_encoder
+from bids_mmh.method.encoder.tpa_clip import TriPlanarConfig, TriPlanarEncoder
+from bids_mmh.method.style.losses import Separation, separation
+from bids_mmh.method.style.statistics import to_style
 from bids_mmh.training.data import TrainingScan, find_scans, load_on_grid
 
 SEQUENCES = ("T1w", "T2w")

@@ -18,11 +18,11 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_mmh.phantom.acquisition import Protocol, Site, draw_site
-from bids_mmh.phantom.deformation import template_voxels
-from bids_mmh.phantom.person import Head, build_head, draw_person
-from bids_mmh.phantom.scanner import Geometry, sample, scan
-from bids_mmh.phantom.template_head import template_head
+from bids_mmh.phantom.head.deformation import template_voxels
+from bids_mmh.phantom.head.subject import Head, build_head, draw_person
+from bids_mmh.phantom.head.template_head import template_head
+from bids_mmh.phantom.imaging.acquisition import Protocol, Site, draw_site
+from bids_mmh.phantom.imaging.scanner import Geometry, sample, scan
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.scaling import intensity_scaling
 

@@ -12,18 +12,18 @@ import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import SpatialImage
 
-from bids_mmh.app.harmonize import choose_device, harmonize_volume
-from bids_mmh.app.models import UNIFIED, resolve_model
-from bids_mmh.app.settings import EMBEDDED_MODEL, model_location
-from bids_mmh.app.stored import stored_image, stored_on_native
+from bids_mmh.derivatives.models import UNIFIED, resolve_model
 from bids_mmh.errors import BadDataError, BidsMmhError, UsageError
 from bids_mmh.method import harmonizer
-from bids_mmh.preprocess.alone import SCAN_FILE, preprocess_scan, take_to_grid
+from bids_mmh.participant.harmonize import choose_device, harmonize_volume
+from bids_mmh.participant.intensity_units import stored_image, stored_on_native
 from bids_mmh.preprocess.engines import ENGINES, check_engine
 from bids_mmh.preprocess.grid import Grid, model_grid
 from bids_mmh.preprocess.options import PreprocessOptions
-from bids_mmh.preprocess.skull_strip import MODES
+from bids_mmh.preprocess.single_scan import SCAN_FILE, preprocess_scan, take_to_grid
+from bids_mmh.preprocess.steps.skull_strip import MODES
 from bids_mmh.preprocess.template import TEMPLATEFLOW_SPACE, Template, find_template
+from bids_mmh.settings import EMBEDDED_MODEL, model_location
 
 
 class Harmonizer:

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from bids_mmh import Harmonizer
-from bids_mmh.app.harmonize import harmonize_file
-from bids_mmh.app.stored import stored_image
 from bids_mmh.errors import BadDataError, NoInputError, UsageError
 from bids_mmh.method import harmonizer
 from bids_mmh.method.config import PRESETS, TargetConfig
+from bids_mmh.participant.harmonize import harmonize_file
+from bids_mmh.participant.intensity_units import stored_image
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.options import PreprocessOptions
 from bids_mmh.preprocess.template import NILEARN_SPACE, find_template
@@ -128,7 +128,7 @@ def test_template_space_on_other_voxels_is_resampled_to_the_grid(model, on_grid)
 
 
 def test_native_space_keeps_the_scans_voxels_and_takes_a_mask(model, brain, monkeypatch):
-    monkeypatch.setattr("bids_mmh.preprocess.skull_strip.strip_skull", None)  # not asked
+    monkeypatch.setattr("bids_mmh.preprocess.steps.skull_strip.strip_skull", None)  # not asked
     scan, mask = brain
     turned = [image.as_reoriented([[1, -1], [0, -1], [2, 1]]) for image in (scan, mask)]
     found = model.harmonize(turned[0], mask=turned[1])
@@ -160,7 +160,7 @@ def test_how_a_head_is_stripped_can_be_told(folder, brain, monkeypatch):
         asked.append((threads, mode, extractor.name))
         raise BadDataError("seen")
 
-    monkeypatch.setattr("bids_mmh.preprocess.skull_strip.strip_skull", strip)
+    monkeypatch.setattr("bids_mmh.preprocess.steps.skull_strip.strip_skull", strip)
     options = PreprocessOptions(omp_nthreads=3, skull_strip="force")
     model = Harmonizer.from_pretrained(folder, "cpu", template=NILEARN_SPACE, preprocessing=options)
     with pytest.raises(BadDataError, match="seen"):
@@ -255,7 +255,7 @@ def desk(folder, template, brain, on_grid, tmp_path, monkeypatch):
         raise BadDataError("deepbet is not run here.")
 
     monkeypatch.setattr("bids_mmh.api.find_template", lambda *_: template)
-    monkeypatch.setattr("bids_mmh.preprocess.brain.deepbet_mask", no_deepbet)
+    monkeypatch.setattr("bids_mmh.preprocess.steps.brain.deepbet_mask", no_deepbet)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").symlink_to(folder)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bids_mmh.errors import BidsMmhError, CannotCreateError, IoError, NoInputError
 
 if TYPE_CHECKING:
-    from bids_mmh.app.settings import Settings
+    from bids_mmh.settings import Settings
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}

@@ -11,7 +11,7 @@ from bids_mmh.errors import NoInputError, UsageError
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-    from bids_mmh.app.settings import Settings
+    from bids_mmh.settings import Settings
 
 _ALIASES = {"session_id": "session_label"}
 
@@ -32,7 +32,7 @@ def build_settings(given: Mapping[str, Any]) -> "Settings":
     """
     from pydantic import ValidationError
 
-    from bids_mmh.app.settings import Settings
+    from bids_mmh.settings import Settings
 
     on_command_line = {key: value for key, value in given.items() if key != "config_file"}
     config_file = given.get("config_file")

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bids_mmh.app.log_file import log_file_handler, without_polling
 from bids_mmh.bids.atomic import write_text
+from bids_mmh.runtime.log_file import log_file_handler, without_polling
 
 if TYPE_CHECKING:
-    from bids_mmh.app.settings import Settings
+    from bids_mmh.settings import Settings
 
 
 def start_logs(settings: "Settings") -> Path:

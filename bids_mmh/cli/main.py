@@ -11,7 +11,7 @@ from bids_mmh.cli.parser import parse_arguments
 from bids_mmh.errors import BidsMmhError, ExitCode, TryAgainError
 
 if TYPE_CHECKING:
-    from bids_mmh.app.settings import Settings
+    from bids_mmh.settings import Settings
 
 LOGGER = logging.getLogger(__name__)
 
@@ -57,10 +57,10 @@ def main(argv: Sequence[str]) -> int:
 
 def _prepare(settings: "Settings") -> Path:
     """Check the dataset and the folders, then start the log and return its file."""
-    from bids_mmh.app.image import image_contents
     from bids_mmh.bids.validation import check_dataset
     from bids_mmh.cli.checks import check_folders
     from bids_mmh.cli.logs import start_logs
+    from bids_mmh.runtime.container_image import image_contents
 
     if settings.analysis_level == "participant":
         check_dataset(settings.bids_dir, skip_validation=settings.skip_bids_validation)
@@ -73,10 +73,10 @@ def _prepare(settings: "Settings") -> Path:
 
 def _run_level(settings: "Settings", log_file: Path) -> ExitCode:
     if settings.analysis_level == "group":
-        from bids_mmh.app.group import run_group
+        from bids_mmh.group.run import run_group
 
         return run_group(settings)
-    from bids_mmh.app.participant import run_participant
+    from bids_mmh.participant.run import run_participant
 
     return run_participant(settings, log_file)
 

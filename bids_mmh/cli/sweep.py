@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     options = vars(_parse(argv))
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     try:
-        from bids_mmh.app.sweep import SweepOptions, run_sweep
+        from bids_mmh.group.sweep import SweepOptions, run_sweep
 
         model, derivatives, prefix = (options.pop(name) for name in ("model", "derivatives", "out"))
         sys.stdout.write(run_sweep(model, derivatives, prefix, SweepOptions(**options)) + "\n")

@@ -18,8 +18,8 @@ class PrintVersion(argparse.Action):
 
 def version_text() -> str:
     """Say which program, model and image this is, a line each; no heavy library is loaded."""
-    from bids_mmh.app.image import image_contents
     from bids_mmh.method.model_files import embedded_folder, model_sha256
+    from bids_mmh.runtime.container_image import image_contents
 
     lines = [f"bids-mmh {__version__}", f"embedded model: SHA-256 {model_sha256(embedded_folder())}"]
     image = image_contents()

@@ -1,13 +1,12 @@
 """Numbers that describe images and studies: what harmonization changed, and what it left alone.
 
-- One image: ``statistics`` (intensities inside the brain mask), ``tissues`` (a segmentation) or
-  ``synthseg``, whichever ``segmentation`` finds.
-- Two versions of one image: ``anatomy`` (edges), ``overlap`` (tissues).
-- Two scans of one subject: ``similarity``.
-- A study: ``site_distance`` (histograms), ``features`` (of a random network), ``site_probe`` (a trained
-  classifier), ``age`` (biology that must survive).
-- Methods side by side: ``baselines`` and ``controls`` on the ``scans`` of travelling subjects, and the
-  ``significance`` of their differences.
-- The group level: ``cohort`` (whose scans are measured), ``person`` (all methods on one person's scans),
-  ``summary`` (the methods over all people), ``outliers`` (whom to look at).
+- ``metrics``: of one image (``statistics`` of its intensities), of two versions of it (``anatomy``,
+  ``overlap`` of tissues), of two scans of one subject (``similarity``), of sites (``site_distance``,
+  ``site_ranking``).
+- ``probes``: ``features`` of a random network, ``site_probe`` (a trained classifier), ``age`` (biology that
+  must survive).
+- ``controls``: ``baselines``, and ``methods``, which says what each learns and from whom.
+- Segmentations: ``tissues`` or ``synthseg``, whichever ``segmentation`` finds.
+- A study: ``cohort`` (whose ``scans`` are measured), ``subject_metrics`` (all methods on the scans of one
+  subject), ``study`` (the methods over all subjects), ``significance``, ``outliers`` (whom to look at).
 """

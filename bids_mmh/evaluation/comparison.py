@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_mmh.evaluation.anatomy import anatomy_preservation
-from bids_mmh.evaluation.features import FeatureDistances, feature_distances
-from bids_mmh.evaluation.overlap import overlap
+from bids_mmh.evaluation.metrics.anatomy import anatomy_preservation
+from bids_mmh.evaluation.metrics.overlap import overlap
+from bids_mmh.evaluation.metrics.similarity import intensity_histogram, similarity
+from bids_mmh.evaluation.metrics.site_distance import site_distances
+from bids_mmh.evaluation.probes.features import FeatureDistances, feature_distances
+from bids_mmh.evaluation.probes.site_probe import SiteProbe, site_probe
 from bids_mmh.evaluation.scans import Scan
-from bids_mmh.evaluation.similarity import intensity_histogram, similarity
-from bids_mmh.evaluation.site_distance import site_distances
-from bids_mmh.evaluation.site_probe import SiteProbe, site_probe
 from bids_mmh.evaluation.tissues import segment_tissues
 
 Outputs = Mapping[str, NDArray[np.float32]]
@@ -125,7 +125,7 @@ def study_figures(outputs: Outputs, scans: Sequence[Scan], features: NDArray[np.
         outputs: The method's outputs for all scans, those at the target site too.
         scans: Scans of one sequence, best of subjects that no method was trained or fitted on.
         features: Of the outputs in the order of the scans, from
-            :func:`bids_mmh.evaluation.features.random_features`.
+            :func:`bids_mmh.evaluation.probes.features.random_features`.
 
     Returns:
         The figures.

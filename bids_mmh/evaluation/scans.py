@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_mmh.errors import NoInputError
-from bids_mmh.evaluation import baselines
+from bids_mmh.evaluation.controls import baselines
 
 
 class Visit(Protocol):

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bids_mmh.evaluation.overlap import TISSUES
+from bids_mmh.evaluation.metrics.overlap import TISSUES
 from bids_mmh.evaluation.synthseg import SYNTHSEG_TISSUES, segment_with_synthseg
 from bids_mmh.evaluation.tissues import segment_tissues, tissue_priors
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
-from bids_mmh.method.style_code import StyleCodeKind
+from bids_mmh.method.style.code import StyleCodeKind
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class NetworkConfig:
             voxels into channels and makes a call about eight times cheaper.
         groups: groups of GroupNorm.
         head_channels: channels per attention head.
-        style_code: what AdaIN is told (see :mod:`bids_mmh.method.style_code`).
+        style_code: what AdaIN is told (see :mod:`bids_mmh.method.style.code`).
         direct_change: whether the network answers with a change of the clean volume beside ε, and its direct
             path from input to output hears the style too (docs/method.md).
     """

@@ -16,16 +16,16 @@ from torch import Tensor, nn
 
 from bids_mmh.errors import BadDataError
 from bids_mmh.method.config import ModelConfig
-from bids_mmh.method.gradient import gradient_map
+from bids_mmh.method.diffusion.gradient import gradient_map
+from bids_mmh.method.diffusion.patch_artifact import without_grid
+from bids_mmh.method.diffusion.sampling import Predictor, invert, sample
+from bids_mmh.method.diffusion.schedule import NoiseSchedule
+from bids_mmh.method.diffusion.unet import ConditionalUNet
 from bids_mmh.method.model_files import CONFIG_FILE, WEIGHTS_FILE, existing
-from bids_mmh.method.network import ConditionalUNet
-from bids_mmh.method.notch import without_grid
 from bids_mmh.method.padding import BACKGROUND, crop_to, pad_to_multiple
 from bids_mmh.method.precision import fast_autocast
-from bids_mmh.method.sampling import Predictor, invert, sample
-from bids_mmh.method.schedule import NoiseSchedule
-from bids_mmh.method.style import StyleRecords, StyleStatistics, style_statistics, to_style
-from bids_mmh.method.style_code import style_code
+from bids_mmh.method.style.code import style_code
+from bids_mmh.method.style.statistics import StyleRecords, StyleStatistics, style_statistics, to_style
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import numpy as np
 
 from bids_mmh import __version__
 from bids_mmh.errors import CannotCreateError
-from bids_mmh.phantom.acquisition import draw_site
 from bids_mmh.phantom.description import write_description
 from bids_mmh.phantom.files import write_tsv
-from bids_mmh.phantom.person import build_head, draw_person
+from bids_mmh.phantom.head.subject import build_head, draw_person
+from bids_mmh.phantom.head.template_head import template_head
+from bids_mmh.phantom.imaging.acquisition import draw_site
 from bids_mmh.phantom.plan import SEQUENCES, Plan
 from bids_mmh.phantom.session import Session, write_session
-from bids_mmh.phantom.template_head import template_head
 from bids_mmh.phantom.truth import write_truth_description
 
 

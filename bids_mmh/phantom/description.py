@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from bids_mmh.phantom.acquisition import draw_site
 from bids_mmh.phantom.files import write_json, write_tsv
-from bids_mmh.phantom.person import draw_person
+from bids_mmh.phantom.head.subject import draw_person
+from bids_mmh.phantom.imaging.acquisition import draw_site
 from bids_mmh.phantom.plan import Plan
 
 _PARTICIPANTS = {

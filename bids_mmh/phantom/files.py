@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_mmh.phantom.grid import Float
+from bids_mmh.phantom.head.grid import Float
 
 
 def write_image(

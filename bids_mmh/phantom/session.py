@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_mmh.phantom.acquisition import Site
-from bids_mmh.phantom.deformation import Matrix, rigid
 from bids_mmh.phantom.files import sidecar_path, write_image, write_json
-from bids_mmh.phantom.grid import Float
-from bids_mmh.phantom.person import Head
+from bids_mmh.phantom.head.deformation import Matrix, rigid
+from bids_mmh.phantom.head.grid import Float
+from bids_mmh.phantom.head.subject import Head
+from bids_mmh.phantom.imaging.acquisition import Site
+from bids_mmh.phantom.imaging.scanner import place, scan
 from bids_mmh.phantom.plan import SEQUENCES, Plan
-from bids_mmh.phantom.scanner import place, scan
 from bids_mmh.phantom.sidecar import scan_sidecar
 from bids_mmh.phantom.truth import write_truth
 

@@ -1,8 +1,8 @@
 """BIDS sidecars of the phantom's scans."""
 
-from bids_mmh.phantom.acquisition import Protocol, Site
-from bids_mmh.phantom.scanner import Geometry
-from bids_mmh.phantom.signals import InversionRecoveryGradientEcho, SpinEcho, SpoiledGradientEcho
+from bids_mmh.phantom.imaging.acquisition import Protocol, Site
+from bids_mmh.phantom.imaging.scanner import Geometry
+from bids_mmh.phantom.imaging.signals import InversionRecoveryGradientEcho, SpinEcho, SpoiledGradientEcho
 
 
 def scan_sidecar(site: Site, protocol: Protocol, geometry: Geometry) -> dict[str, object]:

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_mmh.phantom.acquisition import reference_site
-from bids_mmh.phantom.deformation import DISPLACEMENT_GRID, Matrix
 from bids_mmh.phantom.files import scan_stem, sidecar_path, steps, write_image, write_json, write_tsv
-from bids_mmh.phantom.grid import Float
-from bids_mmh.phantom.person import Head
-from bids_mmh.phantom.relaxation import Tissue
-from bids_mmh.phantom.scanner import Geometry, magnetisation, sample
+from bids_mmh.phantom.head.deformation import DISPLACEMENT_GRID, Matrix
+from bids_mmh.phantom.head.grid import Float
+from bids_mmh.phantom.head.subject import Head
+from bids_mmh.phantom.imaging.acquisition import reference_site
+from bids_mmh.phantom.imaging.relaxation import Tissue
+from bids_mmh.phantom.imaging.scanner import Geometry, magnetisation, sample
 
 TEMPLATE = "MNI152NLin2009aSym"
 """Name of the template whose maps nilearn ships."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_mmh.errors import BadDataError
-from bids_mmh.preprocess import brain
 from bids_mmh.preprocess.options import PreprocessOptions
+from bids_mmh.preprocess.steps import brain
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -78,8 +78,8 @@ def align_to_template(
         A transform that resamples the brain onto the template, and its mutual information with it, None
         where the program does not tell.
     """
-    from bids_mmh.preprocess.register import nine_dof, registration_settings
-    from bids_mmh.preprocess.resample import apply_mask
+    from bids_mmh.preprocess.steps.register import nine_dof, registration_settings
+    from bids_mmh.preprocess.steps.resample import apply_mask
 
     if options.engine == "freesurfer":
         from bids_mmh.preprocess.freesurfer import coregister
@@ -111,7 +111,7 @@ def align_to_anchor(
         A transform that resamples the scan onto the anchor, and its mutual information with it, None where
         the program does not tell.
     """
-    from bids_mmh.preprocess.register import LOW_INFORMATION, registration_settings, rigid
+    from bids_mmh.preprocess.steps.register import LOW_INFORMATION, registration_settings, rigid
 
     threads = options.omp_nthreads
     if options.engine == "freesurfer":

@@ -13,8 +13,8 @@ import numpy as np
 from nipype.interfaces.base import CommandLine, CommandLineInputSpec, File, TraitedSpec
 
 from bids_mmh.errors import BadDataError, UsageError
-from bids_mmh.preprocess.brain import PLAUSIBLE_ML, volume_ml
 from bids_mmh.preprocess.images import like, read_nifti, to_array
+from bids_mmh.preprocess.steps.brain import PLAUSIBLE_ML, volume_ml
 
 if TYPE_CHECKING:
     import SimpleITK

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import SimpleITK
     from nipype.interfaces.base.support import Bunch
 
-    from bids_mmh.preprocess.extraction import BrainFound
+    from bids_mmh.preprocess.steps.extraction import BrainFound
 
 
 class _Inputs(BaseInterfaceInputSpec):
@@ -56,7 +56,7 @@ class _Step(SimpleInterface):
         try:
             yield Path(path) if isdefined(path) else None
         except (BadDataError, NoInputError) as error:
-            from bids_mmh.preprocess.given import refusal
+            from bids_mmh.preprocess.external import refusal
 
             report["warnings"].append(refusal(kind, uri, error))
 
@@ -96,10 +96,10 @@ class LoadScan(_Step):
     output_spec = _LoadOutputs
 
     def _run_interface(self, runtime: "Bunch") -> "Bunch":
-        from bids_mmh.preprocess.background import NOTE, silence_background
         from bids_mmh.preprocess.images import save_work
-        from bids_mmh.preprocess.load import load_scan
-        from bids_mmh.preprocess.neck import crop_neck
+        from bids_mmh.preprocess.steps.background import NOTE, silence_background
+        from bids_mmh.preprocess.steps.load import load_scan
+        from bids_mmh.preprocess.steps.neck import crop_neck
 
         with self.step("load") as report:
             raw = Path(self.inputs.in_file)
@@ -120,9 +120,9 @@ class LoadScan(_Step):
     def _preprocessed(
         self, raw: "SimpleITK.Image", report: dict[str, Any]
     ) -> "tuple[SimpleITK.Image, Path] | None":
-        from bids_mmh.preprocess.given import check_same_scan, on_same_voxels
+        from bids_mmh.preprocess.external import check_same_scan, on_same_voxels
         from bids_mmh.preprocess.images import like, to_array
-        from bids_mmh.preprocess.load import load_scan
+        from bids_mmh.preprocess.steps.load import load_scan
 
         with self.given("preproc", "preprocessed image", report) as path:
             if path is None:
@@ -179,7 +179,7 @@ class FindBrain(_Step):
     def _find(self, head: "SimpleITK.Image", folder: Path) -> "BrainFound":
         from bids_mmh.preprocess.engines import brain_extractor
         from bids_mmh.preprocess.images import read_nifti
-        from bids_mmh.preprocess.skull_strip import strip_skull
+        from bids_mmh.preprocess.steps.skull_strip import strip_skull
 
         inputs = self.inputs
         return strip_skull(
@@ -197,8 +197,8 @@ class FindBrain(_Step):
 
 def _given_brain(step: _Step, head: "SimpleITK.Image", report: dict[str, Any]) -> "BrainFound | None":
     """The brain mask in ``given_mask`` on the voxels of a head, None where there is none to use."""
-    from bids_mmh.preprocess.extraction import BrainFound
-    from bids_mmh.preprocess.given import mask_on_scan
+    from bids_mmh.preprocess.external import mask_on_scan
+    from bids_mmh.preprocess.steps.extraction import BrainFound
 
     with step.given("mask", "brain mask", report) as path:
         if path is None:
@@ -221,7 +221,7 @@ def _given_transform(
     step: _Step, kind: str, report: dict[str, Any]
 ) -> "tuple[SimpleITK.Transform, float | None] | None":
     """The transform that needs no alignment: the identity, or the one in ``given_xfm``."""
-    from bids_mmh.preprocess.given import linear_transform
+    from bids_mmh.preprocess.external import linear_transform
     from bids_mmh.preprocess.transforms import from_matrix
 
     if step.inputs.unmoved:
@@ -266,8 +266,8 @@ class AlignToAnchor(_Step):
     output_spec = _AlignOutputs
 
     def _run_interface(self, runtime: "Bunch") -> "Bunch":
-        from bids_mmh.preprocess.extraction import inherit_mask
         from bids_mmh.preprocess.images import read_work, save_work
+        from bids_mmh.preprocess.steps.extraction import inherit_mask
         from bids_mmh.preprocess.transforms import save_transform
 
         with self.step("align to anchor") as report:
@@ -316,14 +316,14 @@ class EstimateBias(_Step):
     output_spec = _BiasOutputs
 
     def _run_interface(self, runtime: "Bunch") -> "Bunch":
-        from bids_mmh.preprocess.bias import (
+        from bids_mmh.preprocess.images import like, read_work, save_work
+        from bids_mmh.preprocess.steps.bias import (
             FAST_N4,
             NOT_POSITIVE,
             N4Settings,
             estimate_log_bias,
             is_positive,
         )
-        from bids_mmh.preprocess.images import like, read_work, save_work
 
         with self.step("bias field") as report:
             settings = FAST_N4 if self.inputs.sloppy else N4Settings()
@@ -368,10 +368,10 @@ class AlignToTemplate(_Step):
         return runtime
 
     def _align(self, folder: Path) -> "tuple[SimpleITK.Transform, float | None]":
-        from bids_mmh.preprocess.bias import divide_bias
         from bids_mmh.preprocess.engines import align_to_template
         from bids_mmh.preprocess.images import read_nifti, read_work
-        from bids_mmh.preprocess.resample import apply_mask
+        from bids_mmh.preprocess.steps.bias import divide_bias
+        from bids_mmh.preprocess.steps.resample import apply_mask
 
         inputs = self.inputs
         corrected = divide_bias(read_work(inputs.head_file), read_work(inputs.bias_file))
@@ -402,9 +402,9 @@ class CheckAlignment(_Step):
     output_spec = _CheckOutputs
 
     def _run_interface(self, runtime: "Bunch") -> "Bunch":
-        from bids_mmh.preprocess.bias import divide_bias
         from bids_mmh.preprocess.images import read_nifti, read_work
-        from bids_mmh.preprocess.quality import session_alignment, template_alignment
+        from bids_mmh.preprocess.steps.bias import divide_bias
+        from bids_mmh.preprocess.steps.quality import session_alignment, template_alignment
         from bids_mmh.preprocess.transforms import compose, read_transform
 
         inputs = self.inputs
@@ -453,8 +453,8 @@ class FinishScan(_Step):
     output_spec = _FinishOutputs
 
     def _run_interface(self, runtime: "Bunch") -> "Bunch":
-        from bids_mmh.preprocess.finish import FinishFiles, finish_scan
         from bids_mmh.preprocess.images import save_json
+        from bids_mmh.preprocess.steps.finish import FinishFiles, finish_scan
 
         inputs = self.inputs
         with self.step("resample and write") as report:

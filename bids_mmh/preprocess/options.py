@@ -11,7 +11,7 @@ class PreprocessOptions:
     Attributes:
         omp_nthreads: CPU threads of each step.
         sloppy: fewer iterations on coarser copies; for tests.
-        skull_strip: ``auto``, ``force`` or ``skip``, see :mod:`bids_mmh.preprocess.skull_strip`.
+        skull_strip: ``auto``, ``force`` or ``skip``, see :mod:`bids_mmh.preprocess.steps.skull_strip`.
         engine: ``builtin``, ``synthstrip`` or ``freesurfer``: what finds the brain; FreeSurfer also aligns.
         synthstrip_weights: for the engine ``synthstrip``.
         in_template_space: the scans lie in the template's space and have no bias field: they are neither

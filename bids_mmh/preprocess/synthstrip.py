@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_mmh.errors import BadDataError, NoInputError, UsageError
-from bids_mmh.preprocess.brain import PLAUSIBLE_ML, volume_ml
 from bids_mmh.preprocess.images import corners, like, to_array
+from bids_mmh.preprocess.steps.brain import PLAUSIBLE_ML, volume_ml
 
 if TYPE_CHECKING:
     import SimpleITK

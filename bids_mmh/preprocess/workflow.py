@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_mmh.errors import NoInputError, UsageError
-from bids_mmh.preprocess.given import GivenFile, GivenFiles
+from bids_mmh.preprocess.external import GivenFile, GivenFiles
 from bids_mmh.preprocess.options import PreprocessOptions
 
 if TYPE_CHECKING:

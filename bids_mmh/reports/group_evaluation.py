@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bids_mmh.reports import evaluation_figures as draw
-from bids_mmh.reports.encode import data_uri, encode
-from bids_mmh.reports.evaluation_figures import FeatureMap
 from bids_mmh.reports.evaluation_table import PAIR, SCAN, STUDY, EvaluationRow
+from bids_mmh.reports.figures import evaluation as draw
+from bids_mmh.reports.figures.encode import data_uri, encode
+from bids_mmh.reports.figures.evaluation import FeatureMap
 
 SIGNIFICANT = 0.05
 LIKENESS: Mapping[str, tuple[str, str, str]] = {

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_mmh.reports import group_figures
-from bids_mmh.reports.encode import data_uri
+from bids_mmh.reports.figures import group as group_figures
+from bids_mmh.reports.figures.encode import data_uri
 from bids_mmh.reports.group_evaluation import EvaluationPart, evaluation_blocks
 from bids_mmh.reports.group_table import NO_SITE, ScanRow
 from bids_mmh.reports.page import render

@@ -9,8 +9,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bids_mmh.reports import figures
-from bids_mmh.reports.encode import data_uri
+from bids_mmh.reports.figures import scan as figures
+from bids_mmh.reports.figures.encode import data_uri
 from bids_mmh.reports.page import render
 
 logger = logging.getLogger(__name__)

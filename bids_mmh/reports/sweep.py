@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bids_mmh.reports.encode import encode
+from bids_mmh.reports.figures.encode import encode
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

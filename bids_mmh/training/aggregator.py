@@ -5,7 +5,7 @@ import logging
 import torch
 from torch import nn
 
-from bids_mmh.method.style_losses import contrastive_loss, separation
+from bids_mmh.method.style.losses import contrastive_loss, separation
 from bids_mmh.training.pairs import PairMaker
 from bids_mmh.training.plan import draw_seed
 from bids_mmh.training.recipe import Stage2Recipe

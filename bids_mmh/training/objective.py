@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bids_mmh.method.contrast import contrast_part
+from bids_mmh.method.diffusion.losses import ema_loss, gradient_loss, noise_loss, reliability
 from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.method.losses import ema_loss, gradient_loss, noise_loss, reliability
-from bids_mmh.method.style import StyleStatistics, style_statistics
+from bids_mmh.method.style.contrast import contrast_part
+from bids_mmh.method.style.statistics import StyleStatistics, style_statistics
 from bids_mmh.training.data import Volume
 from bids_mmh.training.recipe import Recipe
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from bids_mmh.errors import NoInputError
 from bids_mmh.training.data import TrainingScan
 from bids_mmh.training.plan import Order, draw_seed
+from bids_mmh.training.stage1_cache import Walk, WalkCache
 from bids_mmh.training.target_site import UNKNOWN
-from bids_mmh.training.walks import Walk, WalkCache
 
 SCANS_PER_SITE = 3  # of a guard batch: enough for partners, few enough for several sites
 

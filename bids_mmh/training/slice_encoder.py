@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from bids_mmh.errors import NoInputError
-from bids_mmh.method.slice_encoders import SliceEncoder, square, style_encoder
-from bids_mmh.method.style_losses import contrastive_loss
-from bids_mmh.method.style_network import StyleNetwork, StyleNetworkConfig, save_style_network
-from bids_mmh.method.tpa_clip import AXES, slice_indices, take_slices
+from bids_mmh.method.encoder.slices import SliceEncoder, square, style_encoder
+from bids_mmh.method.encoder.style_network import StyleNetwork, StyleNetworkConfig, save_style_network
+from bids_mmh.method.encoder.tpa_clip import AXES, slice_indices, take_slices
+from bids_mmh.method.style.losses import contrastive_loss
 from bids_mmh.training.data import TrainingScan, find_scans, load_on_grid
 from bids_mmh.training.random_styles import apply_style, draw_style
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.method.style import StyleRecords, StyleStatistics, style_statistics
+from bids_mmh.method.style.statistics import StyleRecords, StyleStatistics, style_statistics
 from bids_mmh.training.augment import augment
 from bids_mmh.training.cache import VolumeCache
 from bids_mmh.training.data import Volume

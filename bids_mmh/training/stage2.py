@@ -11,26 +11,26 @@ from torch import Tensor, nn
 
 from bids_mmh.errors import BadDataError
 from bids_mmh.method.config import TargetConfig
-from bids_mmh.method.contrast import contrast_loss
+from bids_mmh.method.diffusion.losses import gradient_loss
+from bids_mmh.method.encoder.slices import load_encoder
+from bids_mmh.method.encoder.tpa_clip import TriPlanarConfig, TriPlanarEncoder
 from bids_mmh.method.harmonizer import Anchor, Harmonizer, Latent
-from bids_mmh.method.losses import gradient_loss
-from bids_mmh.method.slice_encoders import load_encoder
-from bids_mmh.method.style import style_statistics
-from bids_mmh.method.style_losses import (
+from bids_mmh.method.style.contrast import contrast_loss
+from bids_mmh.method.style.losses import (
     Separation,
     consistency_loss,
     contrastive_loss,
     displacement_loss,
     separation,
 )
-from bids_mmh.method.tpa_clip import TriPlanarConfig, TriPlanarEncoder
+from bids_mmh.method.style.statistics import style_statistics
 from bids_mmh.training.aggregator import train_aggregator
 from bids_mmh.training.loop import Loop, LoopSettings
 from bids_mmh.training.pairs import GuardBatch, Pair, PairMaker, TrainingPairs, ValidationPairs
 from bids_mmh.training.recipe import Phase, Stage2Recipe
+from bids_mmh.training.stage1_cache import SliceEmbeddings, Walk, WalkCache, build_walks, maker_of
 from bids_mmh.training.target_site import choose_target, rank_sites, set_target_records, write_ranking
 from bids_mmh.training.task import PhaseData
-from bids_mmh.training.walks import SliceEmbeddings, Walk, WalkCache, build_walks, maker_of
 from bids_mmh.training.workspace import Workspace
 
 logger = logging.getLogger("bids_mmh.training")

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from bids_mmh.errors import UsageError
-from bids_mmh.evaluation.anatomy import anatomy_preservation
+from bids_mmh.evaluation.metrics.anatomy import anatomy_preservation
+from bids_mmh.evaluation.metrics.similarity import intensity_histogram, similarity
+from bids_mmh.evaluation.metrics.site_distance import site_distances
 from bids_mmh.evaluation.scans import Scan
-from bids_mmh.evaluation.similarity import intensity_histogram, similarity
-from bids_mmh.evaluation.site_distance import site_distances
 from bids_mmh.method.harmonizer import Harmonizer
 
 SSIM_MARGIN = 0.005  # settings whose SSIM is so close to the best preserve as much

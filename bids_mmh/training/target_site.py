@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from bids_mmh.errors import NoInputError, UsageError
-from bids_mmh.evaluation.similarity import intensity_histogram
-from bids_mmh.evaluation.site_ranking import UNKNOWN, SiteVariability, rank_by_variability
+from bids_mmh.evaluation.metrics.similarity import intensity_histogram
+from bids_mmh.evaluation.metrics.site_ranking import UNKNOWN, SiteVariability, rank_by_variability
 from bids_mmh.files import atomic_path
-from bids_mmh.method.style import StyleRecords, StyleStatistics, style_statistics
+from bids_mmh.method.style.statistics import StyleRecords, StyleStatistics, style_statistics
 from bids_mmh.training.cache import VolumeCache
 from bids_mmh.training.processes import gather_in_order, shares
 

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bids_mmh.app.settings import Settings
 from bids_mmh.cli import logs
 from bids_mmh.cli.main import main
+from bids_mmh.settings import Settings
 
 
 @pytest.fixture(autouse=True)

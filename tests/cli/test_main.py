@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import bids_mmh.app.participant as participant
+import bids_mmh.participant.run as participant
 from bids_mmh.cli.main import main
 from bids_mmh.errors import BadDataError, ExitCode
 
@@ -123,7 +123,7 @@ def test_group_does_not_look_at_the_raw_data_but_wants_results(tmp_path, capfd):
 
 
 def test_group_needs_no_work_folder(tmp_path, monkeypatch):
-    import bids_mmh.app.group as group
+    import bids_mmh.group.run as group
 
     monkeypatch.setattr(group, "run_group", lambda settings: ExitCode.OK)
     (tmp_path / "out").mkdir()

@@ -1,7 +1,7 @@
 import pytest
 
-from bids_mmh.app.settings import Settings
 from bids_mmh.cli.parser import build_parser, parse_arguments
+from bids_mmh.settings import Settings
 
 ARGUMENTS = ["raw", "out", "participant"]
 

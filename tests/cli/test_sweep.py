@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-import bids_mmh.app.sweep as sweeping
-from bids_mmh.app.sweep import SweepOptions
+import bids_mmh.group.sweep as sweeping
 from bids_mmh.cli.sweep import main
 from bids_mmh.errors import BadDataError, ExitCode
+from bids_mmh.group.sweep import SweepOptions
 
 
 @pytest.fixture

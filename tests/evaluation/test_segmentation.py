@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bids_mmh.errors import BadDataError
-from bids_mmh.evaluation.overlap import overlap
+from bids_mmh.evaluation.metrics.overlap import overlap
 from bids_mmh.evaluation.segmentation import BuiltInSegmenter, SynthSegSegmenter, find_segmenter
 from bids_mmh.evaluation.tissues import grey_matter_ratio, segment_tissues, tissue_priors
 from bids_mmh.preprocess.grid import model_grid

@@ -3,14 +3,14 @@ import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from bids_mmh.errors import BadDataError
-from bids_mmh.evaluation.overlap import overlap
+from bids_mmh.evaluation.metrics.overlap import overlap
 from bids_mmh.evaluation.tissues import grey_matter_ratio, segment_tissues, tissue_priors
-from bids_mmh.phantom.acquisition import draw_site
-from bids_mmh.phantom.deformation import template_voxels
-from bids_mmh.phantom.person import build_head
-from bids_mmh.phantom.relaxation import Tissue
-from bids_mmh.phantom.scanner import add_noise, magnetisation
-from bids_mmh.phantom.template_head import template_head
+from bids_mmh.phantom.head.deformation import template_voxels
+from bids_mmh.phantom.head.subject import build_head
+from bids_mmh.phantom.head.template_head import template_head
+from bids_mmh.phantom.imaging.acquisition import draw_site
+from bids_mmh.phantom.imaging.relaxation import Tissue
+from bids_mmh.phantom.imaging.scanner import add_noise, magnetisation
 from bids_mmh.preprocess.grid import model_grid
 
 GRID = model_grid(2)

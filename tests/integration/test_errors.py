@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from bids_mmh.app.locks import file_lock
 from bids_mmh.cli.main import main
 from bids_mmh.method.config import PRESETS
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.phantom.dataset import make_phantom
+from bids_mmh.runtime.locks import file_lock
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import torch
 
 from bids_mmh.method.config import ModelConfig, NetworkConfig, TargetConfig
 from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.method.style import StyleStatistics, soft_histogram
+from bids_mmh.method.style.statistics import StyleStatistics, soft_histogram
 
 TOY = NetworkConfig(
     channels=(8, 16), attention=(False, True), res_blocks=1, patch=1, groups=4, head_channels=8

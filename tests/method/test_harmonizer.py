@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from bids_mmh.errors import BadDataError, NoInputError
-from bids_mmh.method.gradient import gradient_map
+from bids_mmh.method.diffusion.gradient import gradient_map
 from bids_mmh.method.harmonizer import Harmonizer, read_config
 from bids_mmh.method.model_files import CONFIG_FILE, WEIGHTS_FILE, model_sha256
-from bids_mmh.method.style import style_statistics
-from bids_mmh.method.style_code import quantiles, style_code
+from bids_mmh.method.style.code import quantiles, style_code
+from bids_mmh.method.style.statistics import style_statistics
 
 T1W, T2W = torch.tensor([0]), torch.tensor([1])
 BETA = torch.linspace(math.sqrt(0.0015), math.sqrt(0.0195), 1000, dtype=torch.float64) ** 2

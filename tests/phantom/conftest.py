@@ -1,7 +1,7 @@
 import pytest
 
 from bids_mmh.phantom.dataset import make_phantom
-from bids_mmh.phantom.template_head import template_head
+from bids_mmh.phantom.head.template_head import template_head
 
 
 @pytest.fixture(scope="session")

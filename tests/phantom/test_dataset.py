@@ -13,7 +13,7 @@ from scipy.ndimage import affine_transform
 from bids_mmh.errors import CannotCreateError, UsageError
 from bids_mmh.phantom import dataset as dataset_module
 from bids_mmh.phantom.dataset import make_phantom
-from bids_mmh.phantom.relaxation import Tissue
+from bids_mmh.phantom.imaging.relaxation import Tissue
 
 VALIDATOR = shutil.which("bids-validator-deno", path=str(Path(sys.executable).parent))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bids_mmh.errors import NoInputError, UsageError
-from bids_mmh.preprocess.given import GivenFile, GivenFiles
+from bids_mmh.preprocess.external import GivenFile, GivenFiles
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.options import PreprocessOptions
 from bids_mmh.preprocess.transforms import read_transform, to_matrix

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from bids_mmh.reports.evaluation_figures import FeatureMap
 from bids_mmh.reports.evaluation_table import PAIR, SCAN, STUDY, EvaluationRow
+from bids_mmh.reports.figures.evaluation import FeatureMap
 from bids_mmh.reports.group_evaluation import EvaluationPart, evaluation_blocks
 
 

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bids_mmh.method.style_losses import separation
-from bids_mmh.method.tpa_clip import AttentionAggregator, AxialMean
+from bids_mmh.method.encoder.tpa_clip import AttentionAggregator, AxialMean
+from bids_mmh.method.style.losses import separation
 from bids_mmh.training.aggregator import train_aggregator
 from bids_mmh.training.pairs import PairMaker
 from bids_mmh.training.recipe import Stage2Recipe
-from bids_mmh.training.walks import SliceEmbeddings
+from bids_mmh.training.stage1_cache import SliceEmbeddings
 
 RECIPE = Stage2Recipe(aggregator_steps=150, aggregator_learning_rate=3e-3)
 DIM = 16

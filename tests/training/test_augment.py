@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bids_mmh.method.style import style_statistics
+from bids_mmh.method.style.statistics import style_statistics
 from bids_mmh.training.augment import augment
 from bids_mmh.training.recipe import Augmentation
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from bids_mmh.method.contrast import contrast_part
-from bids_mmh.method.gradient import gradient_map, interior
+from bids_mmh.method.diffusion.gradient import gradient_map, interior
 from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.method.style import StyleStatistics, soft_histogram, style_statistics
-from bids_mmh.method.style_code import style_code
+from bids_mmh.method.style.code import style_code
+from bids_mmh.method.style.contrast import contrast_part
+from bids_mmh.method.style.statistics import StyleStatistics, soft_histogram, style_statistics
 from bids_mmh.training.data import Volume
 from bids_mmh.training.objective import Draw, draw, stage1_losses
 

@@ -7,9 +7,9 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from bids_mmh.method.config import NetworkConfig
+from bids_mmh.method.diffusion.losses import ema_loss, reliability
 from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.method.losses import ema_loss, reliability
-from bids_mmh.method.style import StyleStatistics, style_statistics
+from bids_mmh.method.style.statistics import StyleStatistics, style_statistics
 from bids_mmh.training.data import Volume
 from bids_mmh.training.objective import Draw, draw, stage1_losses
 from bids_mmh.training.recipe import Phase, Recipe

@@ -11,7 +11,7 @@ import torch
 from bids_mmh.errors import NoInputError
 from bids_mmh.training.data import TrainingScan
 from bids_mmh.training.pairs import SCANS_PER_SITE, PairMaker, TrainingPairs, ValidationPairs
-from bids_mmh.training.walks import SliceEmbeddings
+from bids_mmh.training.stage1_cache import SliceEmbeddings
 
 
 class Numbered:

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from bids_mmh.errors import NoInputError
-from bids_mmh.method.slice_encoders import load_encoder
-from bids_mmh.method.style_losses import contrastive_loss
-from bids_mmh.method.style_network import StyleNetwork, StyleNetworkConfig
+from bids_mmh.method.encoder.slices import load_encoder
+from bids_mmh.method.encoder.style_network import StyleNetwork, StyleNetworkConfig
+from bids_mmh.method.style.losses import contrastive_loss
 from bids_mmh.training.data import find_scans
 from bids_mmh.training.slice_encoder import (
     EncoderRecipe,

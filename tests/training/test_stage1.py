@@ -8,7 +8,7 @@ import torch
 
 from bids_mmh.errors import NoInputError
 from bids_mmh.method.harmonizer import Harmonizer, read_config
-from bids_mmh.method.style import StyleStatistics, style_statistics
+from bids_mmh.method.style.statistics import StyleStatistics, style_statistics
 from bids_mmh.training.data import find_scans
 from bids_mmh.training.engine import Compute, make_fabric
 from bids_mmh.training.loop import Loop

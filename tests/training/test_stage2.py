@@ -10,16 +10,16 @@ from torch import nn
 
 import bids_mmh.training.stage2 as stage2_module
 from bids_mmh.errors import BadDataError, NoInputError
-from bids_mmh.method.gradient import gradient_map, interior
+from bids_mmh.method.diffusion.gradient import gradient_map, interior
+from bids_mmh.method.encoder.slices import weights_sha256
+from bids_mmh.method.encoder.tpa_clip import TriPlanarConfig, TriPlanarEncoder
 from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.method.slice_encoders import weights_sha256
-from bids_mmh.method.style import style_statistics, wasserstein
-from bids_mmh.method.style_losses import Separation
-from bids_mmh.method.tpa_clip import TriPlanarConfig, TriPlanarEncoder
+from bids_mmh.method.style.losses import Separation
+from bids_mmh.method.style.statistics import style_statistics, wasserstein
 from bids_mmh.training.engine import Compute, make_fabric
 from bids_mmh.training.pairs import PairMaker, TrainingPairs, ValidationPairs
+from bids_mmh.training.stage1_cache import WalkCache, maker_of
 from bids_mmh.training.stage2 import Stage2Task, require_open, train_stage2
-from bids_mmh.training.walks import WalkCache, maker_of
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 from bids_mmh.errors import UsageError
 from bids_mmh.evaluation.scans import Scan
 from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.method.style import style_statistics
+from bids_mmh.method.style.statistics import style_statistics
 from bids_mmh.training.sweep import (
     Figures,
     Walk,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bids_mmh.errors import NoInputError, UsageError
-from bids_mmh.method.style import StyleRecords, style_statistics
+from bids_mmh.method.style.statistics import StyleRecords, style_statistics
 from bids_mmh.training.cache import VolumeCache
 from bids_mmh.training.data import find_scans
 from bids_mmh.training.engine import Compute, make_fabric

@@ -1,0 +1,1 @@
+"""What the program writes and reads back: jobs, scans, the index of a study, splits, models, fits."""

@@ -1,0 +1,175 @@
+"""What is to be done: a scan and a session with everything that decides their outputs."""
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from bids_mmh import __version__
+from bids_mmh.bids.external_derivatives import Precomputed
+from bids_mmh.bids.names import derivative_path, mask_desc, transform_name
+from bids_mmh.bids.session import Scan, Session
+from bids_mmh.derivatives.models import ModelReference
+from bids_mmh.derivatives.scan import PreprocessedScan
+from bids_mmh.files import fingerprint
+from bids_mmh.preprocess.template import Template
+from bids_mmh.settings import Settings, configuration_hash
+
+
+@dataclass(frozen=True)
+class ScanJob:
+    """What is known of a scan before any work: where it comes from and where it goes.
+
+    Attributes:
+        scan: the raw scan with its site.
+        anchor: the scan its session is registered by (itself, as a rule its T1w).
+        space: template space of the derivatives.
+        spacing: voxel size of the model's grid in mm.
+        settings: options of the run.
+        model: the model, None when only preprocessing.
+        preprocessed: what an earlier run has made of the scan; None for one that this run preprocesses by
+            its own settings.
+        given: what derivative datasets hold of the scan.
+        from_standard: whether its image in template space among these takes the raw scan's place.
+    """
+
+    scan: Scan
+    anchor: Scan
+    space: str
+    spacing: float
+    settings: Settings
+    model: ModelReference | None
+    preprocessed: PreprocessedScan | None = None
+    given: Precomputed = field(default_factory=Precomputed)
+    from_standard: bool = False
+
+    @property
+    def is_anchor(self) -> bool:
+        """Whether the session is registered by this scan."""
+        return self.scan.path == self.anchor.path
+
+    @property
+    def preprocessing_hash(self) -> str:
+        """Digest of everything that alters the preprocessed scan."""
+        if self.preprocessed is not None:
+            return str(self.preprocessed.fields["ConfigurationHash"])
+        return self.settings.preprocessing_hash()
+
+    @property
+    def configuration_hash(self) -> str:
+        """Digest of everything that alters the results."""
+        return configuration_hash(self.preprocessing_hash, self.model.sha256 if self.model else None)
+
+    def path(self, desc: str, *, mni: bool, suffix: str | None = None, extension: str = ".nii.gz") -> Path:
+        """Path of one of the scan's derivatives."""
+        return derivative_path(
+            self.settings.output_dir,
+            self.scan.entities,
+            suffix=suffix or self.scan.sequence,
+            extension=extension,
+            space=self.space if mni else None,
+            res=f"{self.spacing:g}" if mni else None,
+            desc=desc,
+        )
+
+    def mask_path(self, *, mni: bool) -> Path:
+        """Path of the scan's brain mask."""
+        return self.path(mask_desc(self.is_anchor, self.scan.sequence), mni=mni, suffix="mask")
+
+    def transform_path(self, target: str) -> Path:
+        """Path of the transform of the scan to ``target``."""
+        folder = self.mask_path(mni=False).parent
+        return folder / transform_name(self.scan.entities, self.scan.sequence, target)
+
+    def expected(self) -> list[Path]:
+        """Every image and transform that must exist for the scan to count as done."""
+        descs = ["preproc"] if self.model is None else ["preproc", "harmonized"]
+        paths = []
+        for mni in self.wanted_spaces():
+            paths += [self.path(desc, mni=mni) for desc in descs] + [self.mask_path(mni=mni)]
+        # An image that lay in template space before does not tell how the raw scan got there.
+        return paths if self.from_standard else [*paths, self.transform_path(self.space)]
+
+    def is_done(self) -> bool:
+        """Whether all outputs exist and were made by this version with these settings from these files.
+
+        The scan's site, its raw file and what derivative datasets hold of it count as well.
+        """
+        if not all(path.is_file() for path in self.expected()):
+            return False
+        desc = "preproc" if self.model is None else "harmonized"
+        try:
+            text = self.path(desc, mni=True, extension=".json").read_text(encoding="utf-8")
+            fields = json.loads(text)
+            known = (
+                fields["GeneratedBy"]["Version"],
+                fields["ConfigurationHash"],
+                fields["Site"],
+                fields.get("RawFingerprint"),
+                fields.get("DerivativesFound", {}),
+            )
+            return known == (
+                __version__,
+                self.configuration_hash,
+                self.scan.site,
+                self.raw_fingerprint,
+                self.derivatives_found(),
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    @property
+    def raw_fingerprint(self) -> str | None:
+        """Fingerprint of the raw scan; what the sidecar says where an earlier run preprocessed it."""
+        if self.preprocessed is not None:
+            return self.preprocessed.fields.get("RawFingerprint")
+        return fingerprint(self.scan.path)
+
+    def derivatives_found(self) -> dict[str, str]:
+        """Fingerprint of every file that derivative datasets hold of the scan, by its BIDS URI."""
+        if self.preprocessed is not None:
+            return dict(self.preprocessed.fields.get("DerivativesFound", {}))
+        return {file.uri: fingerprint(file.path) for file in self.given.files()}
+
+    def wanted_spaces(self) -> list[bool]:
+        """True for the template space, False for the scan's own: where derivatives are written."""
+        # The template space is always written: the group level and training start from it.
+        return [True, False] if "native" in self.settings.output_spaces else [True]
+
+
+@dataclass(frozen=True)
+class SessionJob:
+    """A session, the jobs of its scans (same order), and the template they go to."""
+
+    session: Session
+    scans: tuple[ScanJob, ...]
+    template: Template
+
+    @property
+    def node_name(self) -> str:
+        """The session's name in the graph and below the work folder."""
+        return self.session.label.replace("-", "_").replace("+", "_plus_")
+
+    @cached_property
+    def keys(self) -> dict[Path, str]:
+        """Short name of each scan in the graph, by its raw file."""
+        return {job.scan.path: f"{job.scan.sequence.lower()}{i}" for i, job in enumerate(self.scans, start=1)}
+
+    @property
+    def settings(self) -> Settings:
+        """Options of the run."""
+        return self.scans[0].settings
+
+    @property
+    def page(self) -> Path:
+        """The session's HTML page."""
+        return self.settings.output_dir / f"{self.session.label}.html"
+
+    @property
+    def starts_in_template_space(self) -> bool:
+        """Whether what the session starts from lies in the template's space already."""
+        return self.settings.no_preproc or any(job.from_standard for job in self.scans)
+
+    def is_done(self) -> bool:
+        """Whether the page and every output of every scan exist and were made with these settings."""
+        return self.page.is_file() and all(job.is_done() for job in self.scans)

@@ -1,0 +1,1 @@
+"""The controls of every evaluation: classical normalizations, and what they learn from which scans."""

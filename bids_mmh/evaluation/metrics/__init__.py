@@ -1,0 +1,1 @@
+"""Metrics of images and of sites: intensities, anatomy, tissue overlap, similarity, site distances."""

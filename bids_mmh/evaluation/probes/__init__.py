@@ -1,0 +1,1 @@
+"""What can be read from harmonized scans: features of a random network, the site, the age."""

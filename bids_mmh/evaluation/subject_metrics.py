@@ -1,0 +1,186 @@
+"""Measure one person's scans of one sequence, as each method leaves them; everything small enough to keep."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_mmh.evaluation.controls.methods import RAW, Fit, apply_controls
+from bids_mmh.evaluation.metrics.anatomy import anatomy_preservation
+from bids_mmh.evaluation.metrics.overlap import overlap
+from bids_mmh.evaluation.metrics.similarity import Similarity, intensity_histogram, similarity
+from bids_mmh.evaluation.probes.features import random_features
+from bids_mmh.evaluation.scans import Scan
+from bids_mmh.evaluation.segmentation import Segmenter
+from bids_mmh.evaluation.tissues import grey_matter_ratio
+
+HARMONIZED = "MMH"
+"""The method that is evaluated: the scans that the study's model harmonized."""
+
+Versions = Mapping[str, NDArray[np.float32]]
+
+
+class HarmonizedScan(NamedTuple):
+    """A preprocessed scan and what the model made of it (scaled intensities, background -1, same grid)."""
+
+    scan: Scan
+    harmonized: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ScanFigures:
+    """One method's version of one scan, by itself and beside the raw version of the same scan.
+
+    Attributes:
+        features: Of the frozen random network, shape (512,).
+        histogram: Counts of 100 bins over [-1, 1].
+        grey_matter_ratio: Share of grey matter in the brain, in [0, 1].
+        dice: Overlap of each tissue with that of the raw version.
+        volume: Volume preservation of each tissue against the raw version.
+        anatomy: Anatomy preservation (cosine of the gradients) against the raw version.
+        spread: Standard deviation of the intensities in the brain, scaled units.
+    """
+
+    features: tuple[float, ...]
+    histogram: tuple[int, ...]
+    grey_matter_ratio: float
+    dice: Mapping[str, float]
+    volume: Mapping[str, float]
+    anatomy: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class PairLikeness:
+    """How alike two scans of one person are, by method.
+
+    Attributes:
+        scan: Name of the scan.
+        other: Name of the scan it is compared with.
+        methods: Method to likeness.
+    """
+
+    scan: str
+    other: str
+    methods: Mapping[str, Similarity]
+
+
+@dataclass(frozen=True)
+class PersonFigures:
+    """All figures of one person and sequence.
+
+    Attributes:
+        scans: Name of the scan to method to figures.
+        pairs: Scans of different sites beside each other.
+    """
+
+    scans: Mapping[str, Mapping[str, ScanFigures]]
+    pairs: tuple[PairLikeness, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give what JSON can hold: null stands for the infinite PSNR of equal scans."""
+        record = asdict(self)
+        for pair in record["pairs"]:
+            for likeness in pair["methods"].values():
+                likeness["psnr"] = likeness["psnr"] if math.isfinite(likeness["psnr"]) else None
+        return record
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "PersonFigures":
+        """Read what :meth:`to_dict` gave.
+
+        Raises:
+            KeyError, TypeError: If it is something else.
+        """
+        scans = {
+            name: {method: ScanFigures(**figures) for method, figures in methods.items()}
+            for name, methods in stored["scans"].items()
+        }
+        pairs = tuple(
+            PairLikeness(
+                pair["scan"],
+                pair["other"],
+                {method: _stored_likeness(likeness) for method, likeness in pair["methods"].items()},
+            )
+            for pair in stored["pairs"]
+        )
+        return cls(scans, pairs)
+
+
+def _stored_likeness(stored: Mapping[str, Any]) -> Similarity:
+    return Similarity(**{**stored, "psnr": math.inf if stored["psnr"] is None else stored["psnr"]})
+
+
+def measure_person(
+    scans: Sequence[HarmonizedScan],
+    pairs: Sequence[tuple[str, str]],
+    fit: Fit | None,
+    segmenter: Segmenter,
+    *,
+    raw_target: bool,
+) -> PersonFigures:
+    """Apply every control to one person's scans and measure all methods.
+
+    Args:
+        scans: All of the person's scans of one sequence.
+        pairs: Names of the scans to compare.
+        fit: What the controls learnt from other people; None leaves out those that need it.
+        segmenter: Labels the tissues.
+        raw_target: Whether the second scan of a pair is taken raw, as the target of a model; else it is the
+            method's own version too.
+
+    Raises:
+        BadDataError: If a scan cannot be measured.
+    """
+    versions = {item.scan.name: versions_of(item, fit) for item in scans}
+    # One call for all: the network is made once.
+    features = iter(random_features(volume for own in versions.values() for volume in own.values()))
+    figures = {
+        item.scan.name: dict(_scan_figures(item.scan, versions[item.scan.name], segmenter, features))
+        for item in scans
+    }
+    by_name = {item.scan.name: item.scan for item in scans}
+    likeness = tuple(
+        _pair(by_name[first], by_name[second], versions, raw_target=raw_target) for first, second in pairs
+    )
+    return PersonFigures(figures, likeness)
+
+
+def versions_of(item: HarmonizedScan, fit: Fit | None) -> Versions:
+    """Every method's version of a scan: raw, the controls, and the model's, in the order of the tables."""
+    return {**apply_controls(item.scan, fit), HARMONIZED: item.harmonized}
+
+
+def _scan_figures(
+    scan: Scan, versions: Versions, segmenter: Segmenter, features: Iterator[NDArray[np.float32]]
+) -> Iterator[tuple[str, ScanFigures]]:
+    tissues = segmenter.segment(list(versions.values()), scan.mask)
+    raw = tissues[list(versions).index(RAW)]
+    for (method, volume), labels, row in zip(versions.items(), tissues, features, strict=False):
+        agreement = overlap(raw, labels, segmenter.tissues)
+        brain = volume[scan.mask]
+        yield (
+            method,
+            ScanFigures(
+                features=tuple(float(f"{value:.6g}") for value in row),
+                histogram=tuple(intensity_histogram(brain).tolist()),
+                grey_matter_ratio=grey_matter_ratio(labels),
+                dice={name: found.dice for name, found in agreement.items()},
+                volume={name: found.volume_preservation for name, found in agreement.items()},
+                anatomy=anatomy_preservation(scan.preproc, volume, scan.mask),
+                spread=float(brain.std(dtype=np.float64)),
+            ),
+        )
+
+
+def _pair(first: Scan, second: Scan, versions: Mapping[str, Versions], *, raw_target: bool) -> PairLikeness:
+    both = first.mask & second.mask
+    others = versions[second.name]
+    methods = {
+        method: similarity(volume, others[RAW if raw_target else method], both)
+        for method, volume in versions[first.name].items()
+    }
+    return PairLikeness(first.name, second.name, methods)

@@ -1,0 +1,187 @@
+"""The conditional 3D U-Net that predicts noise (paper 3.2, 3.4)."""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from bids_mmh.method.config import NetworkConfig
+from bids_mmh.method.diffusion.blocks import (
+    ResBlock,
+    SelfAttention,
+    StyleMLP,
+    TimeSequenceEmbedding,
+    depth_to_space,
+    modulate,
+    space_to_depth,
+    zero_module,
+)
+from bids_mmh.method.diffusion.schedule import NoiseSchedule
+from bids_mmh.method.style.code import code_length
+
+
+class Stage(nn.Module):
+    """Residual block and optional self-attention: one step of encoder or decoder."""
+
+    def __init__(self, block: ResBlock, attention: SelfAttention | None) -> None:
+        super().__init__()
+        self.block = block
+        self.attention = attention
+
+    def forward(self, x: Tensor, embedding: Tensor, style: Tensor | None = None) -> Tensor:
+        """Block, then attention if there is one; arguments as in :class:`ResBlock`."""
+        x = self.block(x, embedding, style)
+        return x if self.attention is None else self.attention(x)
+
+
+class DecoderLevel(nn.Module):
+    """Decoder stages of one level sharing one style MLP, then the way up (none at the finest level)."""
+
+    def __init__(self, stages: list[Stage], style: StyleMLP, up: nn.Module | None) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.style = style
+        self.up = up
+
+
+class ConditionalUNet(nn.Module):
+    """ε_θ(I_t, t, G, m, style): predicts the noise in a volume.
+
+    The noisy volume and its gradient map are concatenated; time and sequence reach every block; the style
+    code reaches every decoder block by AdaIN. A fresh network answers 0: its last convolution starts
+    at zero.
+    """
+
+    def __init__(self, config: NetworkConfig, sequences: int) -> None:
+        super().__init__()
+        self.config = config
+        self.checkpointing = False  # trade time for memory in training
+        channels, cells = config.channels, config.patch**3
+        self.embedding = TimeSequenceEmbedding(sequences, channels[0], self._embedding_dim)
+        self.stem = nn.Conv3d(2 * cells, channels[0], 3, padding=1)
+        self.encoder, self.down = nn.ModuleList(), nn.ModuleList()
+        skips = self._fill_encoder()
+        self.middle = self._middle()
+        self.decoder = nn.ModuleList(
+            [self._decoder_level(level, skips) for level in reversed(range(len(channels)))]
+        )
+        self.norm = nn.GroupNorm(config.groups, channels[0])
+        # ε at low noise is the input minus an estimate, amplified: the direct path needs a gain that hears t
+        self.gain = zero_module(nn.Linear(self._embedding_dim, 2 * 2 * cells))
+        code = code_length(config.style_code)
+        self.style_gain = StyleMLP(code, 2 * cells) if config.direct_change else None
+        answers = 2 * cells if config.direct_change else cells
+        self.head = zero_module(nn.Conv3d(channels[0] + 2 * cells, answers, 3, padding=1))
+        self.schedule = NoiseSchedule()
+
+    @property
+    def _embedding_dim(self) -> int:
+        return 4 * self.config.channels[0]
+
+    def _block(self, inputs: int, outputs: int, *, adain: bool = False) -> ResBlock:
+        return ResBlock(inputs, outputs, self._embedding_dim, self.config.groups, adain=adain)
+
+    def _attention(self, channels: int) -> SelfAttention:
+        return SelfAttention(channels, self.config.groups, self.config.head_channels)
+
+    def _stage(self, inputs: int, level: int, *, adain: bool) -> Stage:
+        block = self._block(inputs, self.config.channels[level], adain=adain)
+        attention = self._attention(self.config.channels[level]) if self.config.attention[level] else None
+        return Stage(block, attention)
+
+    def _fill_encoder(self) -> list[int]:
+        """Fill ``encoder`` and ``down``; returns the channels of each skip connection in order."""
+        channels = self.config.channels
+        skips = [channels[0]]
+        for level, out in enumerate(channels):
+            stages = nn.ModuleList()
+            for _ in range(self.config.res_blocks):
+                stages.append(self._stage(skips[-1], level, adain=False))
+                skips.append(out)
+            self.encoder.append(stages)
+            if level < len(channels) - 1:
+                self.down.append(nn.Conv3d(out, out, 3, stride=2, padding=1))
+                skips.append(out)
+        return skips
+
+    def _middle(self) -> nn.ModuleList:
+        width = self.config.channels[-1]
+        attended = Stage(self._block(width, width), self._attention(width))
+        return nn.ModuleList([attended, Stage(self._block(width, width), None)])
+
+    def _decoder_level(self, level: int, skips: list[int]) -> DecoderLevel:
+        """One decoder level; takes the skips it uses off the end of ``skips``."""
+        channels, width = self.config.channels, self.config.channels[level]
+        stages = [
+            self._stage(width + skips.pop(), level, adain=True) for _ in range(self.config.res_blocks + 1)
+        ]
+        style = StyleMLP(code_length(self.config.style_code), width)
+        # narrow before the wide concatenation of the next level
+        up = nn.Conv3d(width, channels[level - 1], 3, padding=1) if level > 0 else None
+        return DecoderLevel(stages, style, up)
+
+    def forward(self, volume: Tensor, t: Tensor, gradient: Tensor, sequence: Tensor, style: Tensor) -> Tensor:
+        """Predict ε.
+
+        Args:
+            volume: noisy volume (B, 1, H, W, D); sides divisible by ``config.multiple``.
+            t: timesteps (B,).
+            gradient: gradient map G of the clean scan, shape of ``volume``.
+            sequence: sequence indices m (B,).
+            style: code of the style to be in (B, code), of :func:`~bids_mmh.method.style.code.style_code`.
+
+        Returns:
+            ε, shape of ``volume``.
+        """
+        embedding = self.embedding(t, sequence)
+        inputs = torch.cat([space_to_depth(v, self.config.patch) for v in (volume, gradient)], dim=1)
+        x, skips = self._encode(inputs, embedding)
+        for stage in self.middle:
+            x = self._run(stage, x, embedding)
+        x = self._decode(x, skips, embedding, style)
+        x = nn.functional.silu(self.norm(x))
+        gain = self.gain(embedding)
+        if self.style_gain is not None:
+            gain = gain + self.style_gain(style)
+        answer = self.head(torch.cat([x, modulate(inputs, *gain.chunk(2, dim=1))], dim=1))
+        return self._epsilon(answer, t)
+
+    def _epsilon(self, answer: Tensor, t: Tensor) -> Tensor:
+        """ε from the head's channels: itself, less a change of the clean volume in units of the noise at t.
+
+        A change of style is the same at every t; in ε it grows as 1/σ. Answered in ε alone it would have to
+        be learnt at each t anew.
+        """
+        if not self.config.direct_change:
+            return depth_to_space(answer, self.config.patch)
+        epsilon, change = (depth_to_space(part, self.config.patch) for part in answer.float().chunk(2, dim=1))
+        per_noise = self.schedule.snr(t.clamp(min=1)).sqrt().to(change)
+        return epsilon - per_noise.view(-1, 1, 1, 1, 1) * change
+
+    def _encode(self, inputs: Tensor, embedding: Tensor) -> tuple[Tensor, list[Tensor]]:
+        x = self.stem(inputs)
+        skips = [x]
+        for level, stages in enumerate(self.encoder):
+            for stage in cast(nn.ModuleList, stages):
+                x = self._run(stage, x, embedding)
+                skips.append(x)
+            if level < len(self.down):
+                x = self.down[level](x)
+                skips.append(x)
+        return x, skips
+
+    def _decode(self, x: Tensor, skips: list[Tensor], embedding: Tensor, style: Tensor) -> Tensor:
+        for module in self.decoder:
+            level = cast(DecoderLevel, module)
+            offsets = level.style(style)
+            for stage in level.stages:
+                x = self._run(stage, torch.cat([x, skips.pop()], dim=1), embedding, offsets)
+            if level.up is not None:
+                x = level.up(nn.functional.interpolate(x, scale_factor=2, mode="nearest"))
+        return x
+
+    def _run(self, stage: nn.Module, *args: Tensor) -> Tensor:
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(stage, *args, use_reentrant=False)
+        return stage(*args)

@@ -1,0 +1,1 @@
+"""Slice encoders and what TPA-CLIP makes of their embeddings."""

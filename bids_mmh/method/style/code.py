@@ -1,0 +1,54 @@
+"""What AdaIN is told (Eq. 8): the style to be in, and how far the scan's own style lies from it.
+
+Told the record alone, a network has to find out by itself how far each scan is from it, from features that
+its normalisations have just freed of mean and scale. Told the way as well, it learns to go it
+(docs/method.md has the measurement).
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bids_mmh.method.style.statistics import V_MAX, V_MIN, StyleStatistics
+
+StyleCodeKind = Literal["displacement", "record"]
+
+LEVELS = tuple(0.05 + 0.09 * i for i in range(11))  # of the quantiles that describe a histogram
+REACH = 10.0  # styles of one sequence lie within about 0.1 of each other: brings the way to unit size
+
+
+def code_length(kind: StyleCodeKind) -> int:
+    """Numbers in a style code."""
+    return 2 if kind == "record" else 4 + len(LEVELS)
+
+
+def style_code(
+    own: StyleStatistics,
+    told: StyleStatistics,
+    kind: StyleCodeKind = "displacement",
+    *,
+    remaining: Tensor | None = None,
+) -> Tensor:
+    """Code of the way from a scan's own style to the one it is to be in; (B, :func:`code_length`).
+
+    ``record`` is Eq. 8 to the letter: mean and standard deviation of the told style. ``displacement`` adds
+    the differences of mean, standard deviation and eleven quantiles between told and own style, or the share
+    of them that is ``remaining``, (B,): a volume halfway down the sampling path has gone part of the way.
+    """
+    if kind == "record":
+        return told.moments
+    way = [told.moments - own.moments, quantiles(told.histogram) - quantiles(own.histogram)]
+    reach = REACH if remaining is None else REACH * remaining[:, None]
+    return torch.cat([told.moments, reach * torch.cat(way, dim=1)], dim=1)
+
+
+def quantiles(histogram: Tensor) -> Tensor:
+    """Intensities below which the share ``LEVELS`` of histograms (B, K) over [−1, 1] lies; (B, 11)."""
+    cumulative = histogram.cumsum(-1).contiguous()
+    bins = histogram.shape[-1]
+    levels = torch.tensor(LEVELS, device=histogram.device).expand(len(histogram), -1).contiguous()
+    above = torch.searchsorted(cumulative, levels).clamp(1, bins - 1)
+    high, low = cumulative.gather(1, above), cumulative.gather(1, above - 1)
+    share = ((levels - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)
+    return V_MIN + (above - 1 + share) * (V_MAX - V_MIN) / (bins - 1)

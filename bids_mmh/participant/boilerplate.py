@@ -1,0 +1,46 @@
+"""What a run tells of itself: software versions and the text for a methods section."""
+
+import platform
+from importlib.metadata import version
+
+from bids_mmh import __version__
+from bids_mmh.derivatives.models import ModelReference
+from bids_mmh.preprocess.template import TEMPLATEFLOW_SPACE, Template
+from bids_mmh.reports.citation import methods_text
+from bids_mmh.settings import Settings
+
+PACKAGES = (
+    "torch",
+    "nipype",
+    "pybids",
+    "SimpleITK",
+    "nibabel",
+    "deepbet",
+    "templateflow",
+    "nilearn",
+)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    return {"bids-mmh": __version__, "python": platform.python_version()} | {p: version(p) for p in PACKAGES}
+
+
+def boilerplate(settings: Settings, model: ModelReference | None, template: Template, device: str) -> str:
+    """The methods text of a run, with its references; ``device`` is what the model runs on."""
+    target = model.config.target if model else None
+    return methods_text(
+        template=template.space,
+        sequences=settings.sequences,
+        model=f"{model.name} ({model.sha256[:8]})" if model else None,
+        target=target.site if target else None,
+        encoder=target.encoder if target else None,
+        device=device,
+        versions=versions(),
+        from_templateflow=template.space == TEMPLATEFLOW_SPACE,
+        sloppy=settings.sloppy,
+        engine=settings.preproc_engine,
+        skull_strip=settings.skull_strip,
+        no_preproc=settings.no_preproc,
+        derivatives=list(settings.derivative_folders),
+    )

@@ -1,0 +1,77 @@
+"""Harmonized images as they are stored, on the model's grid and on the scan's own voxels."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bids_mmh.participant.harmonize import Harmonized
+from bids_mmh.preprocess.grid import Grid
+
+if TYPE_CHECKING:
+    import nibabel as nib
+
+# Harmonized intensities are stored as 0 to 1000 for scaled -1.5 to 1, the same for every scan: 0 is
+# background, and the darkest fluid of a low-contrast scan, which may end below -1, stays above it.
+STORED_SLOPE, STORED_INTERCEPT = 2.5 / 1000, -1.5
+
+
+def to_stored(scaled: np.ndarray) -> np.ndarray:
+    """Scaled intensities as stored: −1.5 → 0, 1 → 1000; never below 0, which is background."""
+    return np.maximum((scaled - STORED_INTERCEPT) / STORED_SLOPE, 0.0)
+
+
+def stored_image(
+    scaled: np.ndarray, brain: np.ndarray, like: "nib.Nifti1Image", outside: str = "zero"
+) -> "nib.Nifti1Image":
+    """Make a float32 image of scaled intensities with the geometry of ``like``.
+
+    Args:
+        scaled: (X, Y, Z) scaled intensities.
+        brain: boolean mask of the same shape.
+        like: image whose header it gets.
+        outside: ``zero`` sets what lies outside the brain to 0, ``keep`` stores it like the brain.
+    """
+    import nibabel as nib
+
+    header = like.header.copy()
+    header.set_data_dtype(np.float32)
+    data = to_stored(scaled) if outside == "keep" else np.where(brain, to_stored(scaled), 0.0)
+    return nib.Nifti1Image(data.astype(np.float32), like.affine, header)
+
+
+def stored_on_native(
+    result: Harmonized,
+    mask: np.ndarray,
+    *,
+    grid: Grid,
+    to_mni_xfm: Path,
+    preproc: Path,
+    brain: Path,
+    outside: str = "zero",
+) -> "nib.Nifti1Image":
+    """Add the model's change to the scan on its own voxels.
+
+    Args:
+        result: what the model made of the scan on its grid.
+        mask: (X, Y, Z) brain mask there.
+        grid: that grid.
+        to_mni_xfm: ITK transform that resamples the scan to the grid.
+        preproc: preprocessed scan on its own voxels.
+        brain: brain mask on its own voxels.
+        outside: ``zero`` or ``keep``, see :func:`stored_image`.
+
+    Returns:
+        The harmonized scan on its own voxels as it is stored.
+    """
+    import nibabel as nib
+
+    from bids_mmh.preprocess.steps.native import change_on_native_voxels
+
+    native = nib.Nifti1Image.from_filename(preproc)
+    inside = np.asarray(nib.Nifti1Image.from_filename(brain).dataobj) > 0
+    change = change_on_native_voxels(
+        result.after - result.before, mask, grid=grid, to_mni_xfm=to_mni_xfm, native=preproc
+    )
+    own = np.asarray(native.dataobj, dtype=np.float32) * result.slope + result.intercept
+    return stored_image(own + change, inside, native, outside)

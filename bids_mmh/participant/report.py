@@ -1,0 +1,199 @@
+"""The page of one session, made from its derivatives alone."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_mmh.bids.atomic import write_text
+from bids_mmh.derivatives.jobs import ScanJob, SessionJob
+from bids_mmh.participant.boilerplate import boilerplate, versions
+
+if TYPE_CHECKING:
+    from bids_mmh.reports.subject import ScanReport
+
+
+def write_session_page(job: SessionJob, warnings: tuple[str, ...] = ()) -> Path:
+    """Write ``sub-X[_ses-Y].html`` from what lies in the output folder.
+
+    Args:
+        job: the session; scans without derivatives are left out.
+        warnings: sentences about the session, such as why a scan is missing.
+    """
+    from bids_mmh.reports.subject import render_subject_report
+
+    found = _found(job)
+    reports = [_scan_report(scan, job) for scan in found]
+    html = render_subject_report(
+        subject=job.session.subject,
+        session=job.session.session,
+        scans=reports,
+        log=_log(found),
+        boilerplate=boilerplate(job.settings, job.scans[0].model, job.template, _device(found)),
+        settings=job.settings.model_dump(mode="json", exclude_none=True),
+        versions=versions(),
+        warnings=warnings,
+    )
+    return write_text(job.page, html)
+
+
+def has_results(job: SessionJob) -> bool:
+    """Whether there is any derivative of the session to write a page from."""
+    return bool(_found(job))
+
+
+def _found(job: SessionJob) -> list[ScanJob]:
+    return [scan for scan in job.scans if scan.path("preproc", mni=True, extension=".json").is_file()]
+
+
+def _scan_report(job: ScanJob, session: SessionJob) -> "ScanReport":
+    from bids_mmh.reports.subject import ScanReport
+
+    desc = "harmonized" if _is_harmonized(job) else "preproc"
+    fields = _sidecar(job, desc)
+    mask = _load(job.mask_path(mni=True))[0] > 0
+    before, affine = _load_scaled(job, "preproc", mask)
+    anchor = next((scan for scan in session.scans if scan.is_anchor), job)
+    native = _native(job)
+    statistics, model = fields["ImageStatistics"], fields.get("Model") or {}
+    return ScanReport(
+        sequence=job.scan.sequence,
+        name=job.scan.path.name,
+        site=job.scan.site,
+        before=before,
+        mask=mask,
+        affine=affine,
+        statistics_before=statistics["before"],
+        after=_load_scaled(job, "harmonized", mask)[0] if desc == "harmonized" else None,
+        statistics_after=statistics.get("after"),
+        space=job.space,
+        template=_template(session, job.spacing),
+        anchor=None if job.is_anchor else _anchor_volume(anchor),
+        native_image=native.image,
+        native_mask=native.mask,
+        native_bias=native.bias,
+        native_affine=native.affine,
+        qc=_flat(fields),
+        warnings=fields["QualityWarnings"],
+        model=model.get("Name"),
+        target=model.get("Target"),
+        sidecars={
+            label: job.path(label, mni=True, extension=".json")
+            .relative_to(job.settings.output_dir)
+            .as_posix()
+            for label in dict.fromkeys(("preproc", desc))
+        },
+    )
+
+
+def _sidecar(job: ScanJob, desc: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(
+        job.path(desc, mni=True, extension=".json").read_text(encoding="utf-8")
+    )
+    return content
+
+
+def _load(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    import nibabel as nib
+
+    image = nib.as_closest_canonical(nib.Nifti1Image.from_filename(path))
+    return np.asarray(image.dataobj, dtype=np.float32), np.asarray(image.affine)
+
+
+def _load_scaled(job: ScanJob, desc: str, mask: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    volume, affine = _load(job.path(desc, mni=True))
+    scaling = _sidecar(job, desc)["IntensityScaling"]
+    return np.where(mask, volume * scaling["Slope"] + scaling["Intercept"], -1.0), affine
+
+
+def _anchor_volume(anchor: ScanJob) -> NDArray[Any] | None:
+    if not anchor.path("preproc", mni=True).is_file():
+        return None
+    return _load_scaled(anchor, "preproc", _load(anchor.mask_path(mni=True))[0] > 0)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class _Native:
+    """A scan on its own voxels, axes in RAS order; None where there is nothing to show."""
+
+    image: NDArray[Any] | None = None
+    mask: NDArray[Any] | None = None
+    affine: NDArray[Any] | None = None
+    bias: NDArray[Any] | None = None
+
+
+def _native(job: ScanJob) -> _Native:
+    """The raw scan, or its preprocessed copy where the raw one is gone or lies on other voxels."""
+    if not job.path("preproc", mni=False).is_file():
+        return _Native()
+    preproc, affine = _load(job.path("preproc", mni=False))
+    mask = _load(job.mask_path(mni=False))[0]
+    raw = _raw(job, affine, preproc.shape)
+    if raw is None:
+        return _Native(preproc, mask, affine)
+    usable = (preproc > 0) & (raw > 0)
+    bias = np.where(usable, raw / np.where(usable, preproc, 1), np.nan)
+    unchanged = np.allclose(bias[usable], 1, atol=1e-3) if usable.any() else True
+    return _Native(raw, mask, affine, None if unchanged else bias)
+
+
+def _raw(job: ScanJob, affine: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any] | None:
+    try:
+        image, raw_affine = _load(job.scan.path)
+    except (OSError, EOFError, ValueError):  # another machine, or a dataset that was moved
+        return None
+    image = np.nan_to_num(image.squeeze(), posinf=0, neginf=0)
+    same = image.shape == shape and np.allclose(raw_affine, affine, atol=1e-3)
+    return image if same else None
+
+
+def _template(session: SessionJob, spacing: float) -> NDArray[Any]:
+    from bids_mmh.preprocess.grid import model_grid
+    from bids_mmh.preprocess.images import to_array
+    from bids_mmh.preprocess.steps.resample import apply_mask, template_on_grid
+
+    template = session.template
+    return to_array(apply_mask(*template_on_grid(template.t1w, template.brain_mask, model_grid(spacing))))
+
+
+def _flat(fields: dict[str, Any]) -> dict[str, Any]:
+    """Quality figures in one level, for a table."""
+    shown = {"AnatomyPreservation": fields["AnatomyPreservation"]} if "AnatomyPreservation" in fields else {}
+    shown |= {key: fields[key] for key in ("Device", "Precision", "ModelSeconds") if key in fields}
+    for key, value in fields["Preprocessing"].items():
+        if isinstance(value, dict):
+            shown |= {f"{key}: {name}": inner for name, inner in value.items()}
+        elif value != []:  # no notes need no row
+            shown[key] = value
+    return shown
+
+
+def _device(scans: list[ScanJob]) -> str:
+    """What the model ran on, from the sidecars."""
+    devices = [_sidecar(job, "harmonized")["Device"] for job in scans if _is_harmonized(job)]
+    return " and ".join(dict.fromkeys(devices)) or "no device"
+
+
+def _is_harmonized(job: ScanJob) -> bool:
+    return job.model is not None and job.path("harmonized", mni=True, extension=".json").is_file()
+
+
+def _log(scans: list[ScanJob]) -> str:
+    """What was done to each scan, with seconds, from the sidecars."""
+    return "\n".join(line for job in scans for line in _log_lines(job))
+
+
+def _log_lines(job: ScanJob) -> list[str]:
+    fields = _sidecar(job, "harmonized" if _is_harmonized(job) else "preproc")
+    seconds = fields["Preprocessing"].get("seconds", {})
+    lines = [job.scan.path.name, *(f"  {step}: {value} s CPU" for step, value in seconds.items())]
+    if _is_harmonized(job):
+        model = fields["Model"]
+        lines.append(
+            f"  harmonize: {fields['ModelSeconds']} s on {fields['Device']} ({fields['Precision']}), "
+            f"{model['Name']} ({model['SHA256'][:8]}), target {model['Target']}"
+        )
+    return [*lines, *(f"  warning: {sentence}" for sentence in fields["QualityWarnings"])]

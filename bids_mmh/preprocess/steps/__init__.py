@@ -1,0 +1,1 @@
+"""The steps of the preprocessing, one a file: pure functions on images."""

@@ -1,0 +1,123 @@
+"""Turn the pieces of one scan into the files that the workflow promises."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bids_mmh.preprocess.grid import Grid, model_grid
+from bids_mmh.preprocess.images import read_work, save_nifti, to_array
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+
+@dataclass(frozen=True)
+class FinishFiles:
+    """The files that one scan is finished from.
+
+    Attributes:
+        raw: raw NIfTI scan.
+        full: working image of the whole scan.
+        mask: its brain mask, on a part of its voxels.
+        bias: logarithm of its bias field, on the same part.
+        anchor_mask: brain mask of the session's anchor.
+        anchor_to_mni: resamples the anchor onto the template.
+        to_anchor: resamples the scan onto the anchor; None for the anchor itself.
+        template: T1w template.
+        template_mask: its brain mask.
+    """
+
+    raw: Path
+    full: Path
+    mask: Path
+    bias: Path
+    anchor_mask: Path
+    anchor_to_mni: Path
+    to_anchor: Path | None
+    template: Path
+    template_mask: Path
+
+
+def finish_scan(
+    files: FinishFiles, *, sequence: str, spacing: float, out_dir: Path
+) -> tuple[dict[str, Path], dict[str, Any]]:
+    """Correct, resample and write one scan.
+
+    Args:
+        files: what the steps before left.
+        sequence: BIDS suffix of the scan.
+        spacing: voxel size of the model's grid in mm.
+        out_dir: folder for the results.
+
+    Returns:
+        The files written by name (``native_preproc``, ``native_mask``, ``mni_preproc``, ``mni_mask``,
+        ``to_mni_xfm``), and the quality figures.
+    """
+    from bids_mmh.preprocess.steps.bias import divide_bias
+    from bids_mmh.preprocess.steps.load import save_on_input_voxels
+    from bids_mmh.preprocess.steps.quality import quality
+    from bids_mmh.preprocess.steps.resample import template_on_grid
+    from bids_mmh.preprocess.transforms import compose, read_transform, save_transform
+
+    grid = model_grid(spacing)
+    anchor_to_mni = read_transform(files.anchor_to_mni)
+    to_mni = compose(anchor_to_mni, read_transform(files.to_anchor)) if files.to_anchor else anchor_to_mni
+    corrected = divide_bias(read_work(files.full), read_work(files.bias))
+    native_mask = onto(read_work(files.mask), corrected)
+    mni_image, mni_mask, whole_mask = _in_mni(files, corrected, to_mni, grid)
+    template, template_mask = template_on_grid(files.template, files.template_mask, grid)
+    figures = quality(
+        sequence,
+        native_mask=native_mask,
+        mni_image=mni_image,
+        mni_mask=mni_mask,
+        whole_mni_mask=whole_mask,
+        template=template,
+        template_mask=template_mask,
+    )
+    written = {
+        "native_preproc": save_on_input_voxels(corrected, files.raw, out_dir / "native_preproc.nii.gz"),
+        "native_mask": save_on_input_voxels(native_mask, files.raw, out_dir / "native_mask.nii.gz"),
+        "mni_preproc": save_on_grid(mni_image, grid, out_dir / "mni_preproc.nii.gz"),
+        "mni_mask": save_on_grid(mni_mask, grid, out_dir / "mni_mask.nii.gz"),
+        "to_mni_xfm": save_transform(to_mni, out_dir / "to_mni_xfm.txt"),
+    }
+    return written, figures
+
+
+def save_on_grid(image: "SimpleITK.Image", grid: Grid, path: Path) -> Path:
+    """Write an image that lies on the model's grid as RAS+ NIfTI with form codes 4 (MNI)."""
+    import nibabel as nib
+
+    nifti = nib.Nifti1Image(np.ascontiguousarray(to_array(image)), grid.affine)
+    nifti.set_sform(grid.affine, code="mni")
+    nifti.set_qform(grid.affine, code="mni")
+    nifti.header.set_xyzt_units("mm")
+    return save_nifti(nifti, path)
+
+
+def _in_mni(
+    files: FinishFiles, corrected: "SimpleITK.Image", to_mni: "SimpleITK.Transform", grid: Grid
+) -> "tuple[SimpleITK.Image, SimpleITK.Image, SimpleITK.Image]":
+    """Return the scan without its surroundings, its mask, and the whole brain's mask on the grid."""
+    import SimpleITK
+
+    from bids_mmh.preprocess.steps.resample import apply_mask, field_of_view, resample_mask, resample_scan
+    from bids_mmh.preprocess.transforms import read_transform
+
+    reference = grid.reference()
+    # The anchor's mask goes straight to the grid: by way of thick slices it would lose its detail.
+    whole = resample_mask(read_work(files.anchor_mask), reference, read_transform(files.anchor_to_mni))
+    mask = SimpleITK.And(whole, field_of_view(corrected, reference, to_mni))
+    return apply_mask(resample_scan(corrected, reference, to_mni), mask), mask, whole
+
+
+def onto(mask: "SimpleITK.Image", full: "SimpleITK.Image") -> "SimpleITK.Image":
+    """Put a uint8 mask on the voxels of an image that shares its lattice: larger, or a part of it."""
+    import SimpleITK
+
+    return SimpleITK.Resample(
+        mask, full, SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor, 0, SimpleITK.sitkUInt8
+    )

@@ -1,0 +1,233 @@
+"""Figures that tell whether a preprocessed scan can be trusted, and the sentences that say so."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bids_mmh.preprocess.images import to_array
+from bids_mmh.preprocess.steps.brain import volume_ml
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+LOW_CORRELATION = 0.35  # T1w with the template: 0.49 to 0.61 on well aligned scans of six scanners
+LOW_OVERLAP = 0.9  # Dice of the brain mask with the template's: 0.941 to 0.969 on the same scans
+SMALL_ML, LARGE_ML = 900.0, 2000.0
+MUCH_LOST = 0.02
+# What of the mask lies further than this outside the template's, and of the template's within: up to 0.6 ml.
+FAR_MM, MUCH_ML = 8.0, 3.0
+# With the template: 0.03 to 0.05 and 0.05 to 0.25 on the same scans; turned by 10 degrees or moved by 15 mm
+# the distinctness is below -0.1.
+LOW_TEMPLATE_INFORMATION, LOW_TEMPLATE_DISTINCTNESS = 0.015, 0.0
+# T2w with the T1w: above 0.08 and 0.65; another person's T2w at its best place below 0.02 and 0.05.
+LOW_SESSION_INFORMATION, LOW_SESSION_DISTINCTNESS = 0.03, 0.3
+# Scan over template, along three axes: 0.78 to 1.02.
+SCALES = (0.65, 1.35)
+LARGE_TURN_DEG = 60.0
+
+
+def template_alignment(
+    scan: "SimpleITK.Image",
+    to_mni: "SimpleITK.Transform",
+    template: "SimpleITK.Image",
+    template_mask: "SimpleITK.Image",
+) -> dict[str, Any]:
+    """Measure how a scan of any contrast was put on the template.
+
+    Args:
+        scan: scan with or without its head, corrected.
+        to_mni: resamples it onto the template.
+        template: template T1w.
+        template_mask: its brain mask.
+
+    Returns:
+        ``template_information`` and ``template_distinctness``
+        (see :mod:`bids_mmh.preprocess.steps.agreement`),
+        ``affine_scales`` (scan over template), ``affine_turn_deg`` and ``warnings``.
+    """
+    import SimpleITK
+
+    from bids_mmh.preprocess.steps.agreement import agreement, sample
+
+    unmoved = SimpleITK.Transform()
+    inside = sample(SimpleITK.Cast(template_mask > 0, SimpleITK.sitkFloat32), unmoved) >= 0.5
+    # An image of zeros outside the scan's field of view would look like an edge.
+    inside &= _seen(scan, to_mni)
+    found = agreement(sample(template, unmoved), sample(scan, to_mni), inside, mirror=False)
+    scales, turn = affine_parts(to_mni)
+    warnings = []
+    if found.information < LOW_TEMPLATE_INFORMATION or found.distinctness < LOW_TEMPLATE_DISTINCTNESS:
+        warnings.append(
+            f"The scan does not lie well on the template (distinctness {found.distinctness:.2f}, mutual "
+            f"information {found.information:.3f}): look at the alignment."
+        )
+    if min(scales) < SCALES[0] or max(scales) > SCALES[1] or turn > LARGE_TURN_DEG:
+        warnings.append(
+            f"The alignment with the template scales by {min(scales):.2f} to {max(scales):.2f} and turns by "
+            f"{turn:.0f} degrees, which is unusual: look at it."
+        )
+    return {
+        "template_information": round(found.information, 4),
+        "template_distinctness": round(found.distinctness, 3),
+        "affine_scales": [round(scale, 3) for scale in scales],
+        "affine_turn_deg": round(turn, 1),
+        "warnings": warnings,
+    }
+
+
+def session_alignment(
+    anchor: "SimpleITK.Image",
+    anchor_mask: "SimpleITK.Image",
+    anchor_to_mni: "SimpleITK.Transform",
+    scan: "SimpleITK.Image",
+    to_mni: "SimpleITK.Transform",
+) -> dict[str, Any]:
+    """Measure how a scan was put on the anchor of its session, as both end up in template space.
+
+    Args:
+        anchor: the anchor with its head.
+        anchor_mask: its uint8 brain mask.
+        anchor_to_mni: resamples it onto the template.
+        scan: the other scan with its head.
+        to_mni: resamples that one onto the template.
+
+    Returns:
+        ``anchor_information``, ``anchor_distinctness`` and ``warnings``.
+    """
+    import SimpleITK
+    from scipy import ndimage
+
+    from bids_mmh.preprocess.steps.agreement import MIRROR, agreement, sample
+
+    brain = sample(SimpleITK.Cast(anchor_mask > 0, SimpleITK.sitkFloat32), anchor_to_mni) >= 0.5
+    # Well inside the brain: the skull and a mask cut at its surface agree wherever they are.
+    inside = ndimage.binary_erosion(brain, iterations=2) & _seen(scan, to_mni) & _seen(anchor, anchor_to_mni)
+    found = agreement(sample(anchor, anchor_to_mni), sample(scan, to_mni), inside, mirror=True)
+    warnings = []
+    if found.best_move == MIRROR and found.distinctness < 0:
+        warnings.append(
+            "The scan agrees better with the session's T1w when left and right change sides: check."
+        )
+    elif found.information < LOW_SESSION_INFORMATION or found.distinctness < LOW_SESSION_DISTINCTNESS:
+        warnings.append(
+            "The scan does not lie well on the session's anchor, or is another person's (distinctness "
+            f"{found.distinctness:.2f}, mutual information {found.information:.3f}): look at the pair."
+        )
+    return {
+        "anchor_information": round(found.information, 4),
+        "anchor_distinctness": round(found.distinctness, 3),
+        "warnings": warnings,
+    }
+
+
+def affine_parts(transform: "SimpleITK.Transform") -> tuple[list[float], float]:
+    """Return the three scales of a linear transform, falling, and the angle of its rotation in degrees."""
+    from bids_mmh.preprocess.transforms import to_matrix
+
+    u, scales, vt = np.linalg.svd(to_matrix(transform)[:3, :3])
+    cosine = (np.trace(u @ vt) - 1) / 2
+    return [float(scale) for scale in scales], float(np.rad2deg(np.arccos(np.clip(cosine, -1, 1))))
+
+
+def _seen(scan: "SimpleITK.Image", to_mni: "SimpleITK.Transform") -> np.ndarray:
+    """Where the scan's field of view lies on the grid of :mod:`bids_mmh.preprocess.steps.agreement`."""
+    from bids_mmh.preprocess.images import like
+    from bids_mmh.preprocess.steps.agreement import sample
+
+    return sample(like(np.ones(scan.GetSize(), np.float32), scan), to_mni) > 0.99
+
+
+def correlation(image: "SimpleITK.Image", template: "SimpleITK.Image", mask: "SimpleITK.Image") -> float:
+    """Normalised cross-correlation of two images on the same voxels inside a mask, -1 to 1.
+
+    0.0 where one of them is constant or the mask is empty.
+    """
+    inside = to_array(mask) > 0
+    pair = np.stack([to_array(image)[inside], to_array(template)[inside]]).astype(float)
+    if pair.shape[1] < 2 or (pair.std(axis=1) == 0).any():
+        return 0.0
+    return float(np.corrcoef(pair)[0, 1])
+
+
+def dice(first: "SimpleITK.Image", second: "SimpleITK.Image") -> float:
+    """Dice overlap of two masks on the same voxels, 0 to 1; 0.0 where both are empty."""
+    a, b = to_array(first) > 0, to_array(second) > 0
+    total = int(a.sum() + b.sum())
+    return 2 * float((a & b).sum()) / total if total else 0.0
+
+
+def far_apart_ml(mask: "SimpleITK.Image", template_mask: "SimpleITK.Image") -> tuple[float, float]:
+    """Return how much of a mask lies far outside another one, and how much it lacks far inside, in ml.
+
+    Eyes and neck that were taken for brain, or a lobe that was lost, are small in an overlap but not here.
+    """
+    import SimpleITK
+
+    inside, brain = to_array(template_mask) > 0, to_array(mask) > 0
+    if not inside.any():
+        return 0.0, 0.0
+    distance = to_array(
+        SimpleITK.SignedMaurerDistanceMap(template_mask, squaredDistance=False, useImageSpacing=True)
+    )
+    ml = float(np.prod(mask.GetSpacing()) / 1000)
+    return float((brain & (distance > FAR_MM)).sum()) * ml, float((~brain & (distance < -FAR_MM)).sum()) * ml
+
+
+def quality(
+    sequence: str,
+    *,
+    native_mask: "SimpleITK.Image",
+    mni_image: "SimpleITK.Image",
+    mni_mask: "SimpleITK.Image",
+    whole_mni_mask: "SimpleITK.Image",
+    template: "SimpleITK.Image",
+    template_mask: "SimpleITK.Image",
+) -> dict[str, Any]:
+    """Measure one scan after resampling.
+
+    Args:
+        sequence: BIDS suffix of the scan; a T1w is expected to look like the template.
+        native_mask: brain mask on the scan's own voxels.
+        mni_image: scan on the grid, 0 outside the brain.
+        mni_mask: brain inside the scan's field of view, on the grid.
+        whole_mni_mask: the whole brain on the grid, also where the scan does not reach.
+        template: template on the grid.
+        template_mask: its brain mask on the grid.
+
+    Returns:
+        ``mask_volume_ml``, ``template_correlation``, ``template_dice``, ``mask_beyond_ml`` and
+        ``mask_lacks_ml`` (see :func:`far_apart_ml`), ``covered_fraction`` (part of the
+        brain that the scan's field of view holds) and ``warnings``.
+    """
+    volume, whole = volume_ml(native_mask), int(to_array(whole_mni_mask).sum())
+    covered = float(to_array(mni_mask).sum() / whole) if whole else 0.0
+    overlap = dice(whole_mni_mask, template_mask)
+    similarity = correlation(mni_image, template, mni_mask)
+    stray, lacking = far_apart_ml(whole_mni_mask, template_mask)
+    warnings = []
+    if max(stray, lacking) > MUCH_ML:
+        warnings.append(
+            f"The brain mask reaches {stray:.1f} ml beyond the template's and lacks {lacking:.1f} ml well "
+            "inside it: look at it."
+        )
+    if not SMALL_ML <= volume <= LARGE_ML:
+        warnings.append(f"The brain mask measures {volume:.0f} ml, unusual for an adult: look at it.")
+    if overlap < LOW_OVERLAP:
+        warnings.append(f"The brain overlaps the template with a Dice of only {overlap:.2f}: look at it.")
+    if sequence == "T1w" and similarity < LOW_CORRELATION:
+        warnings.append(
+            f"The T1w correlates with the template at only {similarity:.2f}: look at the alignment."
+        )
+    if covered < 1 - MUCH_LOST:
+        warnings.append(
+            f"The scan covers {100 * covered:.0f} % of the brain: the rest is empty in MNI space."
+        )
+    return {
+        "mask_volume_ml": round(volume, 1),
+        "template_correlation": round(similarity, 4),
+        "template_dice": round(overlap, 4),
+        "mask_beyond_ml": round(stray, 2),
+        "mask_lacks_ml": round(lacking, 2),
+        "covered_fraction": round(covered, 4),
+        "warnings": warnings,
+    }

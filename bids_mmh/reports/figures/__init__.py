@@ -1,0 +1,1 @@
+"""Figures of the pages, each returned as an encoded image."""

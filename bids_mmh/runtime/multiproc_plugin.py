@@ -1,0 +1,93 @@
+"""Nipype's MultiProc with workers that write to the log of the run, and whose death is noticed."""
+
+import faulthandler
+import logging
+import os
+from collections.abc import Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from traceback import format_exception
+from typing import Any
+
+from nipype import Node
+from nipype.pipeline.plugins.multiproc import MultiProcPlugin
+
+from bids_mmh.runtime.devices import GpuPool
+from bids_mmh.runtime.log_file import log_file_handler
+
+
+class SteadyMultiProcPlugin(MultiProcPlugin):
+    """Run nodes in several processes.
+
+    Nipype's own plugin waits for ever once the system has killed a worker, as it does where memory runs out.
+    Here the nodes that were running fail and the others go on in new workers. Nipype counts the nodes on
+    GPUs but gives them no device: here each gets one of its own.
+
+    Args:
+        plugin_args: of MultiProc, and ``log_file``: where the workers log to, None for nowhere; ``gpus``:
+            indices of the GPUs to use.
+    """
+
+    def __init__(self, plugin_args: Mapping[str, Any]) -> None:
+        super().__init__(plugin_args=dict(plugin_args))
+        self.pool = self._new_pool()
+        self._gpus = GpuPool(self.plugin_args.get("gpus", ()))
+        self._lent: dict[int, int] = {}  # task: GPU
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            max_workers=self.processors,
+            initializer=start_worker,
+            initargs=(Path.cwd(), self.plugin_args.get("log_file")),
+            # A forked child of a process that has run torch can hang for ever.
+            mp_context=get_context("forkserver"),
+        )
+
+    def _submit_job(self, node: Node, updatehash: bool = False) -> int:
+        gpu = self._gpus.lend() if node.is_gpu_node() else None
+        if gpu is not None:
+            node.interface.inputs.gpu = gpu
+        try:
+            task = int(super()._submit_job(node, updatehash))
+        except BrokenProcessPool:
+            self.pool = self._new_pool()
+            task = int(super()._submit_job(node, updatehash))
+        if gpu is not None:
+            self._lent[task] = gpu
+        return task
+
+    def _clear_task(self, taskid: int) -> None:
+        super()._clear_task(taskid)
+        if taskid in self._lent:
+            self._gpus.give_back(self._lent.pop(taskid))
+
+    def _async_callback(self, args: "Future[Any]") -> None:
+        if args.exception() is None:
+            super()._async_callback(args)
+
+    def _get_result(self, taskid: int) -> Any:  # noqa: ANN401
+        future = self._task_obj[taskid]
+        error = future.exception() if future.done() else None
+        if error is None:
+            return super()._get_result(taskid)
+        return {"result": None, "traceback": format_exception(error), "taskid": taskid}
+
+
+def start_worker(folder: Path, log_file: Path | None) -> None:
+    """Prepare a worker process: nothing on the terminal, everything in the log file of the run.
+
+    Args:
+        folder: working folder.
+        log_file: file to append to, None for no log.
+    """
+    os.chdir(folder)
+    os.environ["NIPYPE_NO_ET"] = "1"  # Nipype would ask the network for its newest version
+    handler = log_file_handler(log_file) if log_file else logging.NullHandler()
+    if log_file:
+        # Where in a library a process died that could not raise an error any more.
+        faulthandler.enable(log_file.open("a"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("nipype").handlers.clear()
+    logging.captureWarnings(True)

@@ -1,0 +1,147 @@
+"""What carries out the steps of a run: Nipype's plugin and its arguments, by options or a user's file."""
+
+import logging
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from getpass import getuser
+from pathlib import Path
+from typing import Any
+
+from nipype import Workflow
+
+from bids_mmh.errors import UsageError
+from bids_mmh.runtime.devices import gpus_of
+from bids_mmh.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+HARMONIZE_GB = 3.0  # peak of the embedded model at 1 mm, docs/performance.md
+_LEAST_GB = 0.5  # with next to nothing Nipype's scheduler would never start a step
+_LOCAL = {"Linear", "Debug", "MultiProc", "LegacyMultiProc"}
+
+
+@dataclass(frozen=True)
+class PluginChoice:
+    """A Nipype plugin.
+
+    Attributes:
+        name: what Nipype calls it; ``Dask`` is this program's own.
+        arguments: its ``plugin_args``.
+    """
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether steps run on this machine; elsewhere there may be GPUs that this one has not."""
+        return self.name in _LOCAL
+
+    @property
+    def poll_seconds(self) -> float:
+        """How long to wait between two looks at what has ended; a batch system is asked less often."""
+        return float(self.arguments.get("poll_sleep_duration", 0.05 if self.is_local else 5.0))
+
+
+def choose_plugin(settings: Settings) -> PluginChoice:
+    """Choose the plugin: the user's file, or as many processes as were asked for.
+
+    Raises:
+        UsageError: the plugin file cannot be used.
+    """
+    if settings.nipype_plugin_file is not None:
+        return _read_plugin_file(settings.nipype_plugin_file)
+    return PluginChoice("Linear" if settings.nprocs == 1 else "MultiProc")
+
+
+def plugin_for_run(
+    choice: PluginChoice,
+    settings: Settings,
+    graph: Workflow,
+    *,
+    progress: Callable[..., None],
+    log_file: Path | None,
+) -> dict[str, Any]:
+    """Make the arguments of ``Workflow.run``.
+
+    Args:
+        choice: the plugin.
+        settings: options of the run.
+        graph: what will be run; where a batch system runs it, its steps are told what to ask for.
+        progress: called with a node and ``start``, ``end`` or ``exception``.
+        log_file: where worker processes log to.
+
+    Raises:
+        UsageError: Dask is not installed, or its cluster does not fit.
+    """
+    arguments = dict(choice.arguments) | {"status_callback": progress}
+    if choice.name == "MultiProc":
+        from bids_mmh.runtime.multiproc_plugin import SteadyMultiProcPlugin
+
+        arguments = _multiproc_arguments(settings) | arguments | {"log_file": log_file}
+        return {"plugin": SteadyMultiProcPlugin(arguments)}
+    if choice.name == "Dask":
+        from bids_mmh.runtime.dask_plugin import DaskPlugin
+
+        return {"plugin": DaskPlugin({"n_procs": settings.nprocs, "log_file": log_file} | arguments)}
+    if choice.name == "SLURM":
+        _ask_slurm(graph, choice.arguments)
+    # Nipype's batch plugins name their jobs by it, and a clean environment lacks it.
+    os.environ.setdefault("LOGNAME", _user())
+    return {"plugin": choice.name, "plugin_args": arguments}
+
+
+def _multiproc_arguments(settings: Settings) -> dict[str, Any]:
+    gpus = gpus_of(settings.device)
+    arguments: dict[str, Any] = {
+        "n_procs": settings.nprocs,
+        "n_gpu_procs": max(len(gpus), 1),  # a step a GPU
+        "gpus": gpus,
+        "raise_insufficient": False,
+    }
+    if settings.mem is not None:
+        arguments["memory_gb"] = max(settings.mem, _LEAST_GB)
+        if settings.mem < HARMONIZE_GB:
+            logger.warning(
+                "--mem %g GB is less than the largest step may need (%g GB): such steps run alone.",
+                settings.mem,
+                HARMONIZE_GB,
+            )
+    return arguments
+
+
+def _ask_slurm(graph: Workflow, arguments: Mapping[str, Any]) -> None:
+    """Let each step ask SLURM for its cores, memory and GPU; the user's file comes last and wins."""
+    gpu = arguments.get("gpu_sbatch_args", "--gres=gpu:1")
+    for name in graph.list_node_names():
+        node = graph.get_node(name)
+        wanted = f"--cpus-per-task={node.n_procs} --mem={math.ceil(node.mem_gb * 1000)}M"
+        parts = [wanted, gpu if node.is_gpu_node() else "", arguments.get("sbatch_args", "")]
+        node.plugin_args = {"sbatch_args": " ".join(filter(None, parts)), "overwrite": True}
+
+
+def _user() -> str:
+    try:
+        return getuser()
+    except (OSError, KeyError):  # a user id without a name, as in containers
+        return str(os.getuid())
+
+
+def _read_plugin_file(path: Path) -> PluginChoice:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"The Nipype plugin file {path} cannot be read: {reason}.") from error
+    if not isinstance(content, dict) or "plugin" not in content or set(content) - {"plugin", "plugin_args"}:
+        raise UsageError(
+            f"The Nipype plugin file {path} needs the keys 'plugin' and, if wanted, 'plugin_args'."
+        )
+    arguments = content.get("plugin_args") or {}
+    if not isinstance(arguments, dict):
+        raise UsageError(f"The Nipype plugin file {path}: 'plugin_args' must be names with values.")
+    return PluginChoice(str(content["plugin"]), arguments)

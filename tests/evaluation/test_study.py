@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from bids_mmh.evaluation.controls.methods import RAW
+from bids_mmh.evaluation.metrics.similarity import Similarity
+from bids_mmh.evaluation.study import MeasuredScan, summarise
+from bids_mmh.evaluation.subject_metrics import HARMONIZED, PairLikeness, PersonFigures, ScanFigures
+
+SITES = ("A", "B")
+
+
+@pytest.fixture(autouse=True)
+def few_permutations(monkeypatch):
+    monkeypatch.setattr("bids_mmh.evaluation.probes.site_probe.PERMUTATIONS", 5)
+
+
+def figures(features, bins, ratio, dice=0.9):
+    return ScanFigures(
+        features=tuple(features),
+        histogram=tuple(int(place == bins) for place in range(100)),
+        grey_matter_ratio=ratio,
+        dice={"GM": dice},
+        volume={"GM": 0.95},
+        anatomy=0.98,
+        spread=0.4,
+    )
+
+
+@pytest.fixture
+def study():
+    """Twelve people, each at two sites: raw features tell the site, harmonized ones the age alone."""
+    rng = np.random.default_rng(0)
+    scans, people = [], []
+    for number in range(12):
+        age = 20.0 + 5 * number
+        own = rng.normal(0, 0.1, 8)
+        methods = {}
+        for place, site in enumerate(SITES):
+            brain = np.array([age / 10, *own[1:]])
+            raw = figures(brain + 10 * place, 10 + 50 * place, 0.5 - age / 500 + 0.1 * rng.normal())
+            done = figures(brain, 40, 0.5 - age / 500 + 0.001 * rng.normal(), dice=0.8)
+            methods[site] = {RAW: raw, HARMONIZED: done}
+            scans.append(MeasuredScan(f"sub-{number}_{site}", f"sub-{number}", site, age, methods[site]))
+        near, far = Similarity(0.9 + 0.001 * number, 30.0, 0.9, 0.01), Similarity(0.8, 25.0, 0.9, 0.1)
+        pair = PairLikeness(f"sub-{number}_A", f"sub-{number}_B", {RAW: far, HARMONIZED: near})
+        people.append(PersonFigures({}, (pair,)))
+    return scans, people
+
+
+def test_methods_stand_side_by_side(study):
+    summary = summarise(*study)
+    raw, done = summary.methods[RAW], summary.methods[HARMONIZED]
+    assert list(summary.methods) == [RAW, HARMONIZED]
+    assert summary.reasons == ()
+    assert raw.likeness["ssim"].mean == pytest.approx(0.8)
+    assert raw.likeness["ssim"].p is None
+    assert done.likeness["ssim"].mean == pytest.approx(0.9055)
+    assert done.likeness["ssim"].p < 0.001
+    assert done.likeness["pcc"].p is None  # the same figures: nothing to test
+    assert done.anatomy["dice_GM"].mean == pytest.approx(0.8)
+    assert (raw.inter_site_wd, done.inter_site_wd) == (pytest.approx(0.5), 0)
+    assert raw.probe.balanced_accuracy == 1
+    assert done.probe.balanced_accuracy < 0.8
+    assert done.age.mae < 0.5 * done.age.mae_of_mean
+    assert done.grey_matter.after < -0.99 < done.grey_matter.before
+
+
+def test_what_is_not_possible_says_why_once(study):
+    scans, people = study
+    few = [scan._replace(age=None) for scan in scans if scan.subject in ("sub-0", "sub-1")]
+    summary = summarise(few, people[:2])
+    assert summary.methods[HARMONIZED].probe is summary.methods[HARMONIZED].age is None
+    assert list(summary.reasons) == [
+        "Site classification: 2 subjects are too few to test a site classifier: it takes 4.",
+        "Age regression: The age of 0 subjects is known: too few, it takes 10.",
+        "Grey matter against age: The age of 0 subjects is known: too few, it takes 10.",
+        "2 pairs are too few for a test against raw: it takes 6.",
+    ]
+
+
+def test_method_that_is_missing_for_some_is_measured_on_the_others(study):
+    scans, people = study
+    partial = [
+        scan._replace(methods={RAW: scan.methods[RAW]}) if scan.subject == "sub-0" else scan for scan in scans
+    ]
+    people[0] = PersonFigures({}, (PairLikeness("a", "b", {RAW: people[0].pairs[0].methods[RAW]}),))
+    summary = summarise(partial, people)
+    assert summary.methods[HARMONIZED].likeness["ssim"].n == 11
+    assert summary.methods[HARMONIZED].anatomy["anatomy"].n == 22
+    assert summary.methods[RAW].anatomy["anatomy"].n == 24
+
+
+def test_without_travelling_people_likeness_is_empty(study):
+    assert summarise(study[0], []).methods[RAW].likeness == {}

@@ -1,0 +1,102 @@
+import json
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_mmh.bids.session import Scan
+from bids_mmh.derivatives.jobs import ScanJob
+from bids_mmh.derivatives.models import ModelReference
+from bids_mmh.method.config import PRESETS, TargetConfig
+from bids_mmh.participant.outputs import write_scan
+from bids_mmh.preprocess.grid import model_grid
+from bids_mmh.settings import Settings
+
+GRID = model_grid(4.0)
+
+
+@pytest.fixture
+def job(tmp_path):
+    """A T1w harmonized by a Stage I model, template space only."""
+    raw = tmp_path / "raw" / "sub-1" / "anat" / "sub-1_T1w.nii.gz"
+    scan = Scan(raw, "T1w", {"subject": "1"}, "alpha")
+    settings = Settings(
+        bids_dir=tmp_path / "raw",
+        output_dir=tmp_path / "out",
+        analysis_level="participant",
+        output_spaces=("MNI",),
+        work_dir=tmp_path / "work",
+    )
+    model = ModelReference("m", tmp_path, PRESETS["tiny"], "d" * 64)
+    return ScanJob(scan, scan, "MNI152NLin2009aSym", 4.0, settings, model)
+
+
+@pytest.fixture
+def work(tmp_path):
+    """What preprocessing and the model left of it."""
+    mask = np.zeros(GRID.shape, np.uint8)
+    mask[10:20, 10:20, 10:20] = 1
+    values = np.random.default_rng(0).uniform(50, 100, mask.shape).astype(np.float32) * mask
+    scaled = np.where(mask > 0, (values - 75) / 30, -1).astype(np.float32)
+    files = {"mni_preproc": values, "mni_mask": mask, "harmonized": scaled}
+    for name, array in files.items():
+        nib.save(nib.Nifti1Image(array, GRID.affine), tmp_path / f"{name}.nii.gz")
+    (tmp_path / "xfm.txt").write_text("transform")
+    (tmp_path / "qc.json").write_text(json.dumps({"warnings": [], "seconds": {}}))
+    return {name: tmp_path / f"{name}.nii.gz" for name in files} | {
+        "to_mni_xfm": tmp_path / "xfm.txt",
+        "qc_json": tmp_path / "qc.json",
+        "device": "cpu",
+        "precision": "32-true",
+        "seconds": 1.5,
+    }
+
+
+def sidecar_of(job):
+    return json.loads(job.path("harmonized", mni=True, extension=".json").read_text())
+
+
+def test_sidecar_of_a_stage_1_model(job, work):
+    write_scan(job, work)
+    fields = sidecar_of(job)
+    assert fields["Model"] == {"Name": "m", "SHA256": "d" * 64, "Target": "unified", "Encoder": None}
+    assert (fields["Device"], fields["Precision"], fields["ModelSeconds"]) == ("cpu", "32-true", 1.5)
+    image = nib.load(job.path("harmonized", mni=True)).get_fdata()
+    scaled = nib.load(work["harmonized"]).get_fdata()
+    inside = nib.load(work["mni_mask"]).get_fdata() > 0
+    scaling = fields["IntensityScaling"]
+    np.testing.assert_allclose(
+        image[inside] * scaling["Slope"] + scaling["Intercept"], scaled[inside], atol=1e-5
+    )
+    assert (image[~inside] == 0).all()
+
+
+def test_sidecar_of_a_stage_2_model_names_target_and_encoder(job, work):
+    target = TargetConfig("siteA", "embedded", "e" * 64, "attention")
+    assert job.model is not None
+    write_scan(
+        replace(job, model=replace(job.model, config=replace(PRESETS["tiny"], target=target))),
+        work | {"precision": "bf16-mixed"},
+    )
+    fields = sidecar_of(job)
+    assert fields["Model"]["Target"] == "siteA"
+    assert fields["Model"]["Encoder"] == {"Name": "embedded", "SHA256": "e" * 64}
+    assert fields["Precision"] == "bf16-mixed"
+
+
+def test_a_scan_is_done_until_its_raw_file_site_settings_or_the_version_change(job, work, monkeypatch):
+    job.scan.path.parent.mkdir(parents=True)
+    job.scan.path.write_bytes(b"as acquired")
+    assert not job.is_done()
+    write_scan(job, work)
+    assert job.is_done()
+    assert not replace(job, scan=replace(job.scan, site="beta")).is_done()
+    assert not replace(job, settings=job.settings.model_copy(update={"random_seed": 1})).is_done()
+    with monkeypatch.context() as patch:
+        patch.setattr("bids_mmh.derivatives.jobs.__version__", "99.0")
+        assert not job.is_done()
+    job.scan.path.write_bytes(b"as anonymized")
+    assert not job.is_done()
+    job.scan.path.write_bytes(b"as acquired")  # a copy with another time is the same file
+    assert job.is_done()

@@ -1,0 +1,115 @@
+import re
+from types import SimpleNamespace
+
+import pytest
+from nipype import Node, Workflow
+from nipype.interfaces.utility import Function
+
+from bids_mmh.errors import ExitCode
+from bids_mmh.runtime.crashes import read_failures
+from bids_mmh.runtime.workflow_run import run_graph
+
+
+def bad_data():
+    from bids_mmh.errors import BadDataError
+
+    try:
+        raise OSError("cause")
+    except OSError as error:
+        raise BadDataError("scan.nii.gz is damaged: copy it again.") from error
+
+
+def no_memory():
+    raise MemoryError
+
+
+def disk_error():
+    raise OSError(5, "Input/output error", "/data/x")
+
+
+def a_bug():
+    raise ZeroDivisionError("division by zero")
+
+
+def killed():
+    import os
+    import signal
+
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fine():
+    return 1
+
+
+def graph(folder, *functions, n_procs):
+    """A session ``sub_003`` with a node for each function; nodes that need all processes take turns."""
+    session = Workflow("sub_003")
+    session.add_nodes(
+        [
+            Node(Function(function=f, output_names=["out"]), f"{f.__name__}_t1w1", n_procs=n_procs)
+            for f in functions
+        ]
+    )
+    whole = Workflow("bids_mmh", base_dir=str(folder / "work"))
+    whole.add_nodes([session])
+    return whole
+
+
+def settings(**changes):
+    given = {
+        "nipype_plugin_file": None,
+        "nprocs": 1,
+        "mem": None,
+        "stop_on_first_crash": False,
+        "device": "cpu",
+    }
+    return SimpleNamespace(**given | changes)
+
+
+def run(folder, *functions, n_procs=1, **changes):
+    seen = []
+    failures = run_graph(
+        graph(folder, *functions, n_procs=n_procs),
+        settings(**changes),
+        crash_dir=folder / "crash",
+        progress=lambda node, status: seen.append((node.name, status)),
+    )
+    return failures, seen
+
+
+@pytest.mark.parametrize(
+    ("function", "code", "words"),
+    [
+        (bad_data, ExitCode.DATA, r"scan\.nii\.gz is damaged: copy it again\.$"),
+        (no_memory, ExitCode.TRY_AGAIN, "The memory was used up"),
+        (disk_error, ExitCode.IO, r"Input/output error.*/data/x"),
+        (a_bug, ExitCode.DATA, "ZeroDivisionError: division by zero.*report"),
+    ],
+)
+def test_every_failure_is_one_sentence_with_its_code(tmp_path, function, code, words):
+    (failure,), seen = run(tmp_path, function, fine)
+    assert (failure.session, failure.node, failure.code) == ("sub_003", f"{function.__name__}_t1w1", code)
+    assert failure.crash_file.is_file()
+    assert "\n" not in failure.sentence
+    assert re.search(words, failure.sentence)
+    assert ("fine_t1w1", "end") in seen
+
+
+def test_crash_files_of_earlier_runs_are_not_failures_of_this_one(tmp_path):
+    assert len(run(tmp_path, a_bug)[0]) == 1
+    assert run(tmp_path, fine)[0] == []
+    assert len(read_failures(tmp_path / "crash")) == 1
+
+
+def test_without_failures_no_folder_is_left(tmp_path):
+    run(tmp_path, fine)
+    assert not (tmp_path / "crash").exists()
+
+
+@pytest.mark.timeout(120)
+def test_a_killed_worker_fails_its_step_and_the_rest_goes_on(tmp_path):
+    (failure,), seen = run(tmp_path, killed, fine, n_procs=2, nprocs=2, mem=0.001)
+    assert (failure.node, failure.code) == ("killed_t1w1", ExitCode.TRY_AGAIN)
+    assert "memory" in failure.sentence
+    assert ("fine_t1w1", "end") in seen
