@@ -51,6 +51,7 @@ def main(argv: Sequence[str]) -> int:
                 options.stage1,
                 options.target_site,
                 options.encoder,
+                options.anatomies,
             ),
         )
     except BidsMmhError as error:
@@ -67,13 +68,14 @@ def _parse(argv: Sequence[str]) -> Namespace:
     add(
         "derivatives",
         type=Path,
-        nargs="+",
-        help="output folders of `bids-mmh ... participant --preproc-only`",
+        nargs="*",
+        help="output folders of `bids-mmh ... participant --preproc-only`; none for a recipe that simulates",
     )
     study = parser.add_argument_group("study")
     add = study.add_argument
     add("--split", type=Path, metavar="TSV", help="columns participant_id and split: train, validation, test")
     add("--test-subjects", nargs="+", default=[], metavar="SUB", help="subjects that are never read")
+    add("--anatomies", type=Path, metavar="DIR", help="anatomies for a recipe that simulates its pairs")
     stage2 = parser.add_argument_group("Stage II")
     add = stage2.add_argument
     add("--stage1", type=Path, metavar="FOLDER", help="start from this model instead of training Stage I")

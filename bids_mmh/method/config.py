@@ -21,6 +21,9 @@ class NetworkConfig:
         style_code: what AdaIN is told (see :mod:`bids_mmh.method.style.code`).
         direct_change: whether the network answers with a change of the clean volume beside ε, and its direct
             path from input to output hears the style too (docs/method.md).
+        intensity_bins: soft bins of intensity beside the volume, placed by the medians of the target's tissues;
+            they tell what a voxel is after normalisations have taken its level away. Needs the style code
+            ``tissues``.
     """
 
     channels: tuple[int, ...]
@@ -31,6 +34,7 @@ class NetworkConfig:
     head_channels: int = 32
     style_code: StyleCodeKind = "displacement"
     direct_change: bool = True
+    intensity_bins: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built from (ValueError)."""

@@ -11,6 +11,7 @@ from bids_mmh.method.style.contrast import contrast_part
 from bids_mmh.method.style.statistics import StyleStatistics, style_statistics
 from bids_mmh.training.data import Volume
 from bids_mmh.training.recipe import Recipe
+from bids_mmh.training.simulated import SimulatedPair
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,24 @@ class Draw:
         return Draw(self.t.to(device), self.noise.to(device), self.unified.to(device))
 
 
-def draw(volume: Volume, recipe: Recipe, seed: int) -> Draw:
-    """Choices that depend on ``seed`` alone, so that a resumed run repeats an unbroken one."""
+def draw(volume: Volume | SimulatedPair, recipe: Recipe, seed: int) -> Draw:
+    """Choices that depend on ``seed`` alone, so that a resumed run repeats an unbroken one.
+
+    With ``shallow_timesteps`` small ones are drawn more often, as squares of even numbers.
+    """
     generator = torch.Generator().manual_seed(seed)
     batch = volume.image.shape[0]
     deepest = min(recipe.max_timestep, 1000)
     return Draw(
-        t=torch.randint(1, deepest + 1, (batch,), generator=generator),
+        t=_timesteps(batch, deepest, recipe.shallow_timesteps, generator),
         noise=torch.randn(volume.image.shape, generator=generator),
         unified=torch.rand(batch, generator=generator) < recipe.unified_share,
     )
+
+
+def _timesteps(count: int, deepest: int, shallow: bool, generator: torch.Generator) -> Tensor:
+    place = torch.rand(count, generator=generator)
+    return 1 + ((place.square() if shallow else place) * deepest).long().clamp(max=deepest - 1)
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,37 @@ def stage1_losses(
     observed = _observe(model, volume, estimate, ~unified & (draw.t <= model.config.threshold))
     losses = Losses((noise + anatomy + ema).mean(), noise.mean(), anatomy.mean(), ema.mean())
     return Stage1Result(losses, observed)
+
+
+def pair_losses(
+    model: Harmonizer, network: nn.Module, pair: SimulatedPair, draw: Draw, recipe: Recipe
+) -> Stage1Result:
+    """Eq. 11 on a simulated pair, whose answer is known.
+
+    L_N is exact at every t: the noise to predict is the one whose clean estimate is the target scanner's image. L_G
+    holds the estimate to the scan's gradients as ever, and there is nothing left for L_E to say.
+
+    Args:
+        model: harmonizer in training.
+        network: the model's network as the training engine wraps it.
+        pair: of the generator.
+        draw: timesteps and noise; its conditioning is not used.
+        recipe: loss weights.
+    """
+    schedule = model.schedule
+    noisy = schedule.add_noise(pair.image, draw.noise, draw.t)
+    signal, sigma = schedule.signal_and_noise(draw.t, noisy)
+    answer = (noisy - signal * pair.target) / sigma
+    code = model.style_code(pair.own, pair.style)
+    gradient = pair.gradient if model.config.gradient_condition else torch.zeros_like(pair.gradient)
+    epsilon = network(noisy, draw.t, gradient, pair.sequence, code)
+    noise = recipe.weight_noise * noise_loss(answer, epsilon, torch.ones_like(pair.mask))
+    estimate = schedule.clean_estimate(noisy, epsilon, draw.t)
+    anatomy = noise.new_zeros(1)
+    if model.config.gradient_condition and recipe.weight_gradient and bool(pair.mask.any()):
+        anatomy = recipe.weight_gradient * gradient_loss(pair.image, estimate, pair.mask, recipe.gradient_scales)
+    losses = Losses((noise + anatomy).mean(), noise.mean(), anatomy.mean(), noise.new_zeros(()))
+    return Stage1Result(losses, [Observation(int(pair.sequence[0]), pair.seen)])
 
 
 def _noise_term(volume: Volume, draw: Draw, epsilon: Tensor, moved: Tensor, recipe: Recipe) -> Tensor:

@@ -122,6 +122,31 @@ class Stage2Recipe:
 
 
 @dataclass(frozen=True)
+class Simulation:
+    """Training on pairs that a generator makes on the fly (docs/training.md).
+
+    Attributes:
+        held_out: names of anatomies that are never seen, for validation and for figures.
+        crop: side in voxels of the crops trained on, a multiple of 8.
+        crops: crops of each pair before the next study is simulated.
+        subjects: of a simulated study.
+        scanners: of a simulated study.
+        unchanged: share of items whose style stays.
+        validation_items: pairs to validate on, of anatomies that are held out.
+        seed: of the generator.
+    """
+
+    held_out: tuple[str, ...] = ()
+    crop: PositiveInt = 80
+    crops: PositiveInt = 3
+    subjects: Annotated[int, Field(ge=2)] = 2
+    scanners: Annotated[int, Field(ge=2)] = 3
+    unchanged: Annotated[float, Field(ge=0, le=1)] = 0.15
+    validation_items: NonNegativeInt = 24
+    seed: NonNegativeInt = 0
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Stage I settings, and those of Stage II where there is to be one.
 
@@ -131,6 +156,7 @@ class Recipe:
         model: configuration of the model to train, on the grid that it will be used on.
         phases: trained one after the other, from coarse to fine.
         augmentation: random changes of the training volumes.
+        simulation: train on simulated pairs, or None to train on scans alone.
         stage2: fine-tuning to a target site after Stage I, or None.
         seed: seeds weights, data order, noise and timesteps.
         validation: fraction of subjects held out, drawn evenly over the sites.
@@ -139,6 +165,7 @@ class Recipe:
             ``train`` with them like with anyone else.
         balance_sites: draw each site equally often, however many scans it has.
         max_timestep: largest t trained; the model never sees a deeper one.
+        shallow_timesteps: draw small timesteps more often.
         unified_share: share of samples conditioned on the record instead of their own style.
         weight_noise: weight of L_N.
         weight_gradient: weight of L_G.
@@ -156,6 +183,7 @@ class Recipe:
     model: ModelConfig
     phases: tuple[Phase, ...]
     augmentation: Augmentation = field(default_factory=Augmentation)
+    simulation: Simulation | None = None
     stage2: Stage2Recipe | None = None
     seed: NonNegativeInt = 0
     validation: Annotated[float, Field(ge=0, le=1)] = 0.2
@@ -163,6 +191,7 @@ class Recipe:
     travelling: Literal["test", "train"] = "test"
     balance_sites: bool = False
     max_timestep: PositiveInt = 1000
+    shallow_timesteps: bool = False
     unified_share: float = 0.5
     weight_noise: float = 1.0
     weight_gradient: float = 1.0
@@ -181,7 +210,7 @@ def model_on_grid(model: ModelConfig, spacing: float) -> ModelConfig:
     return replace(model, spacing=spacing, shape=(h, w, d))
 
 
-NETWORK_SWITCHES = ("style_code", "direct_change")  # departures from the paper that a recipe can take back
+NETWORK_SWITCHES = ("channels", "attention", "style_code", "direct_change", "intensity_bins")  # departures from the paper that a recipe can take back
 
 
 @dataclass(frozen=True)
@@ -190,6 +219,7 @@ class _Tables:
     phase: list[dict[str, Any]] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
     augmentation: dict[str, Any] = field(default_factory=dict)
+    simulation: dict[str, Any] | None = None
     stage2: dict[str, Any] | None = None
 
 
@@ -219,6 +249,7 @@ def load_recipe(path: Path) -> Recipe:
         model=_model(path, tables.model),
         phases=phases,
         augmentation=_build(path, Augmentation, tables.augmentation),
+        simulation=None if tables.simulation is None else _build(path, Simulation, tables.simulation),
         stage2=None if tables.stage2 is None else _build(path, Stage2Recipe, tables.stage2),
     )
 

@@ -31,6 +31,7 @@ class StudyOptions:
         stage1: model folder to start Stage II from, instead of training Stage I.
         target_site: in place of the recipe's.
         encoder: in place of the recipe's.
+        anatomies: folder of the generator's anatomies, for recipes that simulate.
     """
 
     split: Path | None = None
@@ -38,6 +39,7 @@ class StudyOptions:
     stage1: Path | None = None
     target_site: str | None = None
     encoder: str | None = None
+    anatomies: Path | None = None
 
 
 def train(
@@ -71,13 +73,21 @@ def train(
     compute, options = compute or Compute(), options or StudyOptions()
     stage2 = _stage2_recipe(recipe, options)
     known = recipe.model if options.stage1 is None else read_config(options.stage1)
-    scans = find_scans(derivatives, known.sequences)
-    split = make_split(scans, recipe, _split_table(options), options.test_subjects)
+    if not derivatives and recipe.simulation is None:
+        raise UsageError("There is nothing to train on: name folders of derivatives, or a recipe that simulates.")
+    scans = find_scans(derivatives, known.sequences) if derivatives else []
+    nobody: frozenset[str] = frozenset()
+    split = Split(nobody, nobody, nobody)
+    if scans or recipe.simulation is None:
+        split = make_split(scans, recipe, _split_table(options), options.test_subjects)
     if stage2 is not None:
         # before Stage I has trained for hours
         require_site({scan.site for scan in split.scans(scans, "train")}, stage2.target_site)
     ready = None if options.stage1 is None else stage1_of(options.stage1)
-    return train_on(replace(recipe, stage2=stage2), scans, split, output, compute=compute, stage1=ready)
+    recipe = replace(recipe, stage2=stage2)
+    return train_on(
+        recipe, scans, split, output, compute=compute, stage1=ready, anatomies=options.anatomies
+    )
 
 
 def train_on(
@@ -89,6 +99,7 @@ def train_on(
     compute: Compute,
     start: Harmonizer | None = None,
     stage1: Harmonizer | None = None,
+    anatomies: Path | None = None,
 ) -> Harmonizer:
     """Train on scans that are split already; see :func:`train`.
 
@@ -101,12 +112,15 @@ def train_on(
         start: a Stage I model of the recipe's configuration, whose network Stage I begins with; None to begin
             with random weights.
         stage1: a Stage I model to be fine-tuned as it is, without training Stage I.
+        anatomies: of the generator, for recipes that simulate.
 
     Returns:
         The trained model, on the CPU.
     """
     fabric = make_fabric(compute)
-    workspace = Workspace(fabric, output / "training", list(scans), split, loader_workers(fabric, compute))
+    workspace = Workspace(
+        fabric, output / "training", list(scans), split, loader_workers(fabric, compute), anatomies
+    )
     if fabric.is_global_zero:
         split.write(workspace.folder / "split.tsv")
     model = train_stage1(recipe, workspace, start) if stage1 is None else stage1

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,13 +11,15 @@ from torch import Tensor, nn
 
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.style.statistics import StyleRecords, StyleStatistics, style_statistics
+from bids_mmh.synthesis.anatomies import find_anatomies
 from bids_mmh.training.augment import augment
 from bids_mmh.training.cache import VolumeCache
 from bids_mmh.training.data import Volume
 from bids_mmh.training.loop import Loop, LoopSettings
-from bids_mmh.training.objective import Observation, draw, stage1_losses
-from bids_mmh.training.plan import Order, draw_seed
-from bids_mmh.training.recipe import Augmentation, Recipe, model_on_grid
+from bids_mmh.training.objective import Observation, draw, pair_losses, stage1_losses
+from bids_mmh.training.plan import VALIDATION, Order, draw_seed
+from bids_mmh.training.recipe import Augmentation, Recipe, Simulation, model_on_grid
+from bids_mmh.training.simulated import SimulatedPair, SimulatedPairs
 from bids_mmh.training.task import PhaseData
 from bids_mmh.training.workspace import Workspace
 
@@ -63,6 +66,8 @@ class Stage1Task:
     def data(self, phase: int) -> PhaseData:
         """Volumes on the phase's grid; records not seen yet start from the first scan of their sequence."""
         settings = self.recipe.phases[phase]
+        if self.recipe.simulation is not None:
+            return self._simulated(self.recipe.simulation, phase, settings.accumulate)
         config = model_on_grid(self.recipe.model, settings.spacing)
         train = self.workspace.cache(config, "train")
         validation = self.workspace.cache(config, "validation")
@@ -73,11 +78,14 @@ class Stage1Task:
         return PhaseData(volumes, validation)
 
     def losses(
-        self, modules: Mapping[str, nn.Module], item: Volume, seed: int
+        self, modules: Mapping[str, nn.Module], item: Volume | SimulatedPair, seed: int
     ) -> tuple[Mapping[str, Tensor], Sequence[Observation]]:
-        """Eq. 11 on one volume, and what its estimate says about the style of its sequence."""
+        """Eq. 11 on one volume or simulated pair, and what it says about the style of its sequence."""
         chosen = draw(item, self.recipe, seed).to(item.image.device)
-        result = stage1_losses(self.model, modules["network"], item, chosen, self.recipe)
+        if isinstance(item, SimulatedPair):
+            result = pair_losses(self.model, modules["network"], item, chosen, self.recipe)
+        else:
+            result = stage1_losses(self.model, modules["network"], item, chosen, self.recipe)
         losses = {name: getattr(result.losses, name) for name in ("total", *self.terms)}
         return losses, [_on_cpu(one) for one in result.observed]
 
@@ -87,7 +95,10 @@ class Stage1Task:
         reliable = torch.ones(1, dtype=torch.bool)
         for one in observed:
             for records in (self.model.records, self.averaged):
-                records.update(torch.tensor([one.sequence]), _on(one.style, device), reliable)
+                if records.seen[one.sequence]:
+                    records.update(torch.tensor([one.sequence]), _on(one.style, device), reliable)
+                else:
+                    records.assign(one.sequence, _on(one.style, device))
 
     def state_dict(self) -> dict[str, Any]:
         """Both kinds of style records."""
@@ -97,6 +108,34 @@ class Stage1Task:
         """Restore them."""
         self.model.records.load_state_dict(state["records"])
         self.averaged.load_state_dict(state["averaged"])
+
+    def _simulated(self, settings: Simulation, phase: int, accumulate: int) -> PhaseData:
+        """Pairs of the generator; validation on those of anatomies that training never sees."""
+        folder = self.workspace.require_anatomies()
+
+        def pairs(anatomies: Sequence[Sequence[Path]], seed: int, crops: int) -> SimulatedPairs:
+            return SimulatedPairs(
+                anatomies,
+                self.model.config.sequences,
+                seed,
+                accumulate=accumulate,
+                crop=settings.crop,
+                crops=crops,
+                subjects=settings.subjects,
+                scanners=settings.scanners,
+                unchanged=settings.unchanged,
+                bins=self.model.config.bins,
+            )
+
+        train = pairs(find_anatomies(folder, settings.held_out), settings.seed + phase, settings.crops)
+        apart = [
+            [file for file in kind if file.stem in settings.held_out] for kind in find_anatomies(folder)
+        ]
+        apart = [kind for kind in apart if len(kind) >= settings.subjects]
+        count = settings.validation_items if apart else 0
+        made = pairs(apart, draw_seed(settings.seed, VALIDATION), 1) if count else None
+        validation = [made[divmod(n, accumulate)] for n in range(count)] if made else []
+        return PhaseData(train, validation)
 
     def _start_records(self, cache: VolumeCache, order: Order) -> None:
         count = len({scan.sequence for scan in cache.scans})  # they take turns: each is among the first
@@ -156,7 +195,7 @@ def _digest(start: Harmonizer) -> str:
 
 
 def _on(style: StyleStatistics, device: torch.device | str) -> StyleStatistics:
-    return StyleStatistics(style.histogram.to(device), style.mean.to(device), style.std.to(device))
+    return style.map(lambda tensor: tensor.to(device))
 
 
 def _on_cpu(one: Observation) -> Observation:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bids_mmh.errors import UsageError
 from bids_mmh.method.config import ModelConfig
 from bids_mmh.training.cache import VolumeCache
 from bids_mmh.training.data import TrainingScan
@@ -27,6 +28,7 @@ class Workspace:
         scans: all scans there are.
         split: who is trained on, validated on, and never read.
         workers: reading processes per device.
+        anatomies: prepared anatomies of the generator, for recipes that simulate.
     """
 
     fabric: "Fabric"
@@ -34,6 +36,17 @@ class Workspace:
     scans: list[TrainingScan]
     split: Split
     workers: int = 0
+    anatomies: Path | None = None
+
+    def require_anatomies(self) -> Path:
+        """Folder of the generator's anatomies.
+
+        Raises:
+            UsageError: none was named.
+        """
+        if self.anatomies is None:
+            raise UsageError("The recipe simulates its pairs: name the folder of anatomies by --anatomies.")
+        return self.anatomies
 
     def cache(self, config: ModelConfig, part: str) -> VolumeCache:
         """Volumes of the subjects of a part (``train`` or ``validation``) on a model's grid.

@@ -19,6 +19,7 @@ from bids_mmh.method.diffusion.blocks import (
 )
 from bids_mmh.method.diffusion.schedule import NoiseSchedule
 from bids_mmh.method.style.code import code_length
+from bids_mmh.method.style.tissues import Tissue
 
 
 class Stage(nn.Module):
@@ -58,8 +59,9 @@ class ConditionalUNet(nn.Module):
         self.config = config
         self.checkpointing = False  # trade time for memory in training
         channels, cells = config.channels, config.patch**3
+        self.bins = config.intensity_bins
         self.embedding = TimeSequenceEmbedding(sequences, channels[0], self._embedding_dim)
-        self.stem = nn.Conv3d(2 * cells, channels[0], 3, padding=1)
+        self.stem = nn.Conv3d((2 + self.bins) * cells, channels[0], 3, padding=1)
         self.encoder, self.down = nn.ModuleList(), nn.ModuleList()
         skips = self._fill_encoder()
         self.middle = self._middle()
@@ -136,7 +138,7 @@ class ConditionalUNet(nn.Module):
         """
         embedding = self.embedding(t, sequence)
         inputs = torch.cat([space_to_depth(v, self.config.patch) for v in (volume, gradient)], dim=1)
-        x, skips = self._encode(inputs, embedding)
+        x, skips = self._encode(self._with_bins(volume, inputs, style), embedding)
         for stage in self.middle:
             x = self._run(stage, x, embedding)
         x = self._decode(x, skips, embedding, style)
@@ -146,6 +148,13 @@ class ConditionalUNet(nn.Module):
             gain = gain + self.style_gain(style)
         answer = self.head(torch.cat([x, modulate(inputs, *gain.chunk(2, dim=1))], dim=1))
         return self._epsilon(answer, t)
+
+    def _with_bins(self, volume: Tensor, inputs: Tensor, style: Tensor) -> Tensor:
+        """The stem's channels: the inputs, and the bins of intensity where the network has them."""
+        if not self.bins:
+            return inputs
+        bins = soft_bins(volume, style[:, [Tissue.FLUID, Tissue.CORTICAL_GREY, Tissue.WHITE]], self.bins)
+        return torch.cat([inputs, space_to_depth(bins, self.config.patch).to(inputs.dtype)], dim=1)
 
     def _epsilon(self, answer: Tensor, t: Tensor) -> Tensor:
         """ε from the head's channels: itself, less a change of the clean volume in units of the noise at t.
@@ -185,3 +194,24 @@ class ConditionalUNet(nn.Module):
         if self.checkpointing and torch.is_grad_enabled():
             return checkpoint(stage, *args, use_reentrant=False)
         return stage(*args)
+
+
+def soft_bins(volume: Tensor, knots: Tensor, bins: int) -> Tensor:
+    """Membership of each voxel in bins between fluid (0), grey (1) and white matter (2), and a little beyond.
+
+    Args:
+        volume: (B, 1, H, W, D).
+        knots: (B, 3) intensities of fluid, grey and white matter.
+        bins: number K of bins, centred evenly over [−0.5, 2.5].
+
+    Returns:
+        (B, K, H, W, D), each voxel's memberships sum to 1.
+    """
+    fluid, grey, white = (k.view(-1, 1, 1, 1, 1).to(volume) for k in knots.unbind(1))
+    offset = volume - grey
+    # the lesser of the gap and a floor, with its sign: a style without contrast must not divide by zero
+    down, up = (torch.where((g := k - grey).abs() < 0.02, 0.02, g) for k in (fluid, white))
+    place = 1 + torch.where((offset < 0) == (down < 0), -offset / down, offset / up)
+    width = 3.0 / (bins - 1)
+    centres = torch.linspace(-0.5, 2.5, bins, device=volume.device).view(1, -1, 1, 1, 1)
+    return (1 - (place.clamp(-0.5, 2.5) - centres).abs() / width).clamp(min=0)

@@ -11,16 +11,18 @@ import torch
 from torch import Tensor
 
 from bids_mmh.method.style.statistics import V_MAX, V_MIN, StyleStatistics
+from bids_mmh.method.style.tissue_style import TissueStatistics
 
-StyleCodeKind = Literal["displacement", "record"]
+StyleCodeKind = Literal["tissues", "displacement", "record"]
 
 LEVELS = tuple(0.05 + 0.09 * i for i in range(11))  # of the quantiles that describe a histogram
+TISSUE_CODE = 2 * (4 + 4 + 3)
 REACH = 10.0  # styles of one sequence lie within about 0.1 of each other: brings the way to unit size
 
 
 def code_length(kind: StyleCodeKind) -> int:
     """Numbers in a style code."""
-    return 2 if kind == "record" else 4 + len(LEVELS)
+    return {"record": 2, "displacement": 4 + len(LEVELS), "tissues": TISSUE_CODE}[kind]
 
 
 def style_code(
@@ -36,11 +38,35 @@ def style_code(
     the differences of mean, standard deviation and eleven quantiles between told and own style, or the share
     of them that is ``remaining``, (B,): a volume halfway down the sampling path has gone part of the way.
     """
+    if kind == "tissues":
+        return tissue_code(own.by_tissue, told.by_tissue, remaining=remaining)
     if kind == "record":
         return told.moments
     way = [told.moments - own.moments, quantiles(told.histogram) - quantiles(own.histogram)]
     reach = REACH if remaining is None else REACH * remaining[:, None]
     return torch.cat([told.moments, reach * torch.cat(way, dim=1)], dim=1)
+
+
+def tissue_code(
+    own: TissueStatistics, target: TissueStatistics, *, remaining: Tensor | None = None
+) -> Tensor:
+    """Medians, spreads and detail of the target by tissue, and how far the scan's own lie from them; (B, 22).
+
+    The first four numbers are the target's medians, as they are.
+    """
+    share = 1.0 if remaining is None else remaining[:, None]
+    there, here = (torch.log(style.detail + 2e-3) for style in (target, own))
+    return torch.cat(
+        [
+            target.median,
+            5.0 * target.spread,
+            there + 3.0,
+            share * REACH * (target.median - own.median),
+            share * REACH * (target.spread - own.spread),
+            share * (there - here),
+        ],
+        dim=1,
+    )
 
 
 def quantiles(histogram: Tensor) -> Tensor:

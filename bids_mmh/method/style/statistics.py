@@ -1,10 +1,14 @@
 """Style statistics of a volume and their running records per sequence (Eqs. 6, 7, 9)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+
+from bids_mmh.method.style.tissue_style import BOX, KNOTS, TissueStatistics, tissue_statistics
+from bids_mmh.method.style.tissues import Tissue
 
 V_MIN, V_MAX = -1.0, 1.0
 OVERSAMPLING = 8  # fine cells per bin of the linear-cost histogram; its error is bounded by a test
@@ -13,11 +17,26 @@ TAIL = 4.0  # a Gaussian is cut at this many bandwidths
 
 @dataclass(frozen=True)
 class StyleStatistics:
-    """Histogram (B, K), mean (B,) and standard deviation (B,) of volumes inside their brain masks."""
+    """Histogram (B, K), mean (B,) and standard deviation (B,) of volumes inside their brain masks.
+
+    With tissue maps of them, also the statistics of each tissue.
+    """
 
     histogram: Tensor
     mean: Tensor
     std: Tensor
+    tissues: TissueStatistics | None = None
+
+    @property
+    def by_tissue(self) -> TissueStatistics:
+        """Statistics by tissue.
+
+        Raises:
+            ValueError: they were not measured.
+        """
+        if self.tissues is None:
+            raise ValueError("this style has no statistics by tissue")
+        return self.tissues
 
     @property
     def moments(self) -> Tensor:
@@ -26,7 +45,12 @@ class StyleStatistics:
 
     def detach(self) -> "StyleStatistics":
         """The same statistics, cut from the graph."""
-        return StyleStatistics(self.histogram.detach(), self.mean.detach(), self.std.detach())
+        return self.map(Tensor.detach)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "StyleStatistics":
+        """The same statistics with every tensor changed by ``change``: moved, detached, indexed."""
+        tissues = None if self.tissues is None else self.tissues.map(change)
+        return StyleStatistics(change(self.histogram), change(self.mean), change(self.std), tissues)
 
 
 def soft_histogram(values: Tensor, bins: int = 100, bandwidth: float | None = None) -> Tensor:
@@ -64,19 +88,23 @@ def soft_histogram(values: Tensor, bins: int = 100, bandwidth: float | None = No
     return histogram / (histogram.sum() + 1e-12)
 
 
-def style_statistics(volume: Tensor, mask: Tensor, bins: int = 100) -> StyleStatistics:
+def style_statistics(
+    volume: Tensor, mask: Tensor, bins: int = 100, *, tissues: Tensor | None = None
+) -> StyleStatistics:
     """Statistics of each volume inside its mask.
 
     Args:
         volume: (B, 1, H, W, D) intensities.
         mask: (B, 1, H, W, D) boolean, at least two voxels true in each.
         bins: histogram bins K.
+        tissues: (B, 4, H, W, D) tissue maps, to measure each tissue too.
     """
     inside = [v[m] for v, m in zip(volume, mask.bool(), strict=True)]
     return StyleStatistics(
         histogram=torch.stack([soft_histogram(x, bins) for x in inside]),
         mean=torch.stack([x.float().mean() for x in inside]),
         std=torch.stack([x.float().std() for x in inside]),
+        tissues=None if tissues is None else tissue_statistics(volume, mask.bool(), tissues),
     )
 
 
@@ -102,13 +130,18 @@ def to_style(estimate: Tensor, mask: Tensor, style: Tensor) -> Tensor:
 class StyleRecords(nn.Module):
     """Exponential moving averages of style, one record per sequence: the unified domains (Eq. 9).
 
-    Buffers (saved with the model): ``histogram`` (M, K), ``mean`` (M,), ``std`` (M,), ``seen`` (M,) bool.
+    Buffers (saved with the model): ``histogram`` (M, K), ``mean`` (M,), ``std`` (M,), ``seen`` (M,) bool, and by
+    tissue ``median`` (M, 4), ``spread`` (M, 4), ``detail`` (M, 3) and ``regional`` (M, 3, 18, 23, 23).
     """
 
     histogram: Tensor
     mean: Tensor
     std: Tensor
     seen: Tensor
+    median: Tensor
+    spread: Tensor
+    detail: Tensor
+    regional: Tensor
 
     def __init__(self, sequences: int, bins: int = 100, decay: float = 0.8) -> None:
         super().__init__()
@@ -117,38 +150,44 @@ class StyleRecords(nn.Module):
         self.register_buffer("mean", torch.zeros(sequences))
         self.register_buffer("std", torch.ones(sequences))
         self.register_buffer("seen", torch.zeros(sequences, dtype=torch.bool))
+        self.register_buffer("median", torch.zeros(sequences, len(Tissue)))
+        self.register_buffer("spread", torch.zeros(sequences, len(Tissue)))
+        self.register_buffer("detail", torch.zeros(sequences, 3))
+        self.register_buffer("regional", torch.zeros(sequences, KNOTS, *BOX))
 
     def of(self, sequence: Tensor) -> StyleStatistics:
         """The records of sequence indices (B,)."""
-        return StyleStatistics(self.histogram[sequence], self.mean[sequence], self.std[sequence])
+        tissues = TissueStatistics(
+            self.median[sequence], self.spread[sequence], self.detail[sequence], self.regional[sequence]
+        )
+        return StyleStatistics(self.histogram[sequence], self.mean[sequence], self.std[sequence], tissues)
 
     @torch.no_grad()
     def assign(self, m: int, style: StyleStatistics) -> None:
         """Set the record of sequence ``m`` to a style of batch size 1."""
-        self._set(m, style.histogram[0], style.mean[0], style.std[0])
+        self._move(m, style, 0, 1.0)
 
     @torch.no_grad()
     def initialise(self, sequence: Tensor, style: StyleStatistics) -> None:
         """Start the record of each sequence not seen yet from a real image's statistics."""
         for i, m in enumerate(sequence.tolist()):
             if not self.seen[m]:
-                self._set(m, style.histogram[i], style.mean[i], style.std[i])
+                self._move(m, style, i, 1.0)
 
     @torch.no_grad()
     def update(self, sequence: Tensor, style: StyleStatistics, reliable: Tensor) -> None:
         """Eq. 9 for the samples whose estimate is ``reliable`` (B,) bool: t ≤ τ."""
         for i, m in enumerate(sequence.tolist()):
             if reliable[i]:
-                old, new = self.decay, 1.0 - self.decay
-                self._set(
-                    m,
-                    old * self.histogram[m] + new * style.histogram[i],
-                    old * self.mean[m] + new * style.mean[i],
-                    old * self.std[m] + new * style.std[i],
-                )
+                self._move(m, style, i, 1.0 - self.decay)
 
-    def _set(self, m: int, histogram: Tensor, mean: Tensor, std: Tensor) -> None:
-        self.histogram[m] = histogram
-        self.mean[m] = mean
-        self.std[m] = std
+    def _move(self, m: int, style: StyleStatistics, i: int, share: float) -> None:
+        """Move the record of sequence ``m`` by a share of the way to sample ``i`` of a style."""
+        names = ("histogram", "mean", "std")
+        parts = [(getattr(self, name), getattr(style, name)) for name in names]
+        if style.tissues is not None:
+            names = ("median", "spread", "detail", "regional")
+            parts += [(getattr(self, name), getattr(style.tissues, name)) for name in names]
+        for record, value in parts:
+            record[m] = (1.0 - share) * record[m] + share * value[i]
         self.seen[m] = True

@@ -1,0 +1,215 @@
+"""Styles that know tissues: robust statistics per tissue, and the map of intensity between two of them.
+
+A histogram of a whole brain mixes how bright tissues are with how much of each there is, which differs between
+people. What a scanner decides is the first alone. So a style also holds, for each tissue, its median and spread, and
+how its median varies over the brain in a slow field: regional contrast and what a bias correction left.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from bids_mmh.method.style.tissues import Tissue
+
+BOX = (18, 23, 23)
+"""Cells of 8 mm of a regional map, over the model's box of 144 × 184 × 184 mm."""
+KNOTS = 3  # of the map: fluid, grey and white matter
+_RANGE, _BINS = 2.0, 2000  # medians and spreads are read off histograms over [−RANGE, RANGE]
+_WINDOW = 1.75  # cells: standard deviation of the Gaussian window of a regional map (14 mm)
+_SCARCE = 0.02  # share of a window that a tissue fills: of less, its regional median is mostly the global one
+_CLIP = 2.5  # spreads: a voxel further from its tissue's median (lesion, vessel) counts as this far
+STEEPEST = 4.0  # slope of the map
+_CLOSE = 0.02  # scaled units: tissues whose medians lie closer cannot be told apart
+
+
+@dataclass(frozen=True)
+class TissueStatistics:
+    """Style of a batch of brains by tissue, in scaled intensities.
+
+    Attributes:
+        median: (B, 4) of the tissues in the order of :class:`~bids_mmh.method.style.tissues.Tissue`.
+        spread: (B, 4) half the distance of the 16th and 84th percentile.
+        detail: (B, 3) median absolute difference of neighbouring white-matter voxels along each axis: noise
+            and resolution.
+        regional: (B, 3, *BOX) what the local medians of fluid, grey and white matter are above the global ones.
+    """
+
+    median: Tensor
+    spread: Tensor
+    detail: Tensor
+    regional: Tensor
+
+    @property
+    def knots(self) -> Tensor:
+        """(B, 3): medians of fluid, (cortical) grey and white matter."""
+        return self.median[:, [Tissue.FLUID, Tissue.CORTICAL_GREY, Tissue.WHITE]]
+
+    @property
+    def reliable(self) -> Tensor:
+        """(B,) bool: the three tissues are told apart, in one of the two orders of T1w and T2w."""
+        fluid, grey, white = self.knots.unbind(1)
+        up, down = torch.minimum(grey - fluid, white - grey), torch.minimum(fluid - grey, grey - white)
+        return torch.maximum(up, down) > _CLOSE
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "TissueStatistics":
+        """The same statistics with every tensor changed by ``change``: moved, detached, indexed."""
+        return TissueStatistics(*(change(getattr(self, field.name)) for field in fields(self)))
+
+
+@torch.no_grad()
+def tissue_statistics(volume: Tensor, mask: Tensor, tissues: Tensor) -> TissueStatistics:
+    """Measure brains of which the tissue maps are known.
+
+    Args:
+        volume: (B, 1, H, W, D) scaled intensities; sides are multiples of ``BOX``.
+        mask: boolean, same shape.
+        tissues: (B, 4, H, W, D) of :func:`~bids_mmh.method.style.tissues.tissue_maps`.
+    """
+    quantiles = torch.stack([_quantiles(v[m], t[:, m[0]]) for v, m, t in zip(volume, mask, tissues, strict=True)])
+    median, spread = quantiles[..., 1], (quantiles[..., 2] - quantiles[..., 0]) / 2
+    detail = torch.stack([_detail(v[0], t[Tissue.WHITE]) for v, t in zip(volume, tissues, strict=True)])
+    return TissueStatistics(median, spread, detail, _regional(volume, tissues, median, spread))
+
+
+def mean_tissue_statistics(styles: Sequence[TissueStatistics]) -> TissueStatistics:
+    """Mean of styles of one batch size."""
+    parts = ([getattr(style, field.name) for style in styles] for field in fields(TissueStatistics))
+    return TissueStatistics(*(torch.stack(part).mean(0) for part in parts))
+
+
+@torch.no_grad()
+def tissue_map(
+    volume: Tensor, mask: Tensor, own: TissueStatistics, target: TissueStatistics, *, regional: bool = True
+) -> Tensor:
+    """Map intensities through the tissue medians: straight lines between own and target ones, at every place.
+
+    Monotone at every place, and the identity where the styles agree. Where the tissues of either style cannot be
+    told apart, or lie in another order, medians do not correspond and the scan stays as it is (see
+    :func:`corresponding`).
+
+    Args:
+        volume: (B, 1, H, W, D).
+        mask: boolean, same shape; voxels outside are left alone.
+        own: style of ``volume``.
+        target: style to be in.
+        regional: whether the medians vary over the brain; false maps all places alike.
+    """
+    source, goal = (knot_maps(style, volume.shape, regional=regional) for style in (own, target))
+    mapped = map_through(volume, source, goal)
+    return torch.where(mask & corresponding(own, target).view(-1, 1, 1, 1, 1), mapped, volume)
+
+
+def corresponding(own: TissueStatistics, target: TissueStatistics) -> Tensor:
+    """(B,) bool: both styles tell the tissues apart, and have them in the same order."""
+    rises = [style.knots[:, 0] < style.knots[:, 2] for style in (own, target)]
+    return own.reliable & target.reliable & (rises[0] == rises[1])
+
+
+def knot_maps(style: TissueStatistics, shape: torch.Size, *, regional: bool = True) -> Tensor:
+    """Local medians of fluid, grey and white matter on a grid of ``shape`` (…, H, W, D).
+
+    Returns:
+        (B, 3, H, W, D), or (B, 3, 1, 1, 1) where they are the same everywhere.
+    """
+    knots = style.knots[..., None, None, None]
+    if not regional:
+        return knots
+    return knots + F.interpolate(style.regional, size=shape[-3:], mode="trilinear", align_corners=False)
+
+
+def map_through(volume: Tensor, source: Tensor, goal: Tensor) -> Tensor:
+    """Straight lines from the knots ``source`` to the knots ``goal``, and beyond the outer ones.
+
+    Args:
+        volume: (B, 1, H, W, D).
+        source: (B, 3, …) knots of the volume's own style, of :func:`knot_maps`.
+        goal: knots of the style to be in, same shape.
+    """
+    x_fluid, x_grey, x_white = source.split(1, dim=1)
+    y_fluid, y_grey, y_white = goal.split(1, dim=1)
+    towards_fluid = _slope(x_grey, x_fluid, y_grey, y_fluid)
+    towards_white = _slope(x_grey, x_white, y_grey, y_white)
+    offset = volume - x_grey
+    slope = torch.where((offset < 0) == (x_fluid < x_grey), towards_fluid, towards_white)
+    return y_grey + slope * offset
+
+
+def mapped_statistics(own: TissueStatistics, target: TissueStatistics) -> TissueStatistics:
+    """What :func:`tissue_map` makes of a style, to first order: knots are the target's, spreads are stretched."""
+    source, goal = own.knots, target.knots
+    fluid, white = (_slope(source[:, 1], source[:, k], goal[:, 1], goal[:, k]) for k in (0, 2))
+    grey = (fluid + white) / 2
+    offset = own.median[:, Tissue.DEEP_GREY] - source[:, 1]
+    slope = torch.where((offset < 0) == (source[:, 0] < source[:, 1]), fluid, white)
+    deep = goal[:, 1] + slope * offset
+    valid = corresponding(own, target)[:, None]
+    median = torch.stack([goal[:, 0], goal[:, 1], deep, goal[:, 2]], dim=1)
+    spread = own.spread * torch.stack([fluid, grey, slope, white], dim=1)
+    return TissueStatistics(
+        median=torch.where(valid, median, own.median),
+        spread=torch.where(valid, spread, own.spread),
+        detail=torch.where(valid, own.detail * white[:, None], own.detail),
+        regional=torch.where(valid[..., None, None, None], target.regional, own.regional),
+    )
+
+
+def _slope(x0: Tensor, x1: Tensor, y0: Tensor, y1: Tensor) -> Tensor:
+    gap = x1 - x0
+    gap = torch.where(gap.abs() < _CLOSE, torch.where(gap < 0, -_CLOSE, _CLOSE), gap)
+    return ((y1 - y0) / gap).clamp(1 / STEEPEST, STEEPEST)
+
+
+def _quantiles(values: Tensor, weights: Tensor) -> Tensor:
+    """16th, 50th and 84th percentile of values (N,) under each of the weights (K, N); (K, 3)."""
+    cell = ((values.float() + _RANGE) * (_BINS / (2 * _RANGE))).long().clamp(0, _BINS - 1)
+    levels = torch.tensor([0.16, 0.5, 0.84], device=values.device)
+    found = []
+    for weight in weights:
+        pure = torch.where(weight > 0.5, weight, 0.0)
+        counts = torch.zeros(_BINS, device=values.device).index_add_(0, cell, pure)
+        cumulative = counts.cumsum(0) / counts.sum().clamp(min=1e-6)
+        found.append((torch.searchsorted(cumulative, levels) + 0.5) * (2 * _RANGE / _BINS) - _RANGE)
+    return torch.stack(found).clamp(-_RANGE, _RANGE)
+
+
+def _detail(volume: Tensor, white: Tensor) -> Tensor:
+    """Median absolute difference to the next voxel along each axis, inside the white matter; (3,)."""
+    found = []
+    for axis in range(3):
+        n = volume.shape[axis] - 1
+        inside = (white.narrow(axis, 0, n) > 0.9) & (white.narrow(axis, 1, n) > 0.9)
+        change = (volume.narrow(axis, 1, n) - volume.narrow(axis, 0, n))[inside].abs()
+        found.append(change.median() if change.numel() else volume.new_zeros(()))
+    return torch.stack(found)
+
+
+def _regional(volume: Tensor, tissues: Tensor, median: Tensor, spread: Tensor) -> Tensor:
+    """Local means of each tissue's deviation from its global median, shrunk to 0 where there is little of it."""
+    grey = tissues[:, Tissue.CORTICAL_GREY : Tissue.CORTICAL_GREY + 1] + tissues[:, Tissue.DEEP_GREY : Tissue.WHITE]
+    parts = (tissues[:, :1], grey, tissues[:, Tissue.WHITE :])
+    columns = (Tissue.FLUID, Tissue.CORTICAL_GREY, Tissue.WHITE)
+    cell = [side // cells for side, cells in zip(volume.shape[2:], BOX, strict=True)]
+    maps = []
+    for share, column in zip(parts, columns, strict=True):
+        view = (-1, 1, 1, 1, 1)
+        reach = _CLIP * spread[:, column].view(view)
+        weight = share.square()  # pure voxels count most
+        deviation = (volume.float() - median[:, column].view(view)).clamp(-reach, reach)
+        total = _smooth(F.avg_pool3d(weight * deviation, cell))
+        maps.append(total / (_smooth(F.avg_pool3d(weight, cell)) + _SCARCE))
+    return torch.cat(maps, dim=1)
+
+
+def _smooth(volume: Tensor) -> Tensor:
+    """Gaussian window over a (B, 1, *BOX) map; zeros beyond the edge."""
+    reach = round(3 * _WINDOW)
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=volume.device) / _WINDOW) ** 2)
+    kernel = kernel / kernel.sum()
+    for axis in range(3):
+        shape, padding = [1, 1, 1], [0, 0, 0]
+        shape[axis], padding[axis] = len(kernel), reach
+        volume = F.conv3d(volume, kernel.view(1, 1, *shape).to(volume), padding=padding)
+    return volume

@@ -1,0 +1,203 @@
+"""Simulated pairs as training items: a scan on its way to another scanner's style, and the right answer.
+
+Each small study (:mod:`bids_mmh.synthesis.study`) gives every ordered pair of its scanners for every subject. The
+style to be in is that of *another* subject at the target scanner: at inference nobody has seen the same subject there.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import permutations
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bids_mmh.method.diffusion.gradient import gradient_map
+from bids_mmh.method.padding import BACKGROUND
+from bids_mmh.method.style.statistics import StyleStatistics, style_statistics
+from bids_mmh.method.style.tissue_style import knot_maps, map_through, mapped_statistics
+from bids_mmh.method.style.tissues import default_priors, priors_on_grid, tissue_maps
+from bids_mmh.synthesis.study import SimulatedStudy, simulate_study
+from bids_mmh.training.plan import draw_seed
+
+MOST_TRIES = 20
+LEAST_BRAIN = 0.25  # of a crop
+KEPT = 2  # studies in memory: parts of a step may lie in two
+
+
+@dataclass(frozen=True)
+class SimulatedPair:
+    """A crop of one scan, mapped through the tissue medians, and the same brain at the target scanner.
+
+    Attributes:
+        image: (1, 1, h, w, d) the scan after the landmark map; for an unchanged style the scan itself.
+        target: what it should become: the target scanner's image without noise.
+        mask: brain mask.
+        gradient: gradient map of the whole scan, cropped.
+        own: style of ``image``.
+        style: style to be in.
+        seen: style of the scan before the map, that the records average.
+        sequence: (1,) sequence index.
+    """
+
+    image: Tensor
+    target: Tensor
+    mask: Tensor
+    gradient: Tensor
+    own: StyleStatistics
+    style: StyleStatistics
+    seen: StyleStatistics
+    sequence: Tensor
+
+    def to(self, device: torch.device) -> "SimulatedPair":
+        """The same pair on ``device``."""
+        return SimulatedPair(*(_to(getattr(self, field.name), device) for field in fields(self)))
+
+    def pin_memory(self) -> "SimulatedPair":
+        """The pair as it is: its crops are small."""
+        return self
+
+
+def _to(value: "Tensor | StyleStatistics", device: torch.device) -> "Tensor | StyleStatistics":
+    if isinstance(value, StyleStatistics):
+        return value.map(lambda t: t.to(device))
+    return value.to(device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """A simulated scan with what every pair of it needs."""
+
+    image: Tensor
+    clean: Tensor
+    gradient: Tensor
+    style: StyleStatistics
+    knots: Tensor
+
+
+class SimulatedPairs:
+    """Pairs by (step, part), from studies that are made when they are first needed.
+
+    Which study, pair and crop an item is follows from its position and the seed alone.
+
+    Args:
+        anatomies: files to draw subjects from, by kind.
+        sequences: BIDS suffixes of the model, which take turns.
+        seed: of everything.
+        accumulate: items a step.
+        crop: side of a crop in voxels, a multiple of 8.
+        crops: crops of each pair before the next study is made.
+        subjects: of a study, at least two.
+        scanners: of a study, at least two.
+        unchanged: share of items whose style stays, so that inversion has seen such.
+        device: where to simulate.
+    """
+
+    def __init__(
+        self,
+        anatomies: Sequence[Sequence[Path]],
+        sequences: Sequence[str],
+        seed: int,
+        *,
+        accumulate: int,
+        crop: int = 80,
+        crops: int = 3,
+        subjects: int = 2,
+        scanners: int = 3,
+        unchanged: float = 0.15,
+        bins: int = 100,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.anatomies, self.sequences, self.seed = anatomies, list(sequences), seed
+        self.accumulate, self.crop, self.crops = accumulate, crop, crops
+        self.subjects, self.scanners, self.unchanged = subjects, scanners, unchanged
+        self.bins, self.device = bins, torch.device(device)
+        self._studies: OrderedDict[int, tuple[SimulatedStudy, list[list[_Scan]]]] = OrderedDict()
+
+    @property
+    def pairs(self) -> list[tuple[int, int, int]]:
+        """(subject, scanner, target scanner) of every pair of a study."""
+        ordered = permutations(range(self.scanners), 2)
+        return [(subject, a, b) for a, b in ordered for subject in range(self.subjects)]
+
+    def __getitem__(self, position: tuple[int, int]) -> SimulatedPair:
+        """The pair of part ``part`` of step ``step``."""
+        step, part = position
+        n = step * self.accumulate + part
+        number, within = divmod(n, len(self.pairs) * self.crops)
+        study, scans = self._study(number)
+        generator = torch.Generator().manual_seed(draw_seed(self.seed, 2, n))
+        subject, a, b = self.pairs[_shuffled(self.seed, number, within, len(self.pairs))]
+        other = (subject + 1) % self.subjects
+        unchanged = float(torch.rand((), generator=generator)) < self.unchanged
+        return self._pair(study, scans[subject][a], scans[subject][b], scans[other][b], subject, unchanged, generator)
+
+    def _pair(
+        self,
+        study: SimulatedStudy,
+        scan: _Scan,
+        answer: _Scan,
+        model: _Scan,
+        subject: int,
+        unchanged: bool,
+        generator: torch.Generator,
+    ) -> SimulatedPair:
+        box = self._box(study.masks[subject], generator)
+        mask = study.masks[subject][box]
+        sequence = torch.tensor([self.sequences.index(study.sequence)], device=mask.device)
+        gradient = scan.gradient[box]
+        if unchanged:
+            image = scan.image[box]
+            return SimulatedPair(image, image, mask, gradient, scan.style, scan.style, scan.style, sequence)
+        mapped = map_through(scan.image[box], scan.knots[box], model.knots[box])
+        image = torch.where(mask, mapped, BACKGROUND)
+        by_tissue = mapped_statistics(scan.style.by_tissue, model.style.by_tissue)
+        own = StyleStatistics(scan.style.histogram, scan.style.mean, scan.style.std, by_tissue)
+        return SimulatedPair(image, answer.clean[box], mask, gradient, own, model.style, scan.style, sequence)
+
+    def _box(self, mask: Tensor, generator: torch.Generator) -> tuple[slice, ...]:
+        box: tuple[slice, ...] = ()
+        for _ in range(MOST_TRIES):
+            corner = [
+                8 * int(torch.randint((side - self.crop) // 8 + 1, (), generator=generator))
+                for side in mask.shape[2:]
+            ]
+            box = (slice(None), slice(None), *(slice(c, c + self.crop) for c in corner))
+            if float(mask[box].float().mean()) >= LEAST_BRAIN:
+                break
+        return box
+
+    def _study(self, number: int) -> tuple[SimulatedStudy, list[list[_Scan]]]:
+        if number not in self._studies:
+            sequence = self.sequences[number % len(self.sequences)]
+            study = simulate_study(
+                self.anatomies,
+                sequence,
+                draw_seed(self.seed, 1, number),
+                subjects=self.subjects,
+                scanners=self.scanners,
+                device=self.device,
+            )
+            priors = priors_on_grid(default_priors().to(self.device), study.masks[0].shape[2:])
+            scans = [
+                [self._measured(scan.image, scan.clean, mask, priors) for scan in seen]
+                for mask, seen in zip(study.masks, study.scans, strict=True)
+            ]
+            self._studies[number] = study, scans
+            while len(self._studies) > KEPT:
+                self._studies.popitem(last=False)
+        return self._studies[number]
+
+    def _measured(self, image: Tensor, clean: Tensor, mask: Tensor, priors: Tensor) -> _Scan:
+        tissues = tissue_maps(image, mask, priors)
+        style = style_statistics(image, mask, self.bins, tissues=tissues)
+        knots = knot_maps(style.by_tissue, image.shape)
+        return _Scan(image, clean, gradient_map(image), style, knots)
+
+
+def _shuffled(seed: int, number: int, within: int, count: int) -> int:
+    """The pair that comes at place ``within`` of a study: all pairs once, then all in another order."""
+    turn, place = divmod(within, count)
+    generator = torch.Generator().manual_seed(draw_seed(seed, 3, number, turn))
+    return int(torch.randperm(count, generator=generator)[place])
