@@ -15,6 +15,8 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from bids_mmh.preprocess.register import RegistrationSettings, nine_dof
+from bids_mmh.preprocess.resample import resample_mask, resample_scan
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -22,8 +24,6 @@ from bids_mmh.evaluation.tissues import segment_tissues, tissue_priors
 from bids_mmh.files import atomic_path
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.images import to_array, to_sitk
-from bids_mmh.preprocess.register import RegistrationSettings, nine_dof
-from bids_mmh.preprocess.resample import resample_mask, resample_scan
 from bids_mmh.preprocess.template import NILEARN_SPACE, find_template
 from bids_mmh.synthesis.regions import FREESURFER, Region
 
@@ -70,8 +70,12 @@ def from_labels(path: Path, cache: Path) -> dict[str, NDArray[np.generic]]:
     tissue = (regions > 0) & (regions != Region.CSF)
     mask = ndimage.binary_closing(np.pad(tissue, 6), iterations=CLOSING_MM)[6:-6, 6:-6, 6:-6]
     mask = ndimage.binary_dilation(ndimage.binary_fill_holes(mask) & (regions > 0)) & (regions > 0)
-    values = np.vectorize(lambda r: BRIGHTNESS.get(r, 80) if r else 0)(np.arange(32))[regions].astype(np.float32)
-    transform = to_template(np.where(mask, ndimage.gaussian_filter(values, PARTIAL_VOLUME_MM), 0), affine, cache)
+    values = np.vectorize(lambda r: BRIGHTNESS.get(r, 80) if r else 0)(np.arange(32))[regions].astype(
+        np.float32
+    )
+    transform = to_template(
+        np.where(mask, ndimage.gaussian_filter(values, PARTIAL_VOLUME_MM), 0), affine, cache
+    )
     best = np.zeros((2, *GRID.shape), dtype=np.float32)
     which = np.zeros((2, *GRID.shape), dtype=np.uint8)
     # beyond the brain there is fluid: a voxel at its rim is mixed with that
@@ -102,7 +106,10 @@ def from_t1w(path: Path, cache: Path) -> dict[str, NDArray[np.generic]]:
     transform = to_template(values, image.affine, cache)
     sitk = to_sitk(values, image.affine)
     moved = to_array(resample_scan(sitk, GRID.reference(), transform))
-    mask = to_array(resample_mask(to_sitk(brain.astype(np.uint8), image.affine), GRID.reference(), transform)) > 0
+    mask = (
+        to_array(resample_mask(to_sitk(brain.astype(np.uint8), image.affine), GRID.reference(), transform))
+        > 0
+    )
     labels = segment_tissues(np.where(mask, moved, 0), mask, tissue_priors(GRID.shape, GRID.affine))
     centres = np.array([np.median(moved[labels == k]) for k in (1, 2, 3)])
     place = np.interp(moved, centres, [0.0, 1.0, 2.0]).astype(np.float32)
@@ -136,7 +143,9 @@ def resample_linear(image: "object", transform: "object") -> "object":
     """On the model's grid, linearly."""
     import SimpleITK
 
-    return SimpleITK.Resample(image, GRID.reference(), transform, SimpleITK.sitkLinear, 0.0, SimpleITK.sitkFloat32)
+    return SimpleITK.Resample(
+        image, GRID.reference(), transform, SimpleITK.sitkLinear, 0.0, SimpleITK.sitkFloat32
+    )
 
 
 def reoriented(

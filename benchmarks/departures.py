@@ -21,7 +21,6 @@ from bids_mmh.evaluation.metrics.anatomy import anatomy_preservation
 from bids_mmh.evaluation.metrics.similarity import intensity_histogram, similarity
 from bids_mmh.evaluation.metrics.site_distance import site_distances
 from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.method.padding import crop_to
 from bids_mmh.method.style.contrast import contrast_loss
 from bids_mmh.training.cache import VolumeCache
 from bids_mmh.training.data import find_scans
@@ -46,7 +45,7 @@ class Output:
 def variants(steps: int) -> dict[str, Recipe]:
     """The recipe on the 4 mm grid, as built and with each departure taken back."""
     base = load_recipe(RECIPE)
-    model = replace(model_on_grid(base.model, 4.0), output_adain=False)
+    model = replace(model_on_grid(base.model, 4.0), intensity_map="none")
     phase = replace(base.phases[0], steps=steps)
     built = replace(base, model=model, phases=(phase,), stage2=None)
     record = replace(model, network=replace(model.network, style_code="record"))
@@ -66,7 +65,7 @@ def harmonize(model: Harmonizer, volumes: VolumeCache) -> list[Output]:
     for index, scan in enumerate(volumes.scans):
         item = volumes[index]
         after = model(item.image, item.mask, item.sequence)
-        before, after, mask = (crop_to(v, volumes.config.shape)[0, 0] for v in (item.image, after, item.mask))
+        before, after, mask = (v[0, 0] for v in (item.image, after, item.mask))
         outputs.append(Output(before.numpy(), after.numpy(), mask.numpy(), scan.site, scan.sequence))
     return outputs
 

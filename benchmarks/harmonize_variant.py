@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.method.padding import crop_to
 from bids_mmh.training.cache import VolumeCache
 from bids_mmh.training.data import TrainingScan, find_scans
 
@@ -36,7 +35,7 @@ def harmonize_scans(
     for index, scan in enumerate(scans):
         item = volumes[index].to(device)
         result = model(item.image, item.mask, item.sequence, stage=stage)
-        values = crop_to(result, model.config.shape)[0, 0].float().cpu().numpy()
+        values = result[0, 0].float().cpu().numpy()
         np.save(folder / f"{scan.image.name.removesuffix('.nii.gz')}.npy", values.astype(np.float16))
 
 

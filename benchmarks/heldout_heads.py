@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-
 from bids_mmh.phantom.relaxation import Relaxation, Tissue, relaxation
 from bids_mmh.phantom.signals import (
     InversionRecoveryGradientEcho,
@@ -20,6 +18,8 @@ from bids_mmh.phantom.signals import (
     SpinEcho,
     SpoiledGradientEcho,
 )
+from numpy.typing import NDArray
+
 from bids_mmh.preprocess.scaling import intensity_scaling
 from bids_mmh.synthesis.regions import COUNT, Region
 
@@ -123,7 +123,9 @@ def scan(anatomies: Path, head: str, name: str, sequence: str) -> HeldOutScan:
     for region, (tissue, t1, t2, pd) in _REGIONS.items():
         own = relaxation(tissue, scanner.tesla)
         factor = person[region]
-        signal[region] = protocol.pulse.signal(Relaxation(own.t1 * t1 * factor[0], own.t2 * t2 * factor[1], own.pd * pd))
+        signal[region] = protocol.pulse.signal(
+            Relaxation(own.t1 * t1 * factor[0], own.t2 * t2 * factor[1], own.pd * pd)
+        )
     share = anatomy["share"].astype(np.float32) / 255
     texture = _smooth_noise(subject, share.shape, 12) * 0.02
     image = share * signal[anatomy["first"]] + (1 - share) * signal[anatomy["second"]]
@@ -133,7 +135,9 @@ def scan(anatomies: Path, head: str, name: str, sequence: str) -> HeldOutScan:
     image = image * _field(np.random.default_rng([79, number]), rng, scanner)
     sigma = protocol.noise * (white if sequence == "T1w" else signal[Region.CORTEX])
     # voxels smaller than 1 mm are averaged, larger ones interpolated, on the way to the grid
-    noise = _acquired(rng.standard_normal((2, *image.shape), dtype=np.float32), [max(v, 1.0) for v in protocol.voxel])
+    noise = _acquired(
+        rng.standard_normal((2, *image.shape), dtype=np.float32), [max(v, 1.0) for v in protocol.voxel]
+    )
     noise *= np.float32(sigma) / noise.std()
     image = np.hypot(image + noise[0], noise[1])
     mask = anatomy["mask"]
@@ -159,7 +163,9 @@ def _acquired(image: Float, voxel: "tuple[float, ...] | list[float]") -> Float:
         window = (0.5 - 0.5 * np.cos(np.pi * taper)).astype(np.float32)
         shape = [1] * image.ndim
         shape[axis] = -1
-        image = np.fft.irfft(np.fft.rfft(image, axis=axis) * window.reshape(shape), image.shape[axis], axis=axis)
+        image = np.fft.irfft(
+            np.fft.rfft(image, axis=axis) * window.reshape(shape), image.shape[axis], axis=axis
+        )
     return np.maximum(image, 0).astype(np.float32) if image.ndim == 3 else image.astype(np.float32)
 
 

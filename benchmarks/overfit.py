@@ -21,7 +21,6 @@ from template_phantoms import GRID, simulate
 from bids_mmh.method.config import PRESETS, ModelConfig
 from bids_mmh.method.diffusion.losses import ema_loss, reliability
 from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.method.padding import pad_to_multiple
 from bids_mmh.method.precision import fast_autocast
 from bids_mmh.method.style.statistics import StyleStatistics, style_statistics
 from bids_mmh.phantom.head.subject import build_head
@@ -46,7 +45,7 @@ CURVES: dict[Curve, str] = {
 }
 
 
-def two_volumes(multiple: int) -> list[Volume]:
+def two_volumes() -> list[Volume]:
     """One person's T1w at two sites on the 4 mm grid."""
     head = build_head(template_head(), SEED, 0)
     volumes = []
@@ -55,8 +54,7 @@ def two_volumes(multiple: int) -> list[Volume]:
         values, mask = simulate(head, draw_site(SEED, number), "T1w", rng)
         slope, intercept = intensity_scaling(values[mask > 0])
         image = torch.from_numpy(_coarse(np.where(mask > 0, slope * values + intercept, -1.0)))
-        padded = pad_to_multiple(image[None, None], multiple)
-        volumes.append(Volume(padded, padded > -0.999, torch.tensor([0])))
+        volumes.append(Volume(image[None, None], image[None, None] > -0.999, torch.tensor([0])))
     return volumes
 
 
@@ -161,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = model_on_grid(PRESETS["lite"], 4.0)
     phase = Phase(4.0, options.steps, learning_rate=1e-3, accumulate=2)
     recipe = Recipe(config, (phase,), max_timestep=max(TIMESTEPS), weight_ema=60.0)
-    volumes = two_volumes(config.network.multiple)
+    volumes = two_volumes()
     model = model_between(volumes, config)
     scans = unchanged(model, volumes)
     steps, curves = overfit(model, volumes, recipe)

@@ -1,9 +1,10 @@
 """What a model is: architecture, sequences, grid, scaling, schedule and sampling, as saved in config.json."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
-from bids_mmh.method.style.code import StyleCodeKind
+StyleCodeKind = Literal["tissues", "displacement", "record"]
+IntensityMap = Literal["tissues", "moments", "none"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class NetworkConfig:
             voxels into channels and makes a call about eight times cheaper.
         groups: groups of GroupNorm.
         head_channels: channels per attention head.
-        style_code: what AdaIN is told (see :mod:`bids_mmh.method.style.code`).
+        style_code: what AdaIN is conditioned on (see :mod:`bids_mmh.method.style.code`).
         direct_change: whether the network answers with a change of the clean volume beside ε, and its direct
             path from input to output hears the style too (docs/method.md).
         intensity_bins: soft bins of intensity beside the volume, placed by the medians of the target's tissues;
@@ -32,9 +33,9 @@ class NetworkConfig:
     patch: int = 1
     groups: int = 8
     head_channels: int = 32
-    style_code: StyleCodeKind = "displacement"
+    style_code: StyleCodeKind = "tissues"
     direct_change: bool = True
-    intensity_bins: int = 0
+    intensity_bins: int = 7
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built from (ValueError)."""
@@ -45,6 +46,8 @@ class NetworkConfig:
         if self.style_code not in get_args(StyleCodeKind):
             known = " or ".join(get_args(StyleCodeKind))
             raise ValueError(f"style_code is '{self.style_code}' but must be {known}")
+        if self.intensity_bins and self.style_code != "tissues":
+            raise ValueError("intensity_bins are placed by tissue medians: they need style_code 'tissues'")
 
     @property
     def multiple(self) -> int:
@@ -85,8 +88,12 @@ class ModelConfig:
         sampling_steps: T_r.
         threshold: gate τ of style updates.
         decay: γ of the EMA records.
-        output_adain: whether sampling gives each clean estimate the mean and standard deviation of its domain
-            (docs/method.md).
+        intensity_map: ``tissues`` maps every scan through the medians of its tissues before the network changes it;
+            ``moments`` gives each clean estimate of sampling the mean and standard deviation of its domain
+            instead; ``none`` leaves all to the network (docs/method.md).
+        regional_map: whether the medians of the landmark map vary over the brain.
+        strength: share of the network's change that is applied; 0 leaves the landmark map alone.
+        domain: what the records are of: ``unified``, or the name of a site.
         gradient_condition: whether the network sees the gradient map G; false is the ablation w/o G.
         ema_guidance: whether the style records guide the network; false is the ablation w/o E.
         target: the target site of a Stage II model; None for Stage I, whose domain is the unified one.
@@ -103,10 +110,26 @@ class ModelConfig:
     sampling_steps: int = 25
     threshold: int = 100
     decay: float = 0.8
-    output_adain: bool = True
+    intensity_map: IntensityMap = "tissues"
+    regional_map: bool = True
+    strength: float = 1.0
+    domain: str = "unified"
     gradient_condition: bool = True
     ema_guidance: bool = True
     target: TargetConfig | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit together (ValueError)."""
+        if self.intensity_map not in get_args(IntensityMap):
+            known = " or ".join(get_args(IntensityMap))
+            raise ValueError(f"intensity_map is '{self.intensity_map}' but must be {known}")
+        if not 0.0 <= self.strength <= 1.0:
+            raise ValueError(f"strength is {self.strength} but lies between 0 and 1")
+
+    @property
+    def needs_tissues(self) -> bool:
+        """Whether styles are measured by tissue too."""
+        return self.intensity_map == "tissues" or self.network.style_code == "tissues"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready dictionary; the inverse of :meth:`from_dict`."""

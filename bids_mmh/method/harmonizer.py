@@ -5,7 +5,7 @@ Stage II moves the result on to that site.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,10 +22,12 @@ from bids_mmh.method.diffusion.sampling import Predictor, invert, sample
 from bids_mmh.method.diffusion.schedule import NoiseSchedule
 from bids_mmh.method.diffusion.unet import ConditionalUNet
 from bids_mmh.method.model_files import CONFIG_FILE, WEIGHTS_FILE, existing
-from bids_mmh.method.padding import BACKGROUND, crop_to, pad_to_multiple
+from bids_mmh.method.padding import BACKGROUND
 from bids_mmh.method.precision import fast_autocast
 from bids_mmh.method.style.code import style_code
 from bids_mmh.method.style.statistics import StyleRecords, StyleStatistics, style_statistics, to_style
+from bids_mmh.method.style.tissue_style import mapped_statistics, tissue_map
+from bids_mmh.method.style.tissues import default_priors, priors_on_grid, tissue_maps
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,24 @@ class Anchor:
     """What stays as it is on a scan's whole walk.
 
     Attributes:
-        mask: (B, 1, H, W, D) brain mask, padded to the network's sides.
+        mask: (B, 1, H, W, D) brain mask.
         gradient: gradient map G of the scan, same shape; zeros where the model does without.
         sequence: (B,) sequence indices m.
+        tissues: (B, 4, H, W, D) tissue maps of the scan; None where the model does without.
     """
 
     mask: Tensor
     gradient: Tensor
     sequence: Tensor
+    tissues: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Styled:
+    """A volume on the model's grid, and its style."""
+
+    value: Tensor
+    style: StyleStatistics
 
 
 @dataclass(frozen=True)
@@ -54,20 +66,25 @@ class Latent:
 class Harmonizer(nn.Module):
     """Networks, style records and the walks between the domains.
 
-    Inversion is told the scan's own style, sampling the record of the domain to go to. That change of style
-    is what harmonizes: with one style for both directions the walk returns the input (docs/method.md).
+    A scan is first mapped through the medians of its tissues. Inversion is then conditioned on its own style and
+    sampling on the record of the domain to go to: with one style for both directions it would return its input
+    (docs/method.md).
 
     Attributes:
         network: ε_θ of Stage I.
         records: unified domain of each sequence.
         target_network: fine-tuned copy of ``network``; None without a target site.
         target_records: style of each sequence at the target site; None without one.
+        priors: (1, 4, 36, 46, 46) uint8 prior maps of the tissues, a buffer saved with the model.
     """
+
+    priors: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.schedule = NoiseSchedule()
+        self.register_buffer("priors", default_priors().clone()[None])
         self.network = self._new_network()
         self.records = self._new_records()
         self.target_network = None if config.target is None else self._new_network()
@@ -109,21 +126,27 @@ class Harmonizer(nn.Module):
         if stage not in stages:
             raise ValueError(f"stage is {stage!r} but '{self.config.name}' takes one of {stages}")
         with fast_autocast(volume.device):
-            padded, anchor = self.anchor(volume, mask, sequence)
-            result = self.unify(padded, anchor)
+            volume = volume.to(memory_format=torch.channels_last_3d)
+            anchor = self.anchor(volume, mask, sequence)
+            result = self.unify(volume, anchor)
             if self.target_network is not None and self.target_records is not None and stage != 1:
-                latent = self.invert(result, anchor)
-                target = self.target_records.of(sequence)
-                moved = self.sample(self.target_network, latent, anchor, target)
-                result = self.finish(result, moved, anchor)
-        return torch.where(mask.bool(), crop_to(result, volume.shape), BACKGROUND)
+                result = self.harmonize(self.target_network, result, anchor, self.target_records.of(sequence))
+        return result
 
-    def anchor(self, volume: Tensor, mask: Tensor, sequence: Tensor) -> tuple[Tensor, Anchor]:
-        """Pad a batch to the network's sides; returns it with what anchors its walks."""
-        multiple = self.config.network.multiple
-        padded = pad_to_multiple(volume, multiple).to(memory_format=torch.channels_last_3d)
-        inside = pad_to_multiple(mask.bool(), multiple, value=False)
-        return padded, Anchor(inside, self.gradient(padded), sequence)
+    def anchor(self, volume: Tensor, mask: Tensor, sequence: Tensor) -> Anchor:
+        """What anchors a batch on its whole way."""
+        mask = mask.bool()
+        return Anchor(mask, self.gradient(volume), sequence, self.tissues(volume, mask))
+
+    def tissues(self, volume: Tensor, mask: Tensor) -> Tensor | None:
+        """Tissue maps of a batch, where the model's styles know tissues."""
+        if not self.config.needs_tissues:
+            return None
+        return tissue_maps(volume, mask, priors_on_grid(self.priors, volume.shape[2:]))
+
+    def style(self, volume: Tensor, anchor: Anchor) -> StyleStatistics:
+        """Style of a batch of brains."""
+        return style_statistics(volume, anchor.mask, self.config.bins, tissues=anchor.tissues)
 
     def gradient(self, volume: Tensor) -> Tensor:
         """G of a volume as the network is shown it: zeros in the ablation w/o G."""
@@ -137,27 +160,40 @@ class Harmonizer(nn.Module):
         return code if self.config.ema_guidance else torch.zeros_like(code)
 
     def unify(self, volume: Tensor, anchor: Anchor) -> Tensor:
-        """Stage I on a padded batch: into the unified domain; background −1."""
-        latent = self.invert(volume, anchor)
-        moved = self.sample(self.network, latent, anchor, self.records.of(anchor.sequence))
-        return self.finish(volume, moved, anchor)
+        """Stage I on a batch: into the domain of the model's records; background −1."""
+        return self.harmonize(self.network, volume, anchor, self.records.of(anchor.sequence))
+
+    def harmonize(self, network: nn.Module, volume: Tensor, anchor: Anchor, style: StyleStatistics) -> Tensor:
+        """Bring a batch to a style: landmark map, inversion, sampling with a network; background −1."""
+        mapped = self.landmark_map(Styled(volume, self.style(volume, anchor)), anchor, style)
+        latent = self.invert(mapped, anchor)
+        return self.finish(mapped.value, self.sample(network, latent, anchor, style), anchor)
+
+    def landmark_map(self, scan: Styled, anchor: Anchor, style: StyleStatistics) -> Styled:
+        """Map intensities through the tissue medians, where the model does so: what the network begins with."""
+        if self.config.intensity_map != "tissues":
+            return scan
+        own, target = scan.style.by_tissue, style.by_tissue
+        regional = self.config.regional_map
+        value = tissue_map(scan.value, anchor.mask, own, target, regional=regional)
+        by_tissue = mapped_statistics(own, target)
+        return Styled(value, replace(scan.style, tissues=by_tissue))
 
     def finish(self, before: Tensor, after: Tensor, anchor: Anchor) -> Tensor:
-        """A padded batch after a walk, without the grid of the network's patches; background −1."""
+        """What a network changed, by the model's strength and without the pattern of its patches; background −1."""
         change = without_grid(after - before, anchor.mask, self.config.network.patch)
-        return torch.where(anchor.mask, before + change, BACKGROUND)
+        return torch.where(anchor.mask, before + self.config.strength * change, BACKGROUND)
 
-    def invert(self, volume: Tensor, anchor: Anchor) -> Latent:
-        """Eq. 13 with the Stage I network, told the volume's own style."""
-        own = style_statistics(volume, anchor.mask, self.config.bins)
+    def invert(self, volume: Styled, anchor: Anchor) -> Latent:
+        """Eq. 13 with the Stage I network, conditioned on the volume's own style."""
         value = invert(
             self.schedule,
-            self._predictor(self.network, anchor, own, own),
-            volume,
+            self._predictor(self.network, anchor, volume.style, volume.style),
+            volume.value,
             depth=self.config.depth,
             steps=self.config.inversion_steps,
         )
-        return Latent(value, own)
+        return Latent(value, volume.style)
 
     def sample(
         self,
@@ -178,9 +214,9 @@ class Harmonizer(nn.Module):
             tracked: gradients flow through so many last steps; all by default.
 
         Returns:
-            The padded volume, background −1.
+            The volume, background −1.
         """
-        adapt = self.config.output_adain and self.config.ema_guidance
+        adapt = self.config.intensity_map == "moments" and self.config.ema_guidance
         clean = sample(
             self.schedule,
             self._predictor(network, anchor, latent.own, told),

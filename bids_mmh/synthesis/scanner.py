@@ -112,7 +112,9 @@ def _t1w(draw: Draw, tesla: float) -> PulseSequence:
     inversion = draw.uniform(350, 600) if fast else draw.uniform(700, 1150) * (1.1 if tesla > 4 else 1.0)
     inversion = max(inversion, echoes // 2 * spacing + 20 if not fast else 350)
     return InversionRecovery(
-        repetition=inversion + echoes / 2 * spacing + (draw.uniform(100, 500) if fast else draw.uniform(300, 1300)),
+        repetition=inversion
+        + echoes / 2 * spacing
+        + (draw.uniform(100, 500) if fast else draw.uniform(300, 1300)),
         inversion=inversion,
         spacing=spacing,
         echoes=echoes,

@@ -110,9 +110,7 @@ def _scanned(
     return mask, tuple(seen)
 
 
-def _contrast(
-    anatomy: Anatomy, machine: Scanner, person: int, texture: Tensor, lesions: Tensor
-) -> Tensor:
+def _contrast(anatomy: Anatomy, machine: Scanner, person: int, texture: Tensor, lesions: Tensor) -> Tensor:
     """Signal of every voxel of an anatomy; (1, 1, H, W, D)."""
     own = torch.Generator().manual_seed(person)  # the same person at every scanner
     properties = relaxation(machine.tesla, own)
@@ -148,5 +146,3 @@ def _scaled(noisy: Tensor, clean: Tensor, mask: Tensor) -> SimulatedScan:
     slope = 2 * LIMIT / (high - low).clamp(min=1e-6)
     image, without = (torch.where(mask, (v - low) * slope - LIMIT, BACKGROUND) for v in (noisy, clean))
     return SimulatedScan(image, without)
-
-

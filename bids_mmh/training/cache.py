@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bids_mmh.files import atomic_path
 from bids_mmh.method.config import ModelConfig
-from bids_mmh.method.padding import BACKGROUND, pad_to_multiple
+from bids_mmh.method.padding import BACKGROUND
 from bids_mmh.training.data import TrainingScan, Volume, load_on_grid
 
 
@@ -52,9 +52,9 @@ class VolumeCache:
 
     def volume(self, index: int, image: Tensor) -> Volume:
         """``image`` (H, W, D), which is scan ``index`` or a change of it, as a training volume."""
-        padded = pad_to_multiple(image[None, None], self.config.network.multiple)
+        one = image[None, None]
         sequence = self.config.sequences.index(self.scans[index].sequence)
-        return Volume(padded, padded > BACKGROUND, torch.tensor([sequence]))
+        return Volume(one, one > BACKGROUND, torch.tensor([sequence]))
 
     def _build(self, index: int) -> np.ndarray:
         array = load_on_grid(self.scans[index], self.config.shape)

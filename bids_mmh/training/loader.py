@@ -10,7 +10,8 @@ class Items(Protocol):
     """Training items by their position: a function of (step, part) alone.
 
     Loader workers get a pickled copy, so keep networks and devices out of it. Items have
-    ``to(device)``, and ``pin_memory()`` if it is to be fast.
+    ``to(device)``, and ``pin_memory()`` if it is to be fast. Where ``read_ahead`` is there, a worker reads so many
+    items ahead.
     """
 
     def __getitem__(self, position: tuple[int, int], /) -> Any:  # noqa: ANN401
@@ -43,6 +44,6 @@ def load(items: Items, positions: list[tuple[int, int]], *, workers: int, pin: b
         num_workers=workers,
         pin_memory=pin,
         multiprocessing_context="spawn" if workers else None,
-        prefetch_factor=2 if workers else None,
+        prefetch_factor=getattr(items, "read_ahead", 2) if workers else None,
     )
     return iter(loader)

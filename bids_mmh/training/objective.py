@@ -1,12 +1,12 @@
 """The Stage I objective of one batch (Eq. 11) and the draws it is made on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from bids_mmh.method.diffusion.losses import ema_loss, gradient_loss, noise_loss, reliability
-from bids_mmh.method.harmonizer import Harmonizer
+from bids_mmh.method.diffusion.losses import ema_loss, gradient_loss, noise_loss, reliability, tissue_loss
+from bids_mmh.method.harmonizer import Anchor, Harmonizer, Styled
 from bids_mmh.method.style.contrast import contrast_part
 from bids_mmh.method.style.statistics import StyleStatistics, style_statistics
 from bids_mmh.training.data import Volume
@@ -100,19 +100,23 @@ def stage1_losses(
         recipe: loss weights.
     """
     schedule = model.schedule
-    own = style_statistics(volume.image, volume.mask, model.config.bins)
+    gradient = model.gradient(volume.image)
+    anchor = Anchor(volume.mask, gradient, volume.sequence, model.tissues(volume.image, volume.mask))
+    scan = Styled(volume.image, model.style(volume.image, anchor))
     record = model.records.of(volume.sequence)
     unified = draw.unified & model.config.ema_guidance
-    code = torch.where(unified[:, None], model.style_code(own, record), model.style_code(own, own))
-    gradient = model.gradient(volume.image)
-    noisy = schedule.add_noise(volume.image, draw.noise, draw.t)
+    mapped = model.landmark_map(scan, anchor, record)
+    start = torch.where(unified.view(-1, 1, 1, 1, 1), mapped.value, scan.value)
+    unchanged = model.style_code(scan.style, scan.style)
+    code = torch.where(unified[:, None], model.style_code(mapped.style, record), unchanged)
+    noisy = schedule.add_noise(start, draw.noise, draw.t)
     epsilon = network(noisy, draw.t, gradient, volume.sequence, code)
     estimate = schedule.clean_estimate(noisy, epsilon, draw.t)
     moved = unified & (draw.t <= model.config.threshold)
-    noise = recipe.weight_noise * _noise_term(volume, draw, epsilon, moved, recipe)
+    noise = recipe.weight_noise * _noise_term(replace(volume, image=start), draw, epsilon, moved, recipe)
     anatomy = recipe.weight_gradient * _anatomy_term(model, volume, estimate, recipe)
-    ema = recipe.weight_ema * _ema_term(model, volume, estimate, draw, moved)
-    observed = _observe(model, volume, estimate, ~unified & (draw.t <= model.config.threshold))
+    ema = recipe.weight_ema * _ema_term(model, volume, anchor, estimate, draw, moved)
+    observed = _observe(model, volume, anchor, estimate, ~unified & (draw.t <= model.config.threshold))
     losses = Losses((noise + anatomy + ema).mean(), noise.mean(), anatomy.mean(), ema.mean())
     return Stage1Result(losses, observed)
 
@@ -143,7 +147,9 @@ def pair_losses(
     estimate = schedule.clean_estimate(noisy, epsilon, draw.t)
     anatomy = noise.new_zeros(1)
     if model.config.gradient_condition and recipe.weight_gradient and bool(pair.mask.any()):
-        anatomy = recipe.weight_gradient * gradient_loss(pair.image, estimate, pair.mask, recipe.gradient_scales)
+        anatomy = recipe.weight_gradient * gradient_loss(
+            pair.image, estimate, pair.mask, recipe.gradient_scales
+        )
     losses = Losses((noise + anatomy).mean(), noise.mean(), anatomy.mean(), noise.new_zeros(()))
     return Stage1Result(losses, [Observation(int(pair.sequence[0]), pair.seen)])
 
@@ -164,21 +170,32 @@ def _anatomy_term(model: Harmonizer, volume: Volume, estimate: Tensor, recipe: R
     return gradient_loss(volume.image, estimate, volume.mask, recipe.gradient_scales)
 
 
-def _ema_term(model: Harmonizer, volume: Volume, estimate: Tensor, draw: Draw, moved: Tensor) -> Tensor:
+def _ema_term(
+    model: Harmonizer, volume: Volume, anchor: Anchor, estimate: Tensor, draw: Draw, moved: Tensor
+) -> Tensor:
     """L_E of the samples moved to the record; 0 for the others, whose statistics are not computed."""
     losses = [estimate.new_zeros(())] * len(moved)
     for i in moved.nonzero().flatten().tolist():
-        style = style_statistics(estimate[i : i + 1], volume.mask[i : i + 1], model.config.bins)
-        weight = reliability(draw.t[i : i + 1], model.config.threshold).to(estimate.device)
-        losses[i] = (weight * ema_loss(model.records.of(volume.sequence[i : i + 1]), style))[0]
+        one = slice(i, i + 1)
+        style = style_statistics(estimate[one], volume.mask[one], model.config.bins)
+        weight = reliability(draw.t[one], model.config.threshold).to(estimate.device)
+        record = model.records.of(volume.sequence[one])
+        loss = ema_loss(record, style)
+        if anchor.tissues is not None:
+            loss = loss + tissue_loss(record.by_tissue, estimate[one], anchor.tissues[one])
+        losses[i] = (weight * loss)[0]
     return torch.stack(losses)
 
 
-def _observe(model: Harmonizer, volume: Volume, estimate: Tensor, reliable: Tensor) -> list[Observation]:
+def _observe(
+    model: Harmonizer, volume: Volume, anchor: Anchor, estimate: Tensor, reliable: Tensor
+) -> list[Observation]:
     """What the estimates of the reliable samples say about the styles of their sequences."""
     found = []
     for i in reliable.nonzero().flatten().tolist() if model.config.ema_guidance else ():
         with torch.no_grad():
-            style = style_statistics(estimate[i : i + 1], volume.mask[i : i + 1], model.config.bins)
+            one = slice(i, i + 1)
+            tissues = None if anchor.tissues is None else anchor.tissues[one]
+            style = style_statistics(estimate[one], volume.mask[one], model.config.bins, tissues=tissues)
         found.append(Observation(int(volume.sequence[i]), style))
     return found

@@ -210,7 +210,13 @@ def model_on_grid(model: ModelConfig, spacing: float) -> ModelConfig:
     return replace(model, spacing=spacing, shape=(h, w, d))
 
 
-NETWORK_SWITCHES = ("channels", "attention", "style_code", "direct_change", "intensity_bins")  # departures from the paper that a recipe can take back
+NETWORK_SWITCHES = (
+    "channels",
+    "attention",
+    "style_code",
+    "direct_change",
+    "intensity_bins",
+)  # departures from the paper that a recipe can take back
 
 
 @dataclass(frozen=True)

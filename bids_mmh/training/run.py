@@ -74,7 +74,9 @@ def train(
     stage2 = _stage2_recipe(recipe, options)
     known = recipe.model if options.stage1 is None else read_config(options.stage1)
     if not derivatives and recipe.simulation is None:
-        raise UsageError("There is nothing to train on: name folders of derivatives, or a recipe that simulates.")
+        raise UsageError(
+            "There is nothing to train on: name folders of derivatives, or a recipe that simulates."
+        )
     scans = find_scans(derivatives, known.sequences) if derivatives else []
     nobody: frozenset[str] = frozenset()
     split = Split(nobody, nobody, nobody)
@@ -85,9 +87,7 @@ def train(
         require_site({scan.site for scan in split.scans(scans, "train")}, stage2.target_site)
     ready = None if options.stage1 is None else stage1_of(options.stage1)
     recipe = replace(recipe, stage2=stage2)
-    return train_on(
-        recipe, scans, split, output, compute=compute, stage1=ready, anatomies=options.anatomies
-    )
+    return train_on(recipe, scans, split, output, compute=compute, stage1=ready, anatomies=options.anatomies)
 
 
 def train_on(

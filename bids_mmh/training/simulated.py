@@ -23,6 +23,7 @@ from bids_mmh.training.plan import draw_seed
 
 MOST_TRIES = 20
 LEAST_BRAIN = 0.25  # of a crop
+READ_AHEAD = 48  # items: a study is made while those of the one before are trained on
 KEPT = 2  # studies in memory: parts of a step may lie in two
 
 
@@ -113,6 +114,7 @@ class SimulatedPairs:
         self.accumulate, self.crop, self.crops = accumulate, crop, crops
         self.subjects, self.scanners, self.unchanged = subjects, scanners, unchanged
         self.bins, self.device = bins, torch.device(device)
+        self.read_ahead = READ_AHEAD
         self._studies: OrderedDict[int, tuple[SimulatedStudy, list[list[_Scan]]]] = OrderedDict()
 
     @property
@@ -131,7 +133,9 @@ class SimulatedPairs:
         subject, a, b = self.pairs[_shuffled(self.seed, number, within, len(self.pairs))]
         other = (subject + 1) % self.subjects
         unchanged = float(torch.rand((), generator=generator)) < self.unchanged
-        return self._pair(study, scans[subject][a], scans[subject][b], scans[other][b], subject, unchanged, generator)
+        return self._pair(
+            study, scans[subject][a], scans[subject][b], scans[other][b], subject, unchanged, generator
+        )
 
     def _pair(
         self,
@@ -179,7 +183,7 @@ class SimulatedPairs:
                 scanners=self.scanners,
                 device=self.device,
             )
-            priors = priors_on_grid(default_priors().to(self.device), study.masks[0].shape[2:])
+            priors = priors_on_grid(default_priors()[None].to(self.device), study.masks[0].shape[2:])
             scans = [
                 [self._measured(scan.image, scan.clean, mask, priors) for scan in seen]
                 for mask, seen in zip(study.masks, study.scans, strict=True)

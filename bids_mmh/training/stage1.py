@@ -128,9 +128,7 @@ class Stage1Task:
             )
 
         train = pairs(find_anatomies(folder, settings.held_out), settings.seed + phase, settings.crops)
-        apart = [
-            [file for file in kind if file.stem in settings.held_out] for kind in find_anatomies(folder)
-        ]
+        apart = [[file for file in kind if file.stem in settings.held_out] for kind in find_anatomies(folder)]
         apart = [kind for kind in apart if len(kind) >= settings.subjects]
         count = settings.validation_items if apart else 0
         made = pairs(apart, draw_seed(settings.seed, VALIDATION), 1) if count else None

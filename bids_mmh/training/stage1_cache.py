@@ -16,7 +16,7 @@ from bids_mmh.errors import BadDataError
 from bids_mmh.files import atomic_path
 from bids_mmh.method.encoder.slices import weights_sha256
 from bids_mmh.method.encoder.tpa_clip import TriPlanarEncoder
-from bids_mmh.method.harmonizer import Harmonizer
+from bids_mmh.method.harmonizer import Harmonizer, Styled
 from bids_mmh.method.precision import fast_autocast
 from bids_mmh.training.cache import VolumeCache
 from bids_mmh.training.processes import gather_in_order, shares
@@ -53,11 +53,11 @@ class Walk:
     """A scan on its way to the target.
 
     Attributes:
-        image: the scan I on the model's grid (1, 1, H, W, D), padded.
+        image: the scan I on the model's grid (1, 1, H, W, D).
         mask: its brain mask.
         sequence: its index m, (1,).
         aligned: I′, after Stage I.
-        latent: I′ inverted to the model's depth.
+        latent: I′, mapped to the target's tissue medians, inverted to the model's depth.
         slices: embeddings of I and I′.
     """
 
@@ -114,7 +114,8 @@ def maker_of(model: Harmonizer, psi: TriPlanarEncoder) -> str:
     """Digest of everything that a walk follows from beside its scan."""
     views = (psi.config.slices, psi.aggregator.views)
     config = replace(model.config, target=None)  # Stage I does not know where Stage II goes
-    parts = (repr(config), weights_sha256(model.network), weights_sha256(model.records))
+    modules = (model.network, model.records, *filter(None, [model.target_records]))
+    parts = (repr(config), *map(weights_sha256, modules))
     return hashlib.sha256(repr((parts, psi.encoder.digest, views)).encode()).hexdigest()
 
 
@@ -142,10 +143,13 @@ def _build(
 ) -> None:
     volume = cache.volumes[index].to(device)
     with fast_autocast(device):
-        padded, anchor = model.anchor(volume.image, volume.mask, volume.sequence)
-        aligned = model.unify(padded, anchor)
-        latent = model.invert(aligned, anchor).value
-    image_slices, places = psi.slices(padded, anchor.mask)
+        anchor = model.anchor(volume.image, volume.mask, volume.sequence)
+        aligned = model.unify(volume.image, anchor)
+        start = Styled(aligned, model.style(aligned, anchor))
+        if model.target_records is not None:
+            start = model.landmark_map(start, anchor, model.target_records.of(volume.sequence))
+        latent = model.invert(start, anchor).value
+    image_slices, places = psi.slices(volume.image, anchor.mask)
     aligned_slices, _ = psi.slices(aligned, anchor.mask)
     _write(
         cache.files[index],

@@ -14,7 +14,7 @@ from bids_mmh.method.config import TargetConfig
 from bids_mmh.method.diffusion.losses import gradient_loss
 from bids_mmh.method.encoder.slices import load_encoder
 from bids_mmh.method.encoder.tpa_clip import TriPlanarConfig, TriPlanarEncoder
-from bids_mmh.method.harmonizer import Anchor, Harmonizer, Latent
+from bids_mmh.method.harmonizer import Harmonizer, Latent, Styled
 from bids_mmh.method.style.contrast import contrast_loss
 from bids_mmh.method.style.losses import (
     Separation,
@@ -23,7 +23,6 @@ from bids_mmh.method.style.losses import (
     displacement_loss,
     separation,
 )
-from bids_mmh.method.style.statistics import style_statistics
 from bids_mmh.training.aggregator import train_aggregator
 from bids_mmh.training.loop import Loop, LoopSettings
 from bids_mmh.training.pairs import GuardBatch, Pair, PairMaker, TrainingPairs, ValidationPairs
@@ -133,17 +132,18 @@ class Stage2Task:
     def _translate(self, network: nn.Module, walk: Walk) -> Translation:
         """A scan at the target, and what besides its contrast changed on the way."""
         model, config = self.model, self.model.config
-        anchor = Anchor(walk.mask, model.gradient(walk.image), walk.sequence)
-        own = style_statistics(walk.aligned, walk.mask, config.bins)
-        told = self.records.of(walk.sequence)
-        latent = Latent(walk.latent, own)
-        moved = model.sample(network, latent, anchor, told, tracked=self.recipe.backprop_steps)
+        anchor = model.anchor(walk.image, walk.mask, walk.sequence)
+        target = self.records.of(walk.sequence)
+        aligned = Styled(walk.aligned, model.style(walk.aligned, anchor))
+        mapped = model.landmark_map(aligned, anchor, target)
+        latent = Latent(walk.latent, mapped.style)
+        moved = model.sample(network, latent, anchor, target, tracked=self.recipe.backprop_steps)
         anatomy = place = moved.new_zeros(())
         if config.gradient_condition:
             anatomy = gradient_loss(walk.image, moved, walk.mask, self.recipe.gradient_scales).mean()
         if self.recipe.weight_contrast:
             in_noise = float(model.schedule.snr(torch.tensor(config.depth)))
-            place = in_noise * contrast_loss(walk.aligned, moved, walk.mask).mean()
+            place = in_noise * contrast_loss(mapped.value, moved, walk.mask).mean()
         return Translation(moved, anatomy, place)
 
     def _style_of(self, aggregator: nn.Module, moved: Tensor, walk: Walk) -> Tensor:
@@ -201,7 +201,7 @@ def train_stage2(stage1: Harmonizer, recipe: Stage2Recipe, workspace: Workspace,
     model = start_from(stage1, target)
     assert model.target_network is not None and model.target_records is not None
     model.target_network.checkpointing = recipe.activation_checkpointing
-    set_target_records(model.target_records, train, site)
+    set_target_records(model, model.target_records, train, site)
     model = model.to(fabric.device)
     maker = maker_of(model, psi)
     walks, held_out_walks = (WalkCache(volumes, folder / "walks", maker) for volumes in (train, held_out))

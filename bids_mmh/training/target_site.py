@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from bids_mmh.errors import NoInputError, UsageError
 from bids_mmh.evaluation.metrics.similarity import intensity_histogram
 from bids_mmh.evaluation.metrics.site_ranking import UNKNOWN, SiteVariability, rank_by_variability
 from bids_mmh.files import atomic_path
-from bids_mmh.method.style.statistics import StyleRecords, StyleStatistics, style_statistics
+from bids_mmh.method.harmonizer import Harmonizer
+from bids_mmh.method.style.statistics import StyleRecords, StyleStatistics, mean_style
 from bids_mmh.training.cache import VolumeCache
 from bids_mmh.training.processes import gather_in_order, shares
 
@@ -88,26 +88,28 @@ def write_ranking(path: Path, ranking: Sequence[SiteVariability], target: str) -
             writer.writerow([one.site, one.scans, known, *answers])
 
 
-def set_target_records(records: StyleRecords, volumes: VolumeCache, site: str) -> None:
-    """Set the records to the mean style of a site's scans, per sequence; others stay as they are."""
+def set_target_records(model: Harmonizer, records: StyleRecords, volumes: VolumeCache, site: str) -> None:
+    """Set the records to the mean style of a site's scans, per sequence; others stay as they are.
+
+    Args:
+        model: measures the styles.
+        records: to be set.
+        volumes: of the training scans.
+        site: name of the site.
+    """
+
+    def style_of(index: int) -> StyleStatistics:
+        volume = volumes[index]
+        anchor = model.anchor(volume.image, volume.mask, volume.sequence)
+        return model.style(volume.image, anchor)
+
     for m, sequence in enumerate(volumes.config.sequences):
         chosen = [i for i, s in enumerate(volumes.scans) if (s.site, s.sequence) == (site, sequence)]
         if not chosen:
             continue
-        styles = [_style(volumes, i) for i in chosen]  # one volume in memory at a time
-        mean = StyleStatistics(
-            torch.cat([style.histogram for style in styles]).mean(0, keepdim=True),
-            torch.cat([style.mean for style in styles]).mean(0, keepdim=True),
-            torch.cat([style.std for style in styles]).mean(0, keepdim=True),
-        )
-        records.assign(m, mean)
+        records.assign(m, mean_style([style_of(i) for i in chosen]))  # one volume in memory at a time
 
 
 def _histogram(volumes: VolumeCache, index: int) -> np.ndarray:
     volume = volumes[index]
     return intensity_histogram(volume.image[volume.mask].numpy())
-
-
-def _style(volumes: VolumeCache, index: int) -> StyleStatistics:
-    volume = volumes[index]
-    return style_statistics(volume.image, volume.mask, volumes.config.bins)

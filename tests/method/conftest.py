@@ -8,7 +8,14 @@ from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.style.statistics import StyleStatistics, soft_histogram
 
 TOY = NetworkConfig(
-    channels=(8, 16), attention=(False, True), res_blocks=1, patch=1, groups=4, head_channels=8
+    channels=(8, 16),
+    attention=(False, True),
+    res_blocks=1,
+    patch=1,
+    groups=4,
+    head_channels=8,
+    style_code="displacement",
+    intensity_bins=0,
 )
 
 
@@ -56,6 +63,7 @@ def toy():
         depth=40,
         inversion_steps=3,
         sampling_steps=2,
+        intensity_map="moments",
     )
 
 

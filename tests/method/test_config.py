@@ -20,8 +20,8 @@ def test_json_round_trip_of_a_target_and_of_the_ablations():
     tiny = PRESETS["tiny"]
     config = replace(
         tiny,
-        network=replace(tiny.network, style_code="record"),
-        output_adain=False,
+        network=replace(tiny.network, style_code="record", intensity_bins=0),
+        intensity_map="none",
         gradient_condition=False,
         ema_guidance=False,
         target=TARGET,
@@ -34,7 +34,7 @@ def test_json_round_trip_of_a_target_and_of_the_ablations():
 
 def test_a_configuration_without_later_keys_is_that_of_stage_i():
     values = PRESETS["tiny"].to_dict()
-    for key in ("target", "gradient_condition", "ema_guidance", "output_adain"):
+    for key in ("target", "gradient_condition", "ema_guidance", "intensity_map"):
         del values[key]
     assert ModelConfig.from_dict(values) == PRESETS["tiny"]
 
@@ -44,7 +44,8 @@ def test_presets_are_whole_models_of_stage_i():
         assert config.target is None
         assert config.gradient_condition
         assert config.ema_guidance
-        assert config.network.style_code == "displacement"
+        assert config.network.style_code == "tissues"
+        assert config.intensity_map == "tissues"
 
 
 def test_a_target_is_whole():
@@ -66,7 +67,7 @@ def test_unknown_keys_are_refused():
 @pytest.mark.parametrize("style_code", ["moments", "", None])
 def test_unknown_style_codes_are_refused(style_code):
     values = PRESETS["tiny"].to_dict()
-    with pytest.raises(ValueError, match=f"style_code is '{style_code}' but must be displacement or record"):
+    with pytest.raises(ValueError, match=f"style_code is '{style_code}' but must be tissues or displacement"):
         ModelConfig.from_dict({**values, "network": {**values["network"], "style_code": style_code}})
 
 
@@ -88,3 +89,17 @@ def test_paper_preset_is_that_of_the_paper():
 def test_impossible_networks_are_refused(channels, attention):
     with pytest.raises(ValueError, match="channels"):
         NetworkConfig(channels=channels, attention=attention, res_blocks=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"intensity_map": "tissue"}, "intensity_map is 'tissue'"), ({"strength": 1.5}, "strength is 1.5")],
+)
+def test_settings_that_make_no_sense_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        ModelConfig.from_dict({**PRESETS["tiny"].to_dict(), **change})
+
+
+def test_bins_of_intensity_need_tissue_styles():
+    with pytest.raises(ValueError, match="need style_code 'tissues'"):
+        replace(PRESETS["tiny"].network, style_code="displacement")

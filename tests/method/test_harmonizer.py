@@ -8,7 +8,7 @@ import torch
 
 from bids_mmh.errors import BadDataError, NoInputError
 from bids_mmh.method.diffusion.gradient import gradient_map
-from bids_mmh.method.harmonizer import Harmonizer, read_config
+from bids_mmh.method.harmonizer import Harmonizer, Styled, read_config
 from bids_mmh.method.model_files import CONFIG_FILE, WEIGHTS_FILE, model_sha256
 from bids_mmh.method.style.code import quantiles, style_code
 from bids_mmh.method.style.statistics import style_statistics
@@ -77,9 +77,9 @@ def test_deterministic(two_stage, head, either_precision):
     assert torch.equal(two_stage(*head, T1W), two_stage(*head, T1W))
 
 
-@pytest.mark.parametrize("output_adain", [True, False])
-def test_result_follows_record_and_sequence(build, set_record, toy, head, output_adain):
-    harmonizer = build(replace(toy, output_adain=output_adain))
+@pytest.mark.parametrize("intensity_map", ["moments", "none"])
+def test_result_follows_record_and_sequence(build, set_record, toy, head, intensity_map):
+    harmonizer = build(replace(toy, intensity_map=intensity_map))
     inside = head[1]
     result = harmonizer(*head, T1W)[inside]
     of_t2w = harmonizer(*head, T2W)[inside]
@@ -123,7 +123,7 @@ def test_every_step_heads_for_the_same_volume(toy, set_record, head, float32):
             return (volume - math.sqrt(kept) * clean) / math.sqrt(1 - kept)
 
     for steps in (1, 2, 5):
-        model = Harmonizer(replace(toy, output_adain=False, inversion_steps=3, sampling_steps=steps))
+        model = Harmonizer(replace(toy, intensity_map="none", inversion_steps=3, sampling_steps=steps))
         model.network = Shift()
         set_record(model.records, 0, 0.1, 0.3)
         assert model(*head, T1W)[head[1]].mean().item() == pytest.approx(0.1, abs=1e-4)
@@ -157,41 +157,23 @@ def test_background_is_exactly_minus_one(two_stage, head, either_precision):
         assert result.dtype == torch.float32
 
 
-def test_sides_that_do_not_fit_are_padded_with_background(two_stage, head):
-    volume, mask = (x[..., :7, :, :11] for x in head)
-    full = two_stage(*head, T1W)  # beyond the crop there is background only, which is what padding adds
-    result = two_stage(volume, mask, T1W)
-    assert result.shape == volume.shape
-    assert torch.equal(result, full[..., :7, :, :11])
-
-
-def test_anchor_is_padded(harmonizer, head):
-    volume, mask = (x[..., :7, :, :11] for x in head)
-    padded, anchor = harmonizer.anchor(volume, mask, T1W)
-    assert padded.shape == anchor.mask.shape == anchor.gradient.shape == (1, 1, 8, 8, 12)
-    assert (padded[..., 7:, :, :] == -1).all()
-    assert not anchor.mask[..., 7:, :, :].any()
-    assert torch.equal(anchor.mask[..., :7, :, :11], mask)
-    assert torch.equal(anchor.gradient, gradient_map(padded))
-
-
 def test_an_untrained_model_returns_nearly_its_input(toy, head):
     """A network that answers 0 scales up and down by the same ᾱ."""
     volume, mask = head
-    plain = Harmonizer(replace(toy, output_adain=False))
+    plain = Harmonizer(replace(toy, intensity_map="none"))
     torch.testing.assert_close(plain(volume, mask, T1W), volume, atol=1e-5, rtol=0)
 
 
 def walk(harmonizer, head, *, back_to_own):
     with torch.no_grad():
-        padded, anchor = harmonizer.anchor(*head, T1W)
-        latent = harmonizer.invert(padded, anchor)
+        anchor = harmonizer.anchor(*head, T1W)
+        latent = harmonizer.invert(Styled(head[0], harmonizer.style(head[0], anchor)), anchor)
         told = latent.own if back_to_own else harmonizer.records.of(T1W)
         return harmonizer.sample(harmonizer.network, latent, anchor, told)
 
 
-@pytest.mark.parametrize("output_adain", [True, False])
-def test_told_its_own_style_a_scan_returns(build, toy, head, output_adain, float32):
+@pytest.mark.parametrize("intensity_map", ["moments", "none"])
+def test_told_its_own_style_a_scan_returns(build, toy, head, intensity_map, float32):
     """And the more nearly, the more steps; told the record, it goes elsewhere.
 
     Of a network that answers in ε alone: a direct change under the own style is what L_N trains away.
@@ -200,7 +182,7 @@ def test_told_its_own_style_a_scan_returns(build, toy, head, output_adain, float
     errors = []
     for steps in (5, 20):
         harmonizer = build(
-            replace(toy, output_adain=output_adain, inversion_steps=steps, sampling_steps=steps)
+            replace(toy, intensity_map=intensity_map, inversion_steps=steps, sampling_steps=steps)
         )
         errors.append(float((walk(harmonizer, head, back_to_own=True) - head[0]).abs().mean()))
     moved = float((walk(harmonizer, head, back_to_own=False) - head[0]).abs().mean())
@@ -275,9 +257,9 @@ def test_stages_that_a_model_does_not_have(request, head, kind, stage):
         model(*head, T1W, stage=stage)
 
 
-@pytest.mark.parametrize("output_adain", [True, False])
-def test_stage_2_follows_the_records_of_the_target(build, set_record, toy_target, head, output_adain):
-    model = build(replace(toy_target, output_adain=output_adain))
+@pytest.mark.parametrize("intensity_map", ["moments", "none"])
+def test_stage_2_follows_the_records_of_the_target(build, set_record, toy_target, head, intensity_map):
+    model = build(replace(toy_target, intensity_map=intensity_map))
     result, unified, of_t2w = model(*head, T1W), model(*head, T1W, stage=1), model(*head, T2W)
     set_record(model.target_records, 0, -0.3, 0.4)
     assert not torch.allclose(model(*head, T1W), result, atol=1e-3)
@@ -340,7 +322,7 @@ def test_without_gradient_condition_the_network_sees_zeros(build, toy_target, he
 
 def test_without_ema_guidance_nothing_is_told_and_no_moment_given(build, set_record, toy_target, head):
     model = build(replace(toy_target, ema_guidance=False))
-    assert model.config.output_adain
+    assert model.config.intensity_map == "moments"
     told = [Listener(model.network), Listener(model.target_network)]
     result, unified = model(*head, T1W), model(*head, T1W, stage=1)
     for listener in told:
@@ -355,9 +337,9 @@ def test_without_ema_guidance_nothing_is_told_and_no_moment_given(build, set_rec
 
 def sampled(model, head, tracked):
     """Result and gradients of the fine-tuned network when its output is asked to be 0."""
-    padded, anchor = model.anchor(*head, T1W)
+    anchor = model.anchor(*head, T1W)
     with torch.no_grad():
-        latent = model.invert(padded, anchor)
+        latent = model.invert(Styled(head[0], model.style(head[0], anchor)), anchor)
     model.zero_grad()
     told = model.target_records.of(T1W)
     result = model.sample(model.target_network, latent, anchor, told, tracked=tracked)
@@ -367,7 +349,7 @@ def sampled(model, head, tracked):
 
 
 def test_gradients_flow_through_the_tracked_steps_alone(build, toy_target, head, float32):
-    model = build(replace(toy_target, output_adain=False, sampling_steps=3))
+    model = build(replace(toy_target, intensity_map="none", sampling_steps=3))
     graph = []
     model.target_network.register_forward_pre_hook(lambda *_: graph.append(torch.is_grad_enabled()))
     result, gradients = sampled(model, head, None)

@@ -338,7 +338,7 @@ def test_losses_on_fixed_pairs_fall(sites, workspace, stage1_model, stage2, seen
     Without the output's AdaIN, which by itself brings these scans to the target's mean and deviation, so
     that only the network can do it.
     """
-    stage1_model.config = replace(stage1_model.config, output_adain=False)
+    stage1_model.config = replace(stage1_model.config, intensity_map="none")
     stage2 = replace(stage2, steps=30, learning_rate=3e-3, backprop_steps=3, aggregator_steps=40)
     run = workspace(sites)
     model = train_stage2(stage1_model, replace(stage2, validate_every=30), run, seed=5)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from bids_mmh.method.diffusion.gradient import gradient_map, interior
 from bids_mmh.method.style.statistics import StyleStatistics, wasserstein
+from bids_mmh.method.style.tissue_style import TissueStatistics
 
 
 def noise_loss(noise: Tensor, epsilon: Tensor, counts: Tensor) -> Tensor:
@@ -61,6 +62,22 @@ def ema_loss(record: StyleStatistics, style: StyleStatistics) -> Tensor:
     """L_E (Eq. 10) per sample: distance of an estimate's style from the record of its sequence; (B,)."""
     distance = wasserstein(record.histogram, style.histogram)
     return distance + (record.mean - style.mean).square() + (record.std - style.std).square()
+
+
+def tissue_loss(record: TissueStatistics, estimate: Tensor, tissues: Tensor) -> Tensor:
+    """L_E by tissue, per sample: squared distance of an estimate's tissue means from a record's medians; (B,).
+
+    Means instead of medians, for their gradients; over pure voxels the two are close.
+
+    Args:
+        record: style to be in.
+        estimate: clean estimate (B, 1, H, W, D).
+        tissues: tissue maps of the scan (B, 4, H, W, D).
+    """
+    pure = torch.where(tissues > 0.8, tissues, 0.0).flatten(2)
+    count = pure.sum(2)
+    means = (pure * estimate.flatten(2)).sum(2) / count.clamp(min=1.0)
+    return torch.where(count > 0, (means - record.median).square(), 0.0).mean(1)
 
 
 def reliability(t: Tensor, threshold: int) -> Tensor:

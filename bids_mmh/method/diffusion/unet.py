@@ -18,6 +18,7 @@ from bids_mmh.method.diffusion.blocks import (
     zero_module,
 )
 from bids_mmh.method.diffusion.schedule import NoiseSchedule
+from bids_mmh.method.padding import crop_to, pad_to_multiple
 from bids_mmh.method.style.code import code_length
 from bids_mmh.method.style.tissues import Tissue
 
@@ -127,7 +128,7 @@ class ConditionalUNet(nn.Module):
         """Predict ε.
 
         Args:
-            volume: noisy volume (B, 1, H, W, D); sides divisible by ``config.multiple``.
+            volume: noisy volume (B, 1, H, W, D); padded with background to sides that the network can halve.
             t: timesteps (B,).
             gradient: gradient map G of the clean scan, shape of ``volume``.
             sequence: sequence indices m (B,).
@@ -136,6 +137,9 @@ class ConditionalUNet(nn.Module):
         Returns:
             ε, shape of ``volume``.
         """
+        shape = volume.shape
+        volume = pad_to_multiple(volume, self.config.multiple)
+        gradient = pad_to_multiple(gradient, self.config.multiple, value=0.0)
         embedding = self.embedding(t, sequence)
         inputs = torch.cat([space_to_depth(v, self.config.patch) for v in (volume, gradient)], dim=1)
         x, skips = self._encode(self._with_bins(volume, inputs, style), embedding)
@@ -147,7 +151,7 @@ class ConditionalUNet(nn.Module):
         if self.style_gain is not None:
             gain = gain + self.style_gain(style)
         answer = self.head(torch.cat([x, modulate(inputs, *gain.chunk(2, dim=1))], dim=1))
-        return self._epsilon(answer, t)
+        return crop_to(self._epsilon(answer, t), shape)
 
     def _with_bins(self, volume: Tensor, inputs: Tensor, style: Tensor) -> Tensor:
         """The stem's channels: the inputs, and the bins of intensity where the network has them."""

@@ -1,13 +1,19 @@
 """Style statistics of a volume and their running records per sequence (Eqs. 6, 7, 9)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from bids_mmh.method.style.tissue_style import BOX, KNOTS, TissueStatistics, tissue_statistics
+from bids_mmh.method.style.tissue_style import (
+    BOX,
+    KNOTS,
+    TissueStatistics,
+    mean_tissue_statistics,
+    tissue_statistics,
+)
 from bids_mmh.method.style.tissues import Tissue
 
 V_MIN, V_MAX = -1.0, 1.0
@@ -106,6 +112,17 @@ def style_statistics(
         std=torch.stack([x.float().std() for x in inside]),
         tissues=None if tissues is None else tissue_statistics(volume, mask.bool(), tissues),
     )
+
+
+def mean_style(styles: Sequence[StyleStatistics]) -> StyleStatistics:
+    """Mean of styles of one batch size; by tissue where all have that."""
+    histogram, mean, std = (
+        torch.stack([getattr(style, name) for style in styles]).mean(0)
+        for name in ("histogram", "mean", "std")
+    )
+    tissues = [style.tissues for style in styles if style.tissues is not None]
+    by_tissue = mean_tissue_statistics(tissues) if len(tissues) == len(styles) else None
+    return StyleStatistics(histogram, mean, std, by_tissue)
 
 
 def wasserstein(a: Tensor, b: Tensor) -> Tensor:

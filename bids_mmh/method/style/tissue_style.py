@@ -64,11 +64,13 @@ def tissue_statistics(volume: Tensor, mask: Tensor, tissues: Tensor) -> TissueSt
     """Measure brains of which the tissue maps are known.
 
     Args:
-        volume: (B, 1, H, W, D) scaled intensities; sides are multiples of ``BOX``.
+        volume: (B, 1, H, W, D) scaled intensities, over the whole box of the model.
         mask: boolean, same shape.
         tissues: (B, 4, H, W, D) of :func:`~bids_mmh.method.style.tissues.tissue_maps`.
     """
-    quantiles = torch.stack([_quantiles(v[m], t[:, m[0]]) for v, m, t in zip(volume, mask, tissues, strict=True)])
+    quantiles = torch.stack(
+        [_quantiles(v[m], t[:, m[0]]) for v, m, t in zip(volume, mask, tissues, strict=True)]
+    )
     median, spread = quantiles[..., 1], (quantiles[..., 2] - quantiles[..., 0]) / 2
     detail = torch.stack([_detail(v[0], t[Tissue.WHITE]) for v, t in zip(volume, tissues, strict=True)])
     return TissueStatistics(median, spread, detail, _regional(volume, tissues, median, spread))
@@ -188,18 +190,20 @@ def _detail(volume: Tensor, white: Tensor) -> Tensor:
 
 def _regional(volume: Tensor, tissues: Tensor, median: Tensor, spread: Tensor) -> Tensor:
     """Local means of each tissue's deviation from its global median, shrunk to 0 where there is little of it."""
-    grey = tissues[:, Tissue.CORTICAL_GREY : Tissue.CORTICAL_GREY + 1] + tissues[:, Tissue.DEEP_GREY : Tissue.WHITE]
+    grey = (
+        tissues[:, Tissue.CORTICAL_GREY : Tissue.CORTICAL_GREY + 1]
+        + tissues[:, Tissue.DEEP_GREY : Tissue.WHITE]
+    )
     parts = (tissues[:, :1], grey, tissues[:, Tissue.WHITE :])
     columns = (Tissue.FLUID, Tissue.CORTICAL_GREY, Tissue.WHITE)
-    cell = [side // cells for side, cells in zip(volume.shape[2:], BOX, strict=True)]
     maps = []
     for share, column in zip(parts, columns, strict=True):
         view = (-1, 1, 1, 1, 1)
         reach = _CLIP * spread[:, column].view(view)
         weight = share.square()  # pure voxels count most
         deviation = (volume.float() - median[:, column].view(view)).clamp(-reach, reach)
-        total = _smooth(F.avg_pool3d(weight * deviation, cell))
-        maps.append(total / (_smooth(F.avg_pool3d(weight, cell)) + _SCARCE))
+        total = _smooth(F.adaptive_avg_pool3d(weight * deviation, BOX))
+        maps.append(total / (_smooth(F.adaptive_avg_pool3d(weight, BOX)) + _SCARCE))
     return torch.cat(maps, dim=1)
 
 

@@ -43,8 +43,8 @@ def default_priors() -> Tensor:
 
 
 def priors_on_grid(priors: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
-    """Coarse prior maps (K, h, w, d) of the model's box, any scale, on a grid of it; (1, K, *shape), sum 1."""
-    fine = F.interpolate(priors[None].float(), size=tuple(shape), mode="trilinear", align_corners=False)
+    """Coarse prior maps (1, K, h, w, d) of the model's box, any scale, on a grid of it; (1, K, *shape), sum 1."""
+    fine = F.interpolate(priors.float(), size=tuple(shape), mode="trilinear", align_corners=False)
     fine = fine.clamp(min=1e-4)
     return fine / fine.sum(1, keepdim=True)
 

@@ -2,10 +2,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.functional import pad
 
 from bids_mmh.method.config import PRESETS
 from bids_mmh.method.diffusion.blocks import SelfAttention
-from bids_mmh.method.diffusion.unet import ConditionalUNet
+from bids_mmh.method.diffusion.unet import ConditionalUNet, soft_bins
 from bids_mmh.method.style.code import code_length
 
 SHAPE = (1, 1, 4, 4, 8)
@@ -206,3 +207,25 @@ def test_paper_preset_attends_at_the_deepest_level_and_in_the_middle(paper):
         "middle.0",
         *("decoder.0.stages.0", "decoder.0.stages.1", "decoder.0.stages.2"),
     }
+
+
+def test_sides_that_do_not_fit_are_padded_with_background(network, inputs):
+    volume, gradient = (inputs[name][..., :3, :, :7] for name in ("volume", "gradient"))
+    answer = network(**{**inputs, "volume": volume, "gradient": gradient})
+    by_hand = {"volume": pad(volume, (0, 1, 0, 0, 0, 1), value=-1.0), "gradient": pad(gradient, (0, 1, 0, 0, 0, 1))}
+    assert answer.shape == volume.shape
+    assert torch.equal(answer, network(**{**inputs, **by_hand})[..., :3, :, :7])
+
+
+def test_bins_say_what_a_voxel_is():
+    """Memberships sum to 1 and follow the tissue, whichever of fluid and white matter is brighter."""
+    for knots in ([-0.6, 0.2, 0.7], [0.6, -0.3, -0.7]):
+        volume = torch.tensor([*knots, (knots[1] + knots[2]) / 2, 3 * knots[0]]).view(1, 1, 5, 1, 1)
+        bins = soft_bins(volume, torch.tensor([knots]), 7)[0, :, :, 0, 0]
+        torch.testing.assert_close(bins.sum(0), torch.ones(5))
+        assert bins.argmax(0).tolist() == [1, 3, 5, 4, 0]
+
+
+def test_bins_without_contrast_stay_finite():
+    bins = soft_bins(torch.randn(1, 1, 4, 4, 4), torch.zeros(1, 3), 7)
+    assert bins.isfinite().all()

@@ -197,7 +197,8 @@ def test_records_are_part_of_the_state():
     records, copy = StyleRecords(2, bins=4), StyleRecords(2, bins=4)
     records.initialise(torch.tensor([1]), style(0.5))
     copy.load_state_dict(records.state_dict())
-    assert set(records.state_dict()) == {"histogram", "mean", "std", "seen"}
+    by_tissue = {"median", "spread", "detail", "regional"}
+    assert set(records.state_dict()) == {"histogram", "mean", "std", "seen"} | by_tissue
     assert copy.seen.tolist() == [False, True]
     assert torch.equal(copy.of(torch.tensor([1])).moments, torch.tensor([[0.5, 10.5]]))
     assert not list(records.parameters())
