@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,35 +49,6 @@ def bids_uri(dataset: str, path: Path, root: Path) -> str:
         ValueError: When ``path`` does not lie below ``root``.
     """
     return f"bids:{dataset}:{path.relative_to(root).as_posix()}"
-
-
-def sidecar(
-    *,
-    skull_stripped: bool,
-    sources: Sequence[str],
-    resolution: str | None = None,
-    spatial_reference: str | None = None,
-    extra: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Build the sidecar of a derived image.
-
-    Args:
-        skull_stripped: Whether voxels outside the brain were removed; BIDS wants it for every T1w and T2w.
-        sources: BIDS URIs of the files that the image was computed from.
-        resolution: What the ``res-`` label means; give it whenever the name has one.
-        spatial_reference: BIDS URI of the image whose grid this one has; give it where no standard
-            ``space-`` says so.
-        extra: Further fields, after the others.
-
-    Returns:
-        Fields in a fixed order, ready for :func:`bids_mmh.bids.atomic.write_json`.
-    """
-    fields: dict[str, Any] = {"SkullStripped": skull_stripped}
-    if resolution is not None:
-        fields["Resolution"] = resolution
-    if spatial_reference is not None:
-        fields["SpatialReference"] = spatial_reference
-    return fields | {"Sources": list(sources)} | dict(extra or {})
 
 
 def dataset_description(

@@ -1,6 +1,5 @@
 """What is to be done: a scan and a session with everything that decides their outputs."""
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +9,9 @@ from bids_mmh.bids.external_derivatives import Precomputed
 from bids_mmh.bids.names import derivative_path, mask_desc, transform_name
 from bids_mmh.bids.session import Scan, Session
 from bids_mmh.derivatives.models import ModelReference
-from bids_mmh.derivatives.scan import PreprocessedScan
+from bids_mmh.derivatives.scan import DerivedScan
+from bids_mmh.derivatives.sidecar import Sidecar
+from bids_mmh.errors import BadDataError
 from bids_mmh.files import fingerprint
 from bids_mmh.preprocess.template import Template
 from bids_mmh.settings import Settings, configuration_hash
@@ -39,7 +40,7 @@ class ScanJob:
     spacing: float
     settings: Settings
     model: ModelReference | None
-    preprocessed: PreprocessedScan | None = None
+    preprocessed: DerivedScan | None = None
     given: Precomputed = field(default_factory=Precomputed)
     from_standard: bool = False
 
@@ -52,7 +53,7 @@ class ScanJob:
     def preprocessing_hash(self) -> str:
         """Digest of everything that alters the preprocessed scan."""
         if self.preprocessed is not None:
-            return str(self.preprocessed.fields["ConfigurationHash"])
+            return str(self.preprocessed.fields.configuration_hash)
         return self.settings.preprocessing_hash()
 
     @property
@@ -99,36 +100,32 @@ class ScanJob:
             return False
         desc = "preproc" if self.model is None else "harmonized"
         try:
-            text = self.path(desc, mni=True, extension=".json").read_text(encoding="utf-8")
-            fields = json.loads(text)
-            known = (
-                fields["GeneratedBy"]["Version"],
-                fields["ConfigurationHash"],
-                fields["Site"],
-                fields.get("RawFingerprint"),
-                fields.get("DerivativesFound", {}),
-            )
-            return known == (
-                __version__,
-                self.configuration_hash,
-                self.scan.site,
-                self.raw_fingerprint,
-                self.derivatives_found(),
-            )
-        except (OSError, ValueError, KeyError, TypeError):
+            fields = Sidecar.read(self.path(desc, mni=True, extension=".json"))
+        except BadDataError:
             return False
+        return not fields.lacking("site") and self._is_of_this_run(fields)
+
+    def _is_of_this_run(self, fields: Sidecar) -> bool:
+        return (
+            fields.generated_by is not None
+            and fields.generated_by.version == __version__
+            and fields.configuration_hash == self.configuration_hash
+            and fields.site == self.scan.site
+            and fields.raw_fingerprint == self.raw_fingerprint
+            and dict(fields.derivatives_found or {}) == self.derivatives_found()
+        )
 
     @property
     def raw_fingerprint(self) -> str | None:
         """Fingerprint of the raw scan; what the sidecar says where an earlier run preprocessed it."""
         if self.preprocessed is not None:
-            return self.preprocessed.fields.get("RawFingerprint")
+            return self.preprocessed.fields.raw_fingerprint
         return fingerprint(self.scan.path)
 
     def derivatives_found(self) -> dict[str, str]:
         """Fingerprint of every file that derivative datasets hold of the scan, by its BIDS URI."""
         if self.preprocessed is not None:
-            return dict(self.preprocessed.fields.get("DerivativesFound", {}))
+            return dict(self.preprocessed.fields.derivatives_found or {})
         return {file.uri: fingerprint(file.path) for file in self.given.files()}
 
     def wanted_spaces(self) -> list[bool]:

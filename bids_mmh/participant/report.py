@@ -1,6 +1,5 @@
 """The page of one session, made from its derivatives alone."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,8 @@ from numpy.typing import NDArray
 
 from bids_mmh.bids.atomic import write_text
 from bids_mmh.derivatives.jobs import ScanJob, SessionJob
+from bids_mmh.derivatives.sidecar import ImageStatistics, Model, Sidecar
+from bids_mmh.errors import BadDataError
 from bids_mmh.participant.boilerplate import boilerplate, versions
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _scan_report(job: ScanJob, session: SessionJob) -> "ScanReport":
     before, affine = _load_scaled(job, "preproc", mask)
     anchor = next((scan for scan in session.scans if scan.is_anchor), job)
     native = _native(job)
-    statistics, model = fields["ImageStatistics"], fields.get("Model") or {}
+    statistics, model = fields.image_statistics or ImageStatistics(), fields.model or Model()
     return ScanReport(
         sequence=job.scan.sequence,
         name=job.scan.path.name,
@@ -66,9 +67,9 @@ def _scan_report(job: ScanJob, session: SessionJob) -> "ScanReport":
         before=before,
         mask=mask,
         affine=affine,
-        statistics_before=statistics["before"],
+        statistics_before=statistics.before or {},
         after=_load_scaled(job, "harmonized", mask)[0] if desc == "harmonized" else None,
-        statistics_after=statistics.get("after"),
+        statistics_after=statistics.after,
         space=job.space,
         template=_template(session, job.spacing),
         anchor=None if job.is_anchor else _anchor_volume(anchor),
@@ -77,9 +78,9 @@ def _scan_report(job: ScanJob, session: SessionJob) -> "ScanReport":
         native_bias=native.bias,
         native_affine=native.affine,
         qc=_flat(fields),
-        warnings=fields["QualityWarnings"],
-        model=model.get("Name"),
-        target=model.get("Target"),
+        warnings=fields.quality_warnings or (),
+        model=model.name,
+        target=model.target,
         sidecars={
             label: job.path(label, mni=True, extension=".json")
             .relative_to(job.settings.output_dir)
@@ -89,11 +90,8 @@ def _scan_report(job: ScanJob, session: SessionJob) -> "ScanReport":
     )
 
 
-def _sidecar(job: ScanJob, desc: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(
-        job.path(desc, mni=True, extension=".json").read_text(encoding="utf-8")
-    )
-    return content
+def _sidecar(job: ScanJob, desc: str) -> Sidecar:
+    return Sidecar.read(job.path(desc, mni=True, extension=".json"))
 
 
 def _load(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -105,8 +103,12 @@ def _load(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
 
 def _load_scaled(job: ScanJob, desc: str, mask: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     volume, affine = _load(job.path(desc, mni=True))
-    scaling = _sidecar(job, desc)["IntensityScaling"]
-    return np.where(mask, volume * scaling["Slope"] + scaling["Intercept"], -1.0), affine
+    scaling = _sidecar(job, desc).intensity_scaling
+    if scaling is None:
+        raise BadDataError(
+            f"The sidecar of {job.path(desc, mni=True)} has no scaling: run participant again."
+        )
+    return np.where(mask, volume * scaling.slope + scaling.intercept, -1.0), affine
 
 
 def _anchor_volume(anchor: ScanJob) -> NDArray[Any] | None:
@@ -159,11 +161,11 @@ def _template(session: SessionJob, spacing: float) -> NDArray[Any]:
     return to_array(apply_mask(*template_on_grid(template.t1w, template.brain_mask, model_grid(spacing))))
 
 
-def _flat(fields: dict[str, Any]) -> dict[str, Any]:
+def _flat(fields: Sidecar) -> dict[str, Any]:
     """Quality figures in one level, for a table."""
-    shown = {"AnatomyPreservation": fields["AnatomyPreservation"]} if "AnatomyPreservation" in fields else {}
-    shown |= {key: fields[key] for key in ("Device", "Precision", "ModelSeconds") if key in fields}
-    for key, value in fields["Preprocessing"].items():
+    own = ("anatomy_preservation", "device", "precision", "model_seconds")
+    shown = fields.model_dump(by_alias=True, include=set(own) & fields.model_fields_set)
+    for key, value in (fields.preprocessing or {}).items():
         if isinstance(value, dict):
             shown |= {f"{key}: {name}": inner for name, inner in value.items()}
         elif value != []:  # no notes need no row
@@ -173,7 +175,7 @@ def _flat(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _device(scans: list[ScanJob]) -> str:
     """What the model ran on, from the sidecars."""
-    devices = [_sidecar(job, "harmonized")["Device"] for job in scans if _is_harmonized(job)]
+    devices = [str(_sidecar(job, "harmonized").device) for job in scans if _is_harmonized(job)]
     return " and ".join(dict.fromkeys(devices)) or "no device"
 
 
@@ -188,12 +190,12 @@ def _log(scans: list[ScanJob]) -> str:
 
 def _log_lines(job: ScanJob) -> list[str]:
     fields = _sidecar(job, "harmonized" if _is_harmonized(job) else "preproc")
-    seconds = fields["Preprocessing"].get("seconds", {})
+    seconds = (fields.preprocessing or {}).get("seconds", {})
     lines = [job.scan.path.name, *(f"  {step}: {value} s CPU" for step, value in seconds.items())]
-    if _is_harmonized(job):
-        model = fields["Model"]
+    if fields.model is not None:
+        model = fields.model
         lines.append(
-            f"  harmonize: {fields['ModelSeconds']} s on {fields['Device']} ({fields['Precision']}), "
-            f"{model['Name']} ({model['SHA256'][:8]}), target {model['Target']}"
+            f"  harmonize: {fields.model_seconds} s on {fields.device} ({fields.precision}), "
+            f"{model.name} ({(model.sha256 or '')[:8]}), target {model.target}"
         )
-    return [*lines, *(f"  warning: {sentence}" for sentence in fields["QualityWarnings"])]
+    return [*lines, *(f"  warning: {sentence}" for sentence in fields.quality_warnings or ())]

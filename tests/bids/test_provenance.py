@@ -7,7 +7,8 @@ import pytest
 
 from bids_mmh import __version__
 from bids_mmh.bids.names import derivative_path, transform_name
-from bids_mmh.bids.provenance import bids_uri, dataset_description, sidecar, write_dataset_files
+from bids_mmh.bids.provenance import bids_uri, dataset_description, write_dataset_files
+from bids_mmh.derivatives.sidecar import Sidecar
 from bids_mmh.errors import CannotCreateError
 
 
@@ -17,21 +18,6 @@ def test_uris_are_relative_to_their_dataset():
     assert bids_uri("", root / "x.nii", root) == "bids::x.nii"
     with pytest.raises(ValueError, match="other"):
         bids_uri("raw", Path("/data/other/x.nii"), root)
-
-
-def test_sidecars_hold_what_applies():
-    assert sidecar(skull_stripped=False, sources=["bids:raw:a"]) == {
-        "SkullStripped": False,
-        "Sources": ["bids:raw:a"],
-    }
-    full = sidecar(
-        skull_stripped=True,
-        sources=(),
-        resolution="1 mm",
-        spatial_reference="bids:raw:b",
-        extra={"Site": "A"},
-    )
-    assert list(full) == ["SkullStripped", "Resolution", "SpatialReference", "Sources", "Site"]
 
 
 def test_description_inherits_licence_and_doi(skeleton):
@@ -102,8 +88,9 @@ def test_output_is_valid_bids_and_written_twice_without_harm(skeleton, tmp_path)
         )
         image.parent.mkdir(parents=True, exist_ok=True)
         image.write_bytes(scan.read_bytes())
-        fields = sidecar(skull_stripped=True, sources=sources, resolution="1 mm" if space else None)
-        image.with_name(image.name.replace(".nii.gz", ".json")).write_text(json.dumps(fields))
+        fields = Sidecar(skull_stripped=True, sources=tuple(sources), resolution="1 mm")
+        kind = "mni_preproc" if space else "native_preproc"
+        fields.write(image.with_name(image.name.replace(".nii.gz", ".json")), kind)
     (out / "sub-01" / "ses-A" / "anat" / transform_name(entities, "T1w", "MNI152NLin2009cAsym")).write_text(
         "#"
     )
