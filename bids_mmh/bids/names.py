@@ -169,30 +169,10 @@ def derivative_path(
     return session_folder(out_dir, entities) / "anat" / name
 
 
-def transform_name(entities: Mapping[str, str], source: str, target: str, extension: str = ".txt") -> str:
-    """Name a spatial transform of images from ``source`` to ``target`` (a sequence or a space)."""
-    return derivative_name(
-        entities, suffix="xfm", extension=extension, **{"from": source, "to": target, "mode": "image"}
-    )
-
-
 def session_folder(out_dir: Path, entities: Mapping[str, str]) -> Path:
     """Folder of a session below ``out_dir``: ``sub-X``, or ``sub-X/ses-Y`` where there are sessions."""
     folder = out_dir / f"sub-{entities['subject']}"
     return folder / f"ses-{entities['session']}" if entities.get("session") else folder
-
-
-def mask_desc(is_anchor: bool, sequence: str) -> str:
-    """``desc-`` label of a brain mask: the suffix ``mask`` does not say of which sequence it is.
-
-    Args:
-        is_anchor: Whether the scan is the one that the session was registered by (its T1w, as a rule).
-        sequence: Suffix of the scan, such as ``T2w``.
-
-    Returns:
-        ``brain`` for the anchor, ``brainT2w`` and the like for the others.
-    """
-    return "brain" if is_anchor else f"brain{sequence}"
 
 
 def voxel_size(path: Path) -> float:

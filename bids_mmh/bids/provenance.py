@@ -17,13 +17,6 @@ BIDS_VERSION = "1.10.1"
 # Folders without the closing slash, which the validator does not match below the root.
 _BIDSIGNORE = "*.html\nlogs\nfigures\n*_xfm.*\ngroup_*\nevaluation_*\nmodels\n"
 
-_DESCRIPTIONS = {
-    "preproc": "Bias-corrected and, in a standard space, skull-stripped and resampled; not harmonized",
-    "harmonized": "Preprocessed and harmonized: intensities as if one scanner had acquired all of them",
-    "brain": "Brain mask of the scan that the session was registered by (its T1w where there is one)",
-    "brainT2w": "Brain mask on the grid of the T2w scan",
-}
-
 _README = """# bids-mmh derivatives
 
 Structural MRI harmonized by bids-mmh. `desc-preproc` images are preprocessed only, `desc-harmonized` images
@@ -97,11 +90,16 @@ def dataset_description(
     return description | ({"License": raw["License"]} if raw.get("License") else {})
 
 
-def write_dataset_files(out_dir: Path, description: Mapping[str, Any]) -> None:
+def write_dataset_files(out_dir: Path, description: Mapping[str, Any], labels: Mapping[str, str]) -> None:
     """Write what makes ``out_dir`` a derivative dataset.
 
     That is ``dataset_description.json``, ``.bidsignore``, ``README``, and ``descriptions.tsv`` with its
     sidecar, which explains the ``desc-`` labels.
+
+    Args:
+        out_dir: Output folder.
+        description: Content of ``dataset_description.json``.
+        labels: Label of ``desc-`` to what it means.
 
     Raises:
         CannotCreateError: When ``out_dir`` already is another program's dataset.
@@ -110,7 +108,7 @@ def write_dataset_files(out_dir: Path, description: Mapping[str, Any]) -> None:
     write_json(out_dir / "dataset_description.json", description)
     write_text(out_dir / ".bidsignore", _BIDSIGNORE)
     write_text(out_dir / "README", _README)
-    rows = [{"desc_id": f"desc-{label}", "description": text} for label, text in _DESCRIPTIONS.items()]
+    rows = [{"desc_id": f"desc-{label}", "description": text} for label, text in labels.items()]
     write_tsv(out_dir / "descriptions.tsv", rows, ["desc_id", "description"])
     columns = {"desc_id": "Label of the desc- entity", "description": "What the label means"}
     write_json(out_dir / "descriptions.json", {name: {"Description": text} for name, text in columns.items()})

@@ -5,10 +5,10 @@ from functools import cached_property
 from pathlib import Path
 
 from bids_mmh import __version__
-from bids_mmh.bids.external_derivatives import Precomputed
-from bids_mmh.bids.names import derivative_path, mask_desc, transform_name
 from bids_mmh.bids.session import Scan, Session
+from bids_mmh.derivatives.external_derivatives import Precomputed
 from bids_mmh.derivatives.models import ModelReference
+from bids_mmh.derivatives.outputs import OUTPUTS, mask_label
 from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.derivatives.sidecar import Sidecar
 from bids_mmh.errors import BadDataError
@@ -61,35 +61,32 @@ class ScanJob:
         """Digest of everything that alters the results."""
         return configuration_hash(self.preprocessing_hash, self.model.sha256 if self.model else None)
 
-    def path(self, desc: str, *, mni: bool, suffix: str | None = None, extension: str = ".nii.gz") -> Path:
-        """Path of one of the scan's derivatives."""
-        return derivative_path(
+    def path(self, output: str) -> Path:
+        """Path of one of the scan's derivatives.
+
+        Args:
+            output: its key in :data:`bids_mmh.derivatives.outputs.OUTPUTS`.
+        """
+        return OUTPUTS[output].path(
             self.settings.output_dir,
             self.scan.entities,
-            suffix=suffix or self.scan.sequence,
-            extension=extension,
-            space=self.space if mni else None,
-            res=f"{self.spacing:g}" if mni else None,
-            desc=desc,
+            sequence=self.scan.sequence,
+            space=self.space,
+            res=f"{self.spacing:g}",
+            brain=mask_label(self.is_anchor, self.scan.sequence),
+            anchor=self.anchor.sequence,
         )
 
-    def mask_path(self, *, mni: bool) -> Path:
-        """Path of the scan's brain mask."""
-        return self.path(mask_desc(self.is_anchor, self.scan.sequence), mni=mni, suffix="mask")
-
-    def transform_path(self, target: str) -> Path:
-        """Path of the transform of the scan to ``target``."""
-        folder = self.mask_path(mni=False).parent
-        return folder / transform_name(self.scan.entities, self.scan.sequence, target)
+    def sidecar(self, output: str) -> Path:
+        """Path of the sidecar of an image; see :meth:`path`."""
+        return self.path(output).with_suffix("").with_suffix(".json")
 
     def expected(self) -> list[Path]:
         """Every image and transform that must exist for the scan to count as done."""
-        descs = ["preproc"] if self.model is None else ["preproc", "harmonized"]
-        paths = []
-        for mni in self.wanted_spaces():
-            paths += [self.path(desc, mni=mni) for desc in descs] + [self.mask_path(mni=mni)]
+        kinds = ["preproc", "mask"] if self.model is None else ["preproc", "harmonized", "mask"]
+        paths = [self.path(f"{space}_{kind}") for space in self.wanted_spaces() for kind in kinds]
         # An image that lay in template space before does not tell how the raw scan got there.
-        return paths if self.from_standard else [*paths, self.transform_path(self.space)]
+        return paths if self.from_standard else [*paths, self.path("to_template")]
 
     def is_done(self) -> bool:
         """Whether all outputs exist and were made by this version with these settings from these files.
@@ -98,9 +95,8 @@ class ScanJob:
         """
         if not all(path.is_file() for path in self.expected()):
             return False
-        desc = "preproc" if self.model is None else "harmonized"
         try:
-            fields = Sidecar.read(self.path(desc, mni=True, extension=".json"))
+            fields = Sidecar.read(self.sidecar("mni_preproc" if self.model is None else "mni_harmonized"))
         except BadDataError:
             return False
         return not fields.lacking("site") and self._is_of_this_run(fields)
@@ -128,10 +124,10 @@ class ScanJob:
             return dict(self.preprocessed.fields.derivatives_found or {})
         return {file.uri: fingerprint(file.path) for file in self.given.files()}
 
-    def wanted_spaces(self) -> list[bool]:
-        """True for the template space, False for the scan's own: where derivatives are written."""
+    def wanted_spaces(self) -> list[str]:
+        """Where derivatives are written: ``mni``, the template's space, and ``native``, the scan's own."""
         # The template space is always written: the group level and training start from it.
-        return [True, False] if "native" in self.settings.output_spaces else [True]
+        return ["mni", "native"] if "native" in self.settings.output_spaces else ["mni"]
 
 
 @dataclass(frozen=True)
@@ -160,7 +156,7 @@ class SessionJob:
     @property
     def page(self) -> Path:
         """The session's HTML page."""
-        return self.settings.output_dir / f"{self.session.label}.html"
+        return OUTPUTS["page"].path(self.settings.output_dir, session=self.session.label)
 
     @property
     def starts_in_template_space(self) -> bool:

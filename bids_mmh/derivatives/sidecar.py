@@ -183,24 +183,23 @@ class Sidecar(_Record):
         own = {name: getattr(self, name) for name in self.model_fields_set}
         return Sidecar(**own | changes)
 
-    def content(self, kind: "Kind") -> dict[str, Any]:
+    def content(self, output: str) -> dict[str, Any]:
         """JSON object of one kind of file: its own fields, in their order.
 
         Args:
-            kind: of file.
+            output: its key in ``derivatives.outputs``.
         """
         values = self.model_dump(by_alias=True, exclude_unset=True) | {"SchemaVersion": self.schema_version}
-        keys = [_key(name) for name in FIELDS[kind]]
+        keys = [_key(name) for name in FIELDS[output]]
         return {key: values[key] for key in keys if key in values}
 
-    def write(self, path: Path, kind: "Kind") -> Path:
+    def write(self, path: Path, output: str) -> Path:
         """Write the sidecar of one kind of file, and return its path."""
-        return write_json(path, self.content(kind))
+        return write_json(path, self.content(output))
 
 
-Kind = Literal["mni_preproc", "native_preproc", "mni_harmonized", "native_harmonized", "mask"]
-
-_FILE = ("skull_stripped", "resolution", "spatial_reference", "sources")
+_ON_GRID = ("skull_stripped", "resolution", "sources")
+_ON_OWN_VOXELS = ("skull_stripped", "spatial_reference", "sources")
 _SCAN = ("site", "sequence")
 _PLACE = ("space", "brain_mask")
 _QUALITY = ("quality_warnings", "preprocessing", "raw_fingerprint", "derivatives_found")
@@ -209,17 +208,28 @@ _MADE = ("configuration_hash", "generated_by")
 KEPT = (*_SCAN, *_PLACE, *_QUALITY, "random_seed")
 """What the sidecar of a harmonized scan repeats of that of the preprocessed one."""
 
-FIELDS: Mapping[Kind, tuple[str, ...]] = {
+FIELDS: Mapping[str, tuple[str, ...]] = {
     "mni_preproc": (
-        *(*_FILE, *_SCAN, *_PLACE, "intensity_scaling", *_QUALITY, *_MADE),
+        *(*_ON_GRID, *_SCAN, *_PLACE, "intensity_scaling", *_QUALITY, *_MADE),
         *("random_seed", "image_statistics", "schema_version"),
     ),
-    "native_preproc": (*_FILE, *_SCAN, *_MADE, "schema_version"),
+    "native_preproc": (*_ON_OWN_VOXELS, *_SCAN, *_MADE, "schema_version"),
     "mni_harmonized": (
-        *(*_FILE, *KEPT, *_MADE, "intensity_scaling", "image_statistics", "anatomy_preservation"),
+        *(*_ON_GRID, *KEPT, *_MADE, "intensity_scaling", "image_statistics", "anatomy_preservation"),
         *("model", "sampling", "device", "precision", "model_seconds", "schema_version"),
     ),
-    "native_harmonized": (*_FILE, *_SCAN, *_MADE, "model", "intensity_scaling", "schema_version"),
-    "mask": ("type", "sources", "resolution", "schema_version"),
+    "native_harmonized": (*_ON_OWN_VOXELS, *_SCAN, *_MADE, "model", "intensity_scaling", "schema_version"),
+    "mni_mask": ("type", "sources", "resolution", "schema_version"),
+    "native_mask": ("type", "sources", "schema_version"),
 }
-"""Which fields the sidecar of each kind of file has, in the order that they are written in."""
+"""Which fields the sidecar of each output has, by its key in ``derivatives.outputs``, in their order."""
+
+
+def fields_table() -> str:
+    """All fields as a Markdown table: the one in ``docs/outputs.md``."""
+    rows = ["| field | what it says | in the sidecars of |", "|---|---|---|"]
+    for name, field in Sidecar.model_fields.items():
+        files = ", ".join(f"`{output}`" for output, names in FIELDS.items() if name in names)
+        everywhere = all(name in names for names in FIELDS.values())
+        rows.append(f"| `{_key(name)}` | {field.description} | {'all' if everywhere else files} |")
+    return "\n".join(rows)

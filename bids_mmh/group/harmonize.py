@@ -117,7 +117,7 @@ class _Harmonizing:
         works = []
         for number, scan in enumerate(job.scans):
             if not scan.is_done():
-                if not scan.path("preproc", mni=True, extension=".json").is_file():
+                if not scan.sidecar("mni_preproc").is_file():
                     coarser(scan, self.folder)
                 files = derivatives_of(scan)
                 out_file = self.folder / f"{job.node_name}_{number}.nii"

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_mmh.bids.names import mask_desc, parse_name
+from bids_mmh.bids.names import parse_name
 from bids_mmh.bids.session import Scan, Session
 from bids_mmh.derivatives.jobs import ScanJob, SessionJob
 from bids_mmh.derivatives.models import ModelReference, require_sequences
+from bids_mmh.derivatives.outputs import mask_label
 from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import UsageError
 from bids_mmh.preprocess.template import find_template
@@ -67,7 +68,7 @@ def coarser(job: ScanJob, folder: Path) -> None:
     image = nib.Nifti1Image.from_filename(finer.image)
     mask = np.asarray(nib.Nifti1Image.from_filename(finer.mask).dataobj) > 0
     values, brain = coarsen(np.asarray(image.dataobj, dtype=np.float32), mask, grid)
-    work = derivatives_of(job) | {"to_anchor_xfm": job.transform_path(job.anchor.sequence)}
+    work = derivatives_of(job) | {"to_anchor_xfm": job.path("to_anchor")}
     for name, array in (("mni_preproc", values), ("mni_mask", brain.astype(np.uint8))):
         made = nib.Nifti1Image(array, grid.affine)
         made.set_sform(grid.affine, code="mni")
@@ -82,13 +83,13 @@ def coarser(job: ScanJob, folder: Path) -> None:
 def derivatives_of(job: ScanJob) -> dict[str, Path]:
     """The preprocessed derivatives of a scan, by the names that the preprocessing gives its work files."""
     files = {
-        "mni_preproc": job.path("preproc", mni=True),
-        "mni_mask": job.mask_path(mni=True),
-        "to_mni_xfm": job.transform_path(job.space),
+        "mni_preproc": job.path("mni_preproc"),
+        "mni_mask": job.path("mni_mask"),
+        "to_mni_xfm": job.path("to_template"),
     }
     if "native" in job.settings.output_spaces:
-        files["native_preproc"] = job.path("preproc", mni=False)
-        files["native_mask"] = job.mask_path(mni=False)
+        files["native_preproc"] = job.path("native_preproc")
+        files["native_mask"] = job.path("native_mask")
     return files
 
 
@@ -114,12 +115,12 @@ def _raw_scan(scan: DerivedScan, settings: Settings) -> Scan:
 
 def _is_anchor(scan: DerivedScan) -> bool:
     """Whether its session was registered by this scan: the name of the mask tells."""
-    return parse_name(scan.mask.name).entities.get("desc") == mask_desc(True, scan.sequence)
+    return parse_name(scan.mask.name).entities.get("desc") == mask_label(True, scan.sequence)
 
 
 def _job(scan: DerivedScan, raw: Scan, anchor: Scan, settings: Settings, model: ModelReference) -> ScanJob:
     job = ScanJob(raw, anchor, scan.name.space, model.config.spacing, settings, model, preprocessed=scan)
-    native = [job.path("preproc", mni=False), job.mask_path(mni=False)]
+    native = [job.path("native_preproc"), job.path("native_mask")]
     there = all(file.is_file() for file in native)
     spaces = tuple(space for space in settings.output_spaces if space == "MNI" or there)
     own = settings.model_copy(update={"output_spaces": spaces or ("MNI",), "template": scan.name.space})

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bids_mmh import __version__
+from bids_mmh.bids.names import parse_name
 from bids_mmh.bids.provenance import APP_NAME, bids_uri
 from bids_mmh.derivatives.jobs import ScanJob
 from bids_mmh.derivatives.sidecar import (
@@ -69,16 +70,16 @@ def _scaled(work: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, tuple[floa
 
 def _copy_work_files(job: ScanJob, work: Mapping[str, Any]) -> None:
     copies = {
-        job.path("preproc", mni=True): work["mni_preproc"],
-        job.mask_path(mni=True): work["mni_mask"],
+        job.path("mni_preproc"): work["mni_preproc"],
+        job.path("mni_mask"): work["mni_mask"],
     }
     if not job.from_standard:
-        copies[job.transform_path(job.space)] = work["to_mni_xfm"]
+        copies[job.path("to_template")] = work["to_mni_xfm"]
     if not job.is_anchor and not job.from_standard:
-        copies[job.transform_path(job.anchor.sequence)] = work["to_anchor_xfm"]
+        copies[job.path("to_anchor")] = work["to_anchor_xfm"]
     if "native" in job.settings.output_spaces:
-        copies[job.path("preproc", mni=False)] = work["native_preproc"]
-        copies[job.mask_path(mni=False)] = work["native_mask"]
+        copies[job.path("native_preproc")] = work["native_preproc"]
+        copies[job.path("native_mask")] = work["native_mask"]
     for target, source in copies.items():
         with atomic_path(target) as temporary:
             temporary.write_bytes(Path(source).read_bytes())
@@ -90,7 +91,7 @@ def _preproc_fields(job: ScanJob, work: Mapping[str, Any]) -> Sidecar:
         site=job.scan.site,
         sequence=job.scan.sequence,
         space=job.space,
-        brain_mask=job.mask_path(mni=True).name,
+        brain_mask=job.path("mni_mask").name,
         quality_warnings=tuple(qc.get("warnings", [])),
         preprocessing={key: value for key, value in qc.items() if key != "warnings"},
         raw_fingerprint=job.raw_fingerprint,
@@ -106,15 +107,20 @@ def _write_preproc_sidecars(job: ScanJob, fields: Sidecar) -> None:
     given = (fields.preprocessing or {}).get("given", {})
     standard = [job.given.standard.uri] if job.from_standard and job.given.standard else []
     sources = (_raw_uri(job), *standard, *given.values())
-    for mni in job.wanted_spaces():
-        where = {"resolution": _resolution(job)} if mni else {}
-        voxels = {} if mni else {"spatial_reference": _native_reference(job, fields)}
-        image = fields.with_fields(skull_stripped=mni, sources=sources, **where, **voxels)
-        image.write(
-            job.path("preproc", mni=mni, extension=".json"), "mni_preproc" if mni else "native_preproc"
-        )
-        mask = Sidecar(type="Brain", sources=(given.get("mask", sources[0]),)).with_fields(**where)
-        mask.write(job.mask_path(mni=mni).with_suffix("").with_suffix(".json"), "mask")
+    mask = Sidecar(type="Brain", sources=(given.get("mask", sources[0]),))
+    resolution = _resolution(job)
+    mni = fields.with_fields(skull_stripped=True, sources=sources, resolution=resolution)
+    _write_sidecar(job, "mni_preproc", mni)
+    _write_sidecar(job, "mni_mask", mask.with_fields(resolution=resolution))
+    if "native" in job.wanted_spaces():
+        voxels = _native_reference(job, fields)
+        native = fields.with_fields(skull_stripped=False, sources=sources, spatial_reference=voxels)
+        _write_sidecar(job, "native_preproc", native)
+        _write_sidecar(job, "native_mask", mask)
+
+
+def _write_sidecar(job: ScanJob, output: str, fields: Sidecar) -> Path:
+    return fields.write(job.sidecar(output), output)
 
 
 def _raw_uri(job: ScanJob) -> str:
@@ -146,20 +152,20 @@ def write_harmonized(job: ScanJob, work: Mapping[str, Any]) -> None:
     fields = _harmonized_fields(job, work, image_statistics(after[mask]).to_dict()).with_fields(
         anatomy_preservation=anatomy_preservation(before, after, mask)
     )
-    save_nifti(stored_image(after, mask, image), job.path("harmonized", mni=True))
+    save_nifti(stored_image(after, mask, image), job.path("mni_harmonized"))
     if "native" in job.settings.output_spaces:
         _write_native(job, work, result=Harmonized(before, after, *scaling), mask=mask, fields=fields)
     # The template-space sidecar comes last: it is what says that the scan is done.
-    source = bids_uri("", job.path("preproc", mni=True), job.settings.output_dir)
+    source = bids_uri("", job.path("mni_preproc"), job.settings.output_dir)
     content = fields.with_fields(skull_stripped=True, sources=(source,), resolution=_resolution(job))
-    written = content.write(job.path("harmonized", mni=True, extension=".json"), "mni_harmonized")
+    written = _write_sidecar(job, "mni_harmonized", content)
     _remove_other_grids(written)
 
 
 def _harmonized_fields(job: ScanJob, work: Mapping[str, Any], after: Mapping[str, Any]) -> Sidecar:
     """What the model's run says of itself, and what it repeats of the preprocessed scan."""
     assert job.model is not None
-    preproc = Sidecar.read(job.path("preproc", mni=True, extension=".json"))
+    preproc = Sidecar.read(job.sidecar("mni_preproc"))
     before = preproc.image_statistics.before if preproc.image_statistics else None
     config = job.model.config
     kept = {name: getattr(preproc, name) for name in KEPT if name in preproc.model_fields_set}
@@ -183,10 +189,10 @@ def _harmonized_fields(job: ScanJob, work: Mapping[str, Any], after: Mapping[str
 
 def _remove_other_grids(sidecar_file: Path) -> None:
     """Remove what models of other grids have made of the scan: it has one harmonized version."""
-    parts = sidecar_file.stem.split("_")
-    pattern = "_".join("res-*" if part.startswith("res-") else part for part in parts)
-    for other in sidecar_file.parent.glob(f"{pattern}.json"):
-        if other != sidecar_file:
+    own = parse_name(sidecar_file.name)
+    for other in sidecar_file.parent.glob(f"*_desc-harmonized_{own.suffix}.json"):
+        name = parse_name(other.name)
+        if other != sidecar_file and (name.source, name.space) == (own.source, own.space):
             other.unlink(missing_ok=True)
             other.with_suffix(".nii.gz").unlink(missing_ok=True)
 
@@ -203,17 +209,16 @@ def _write_native(
         brain=Path(work["native_mask"]),
         outside=job.settings.outside,
     )
-    save_nifti(native, job.path("harmonized", mni=False))
+    save_nifti(native, job.path("native_harmonized"))
     root = job.settings.output_dir
     content = fields.with_fields(
         skull_stripped=job.settings.outside == "zero",
         sources=tuple(
-            bids_uri("", path, root)
-            for path in (job.path("preproc", mni=False), job.path("harmonized", mni=True))
+            bids_uri("", path, root) for path in (job.path("native_preproc"), job.path("mni_harmonized"))
         ),
         spatial_reference=_native_reference(job, fields),
     )
-    content.write(job.path("harmonized", mni=False, extension=".json"), "native_harmonized")
+    _write_sidecar(job, "native_harmonized", content)
 
 
 def _resolution(job: ScanJob) -> str:

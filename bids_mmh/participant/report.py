@@ -47,7 +47,7 @@ def has_results(job: SessionJob) -> bool:
 
 
 def _found(job: SessionJob) -> list[ScanJob]:
-    return [scan for scan in job.scans if scan.path("preproc", mni=True, extension=".json").is_file()]
+    return [scan for scan in job.scans if scan.sidecar("mni_preproc").is_file()]
 
 
 def _scan_report(job: ScanJob, session: SessionJob) -> "ScanReport":
@@ -55,7 +55,7 @@ def _scan_report(job: ScanJob, session: SessionJob) -> "ScanReport":
 
     desc = "harmonized" if _is_harmonized(job) else "preproc"
     fields = _sidecar(job, desc)
-    mask = _load(job.mask_path(mni=True))[0] > 0
+    mask = _load(job.path("mni_mask"))[0] > 0
     before, affine = _load_scaled(job, "preproc", mask)
     anchor = next((scan for scan in session.scans if scan.is_anchor), job)
     native = _native(job)
@@ -82,16 +82,14 @@ def _scan_report(job: ScanJob, session: SessionJob) -> "ScanReport":
         model=model.name,
         target=model.target,
         sidecars={
-            label: job.path(label, mni=True, extension=".json")
-            .relative_to(job.settings.output_dir)
-            .as_posix()
+            label: job.sidecar(f"mni_{label}").relative_to(job.settings.output_dir).as_posix()
             for label in dict.fromkeys(("preproc", desc))
         },
     )
 
 
 def _sidecar(job: ScanJob, desc: str) -> Sidecar:
-    return Sidecar.read(job.path(desc, mni=True, extension=".json"))
+    return Sidecar.read(job.sidecar(f"mni_{desc}"))
 
 
 def _load(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -102,19 +100,17 @@ def _load(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _load_scaled(job: ScanJob, desc: str, mask: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    volume, affine = _load(job.path(desc, mni=True))
+    volume, affine = _load(job.path(f"mni_{desc}"))
     scaling = _sidecar(job, desc).intensity_scaling
     if scaling is None:
-        raise BadDataError(
-            f"The sidecar of {job.path(desc, mni=True)} has no scaling: run participant again."
-        )
+        raise BadDataError(f"The sidecar of {job.path(f'mni_{desc}')} has no scaling: run participant again.")
     return np.where(mask, volume * scaling.slope + scaling.intercept, -1.0), affine
 
 
 def _anchor_volume(anchor: ScanJob) -> NDArray[Any] | None:
-    if not anchor.path("preproc", mni=True).is_file():
+    if not anchor.path("mni_preproc").is_file():
         return None
-    return _load_scaled(anchor, "preproc", _load(anchor.mask_path(mni=True))[0] > 0)[0]
+    return _load_scaled(anchor, "preproc", _load(anchor.path("mni_mask"))[0] > 0)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,10 +125,10 @@ class _Native:
 
 def _native(job: ScanJob) -> _Native:
     """The raw scan, or its preprocessed copy where the raw one is gone or lies on other voxels."""
-    if not job.path("preproc", mni=False).is_file():
+    if not job.path("native_preproc").is_file():
         return _Native()
-    preproc, affine = _load(job.path("preproc", mni=False))
-    mask = _load(job.mask_path(mni=False))[0]
+    preproc, affine = _load(job.path("native_preproc"))
+    mask = _load(job.path("native_mask"))[0]
     raw = _raw(job, affine, preproc.shape)
     if raw is None:
         return _Native(preproc, mask, affine)
@@ -180,7 +176,7 @@ def _device(scans: list[ScanJob]) -> str:
 
 
 def _is_harmonized(job: ScanJob) -> bool:
-    return job.model is not None and job.path("harmonized", mni=True, extension=".json").is_file()
+    return job.model is not None and job.sidecar("mni_harmonized").is_file()
 
 
 def _log(scans: list[ScanJob]) -> str:
