@@ -46,8 +46,7 @@ def resolve_model(model: str, output_dir: Path | None = None) -> ModelReference:
         UsageError: no such name.
         NoInputError: the folder is not a model folder.
     """
-    from bids_mmh.method.harmonizer import read_config
-    from bids_mmh.method.model_files import embedded_folder, model_sha256
+    from bids_mmh.method.model_files import embedded_folder, model_sha256, read_config
 
     if model == EMBEDDED_MODEL:
         folder = embedded_folder()

@@ -1,9 +1,12 @@
 """What a model is: architecture, sequences, grid, scaling, schedule and sampling, as saved in config.json."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
-from bids_mmh.method.style.code import StyleCodeKind
+BACKGROUND = -1.0  # scaled intensity outside the brain
+
+StyleCodeKind = Literal["tissues", "displacement", "record"]
+"""What AdaIN is conditioned on, see :mod:`bids_mmh.method.style.code`."""
 
 
 @dataclass(frozen=True)

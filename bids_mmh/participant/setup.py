@@ -66,10 +66,8 @@ def _scan_jobs(
         )
 
 
-def write_study_files(
-    settings: Settings, model: ModelReference | None, template: Template, device: str
-) -> None:
-    """Write what makes the output folder a BIDS dataset, and the methods text.
+def write_dataset(settings: Settings, model: ModelReference | None) -> None:
+    """Write what makes the output folder a BIDS dataset.
 
     Raises:
         CannotCreateError: the folder is another program's dataset.
@@ -80,6 +78,10 @@ def write_study_files(
     )
     write_dataset_files(settings.output_dir, description, LABELS)
     copy_participants(settings.bids_dir, settings.output_dir)
+
+
+def write_citation(settings: Settings, model: ModelReference | None, template: Template, device: str) -> None:
+    """Write the methods text of the run; ``device`` is what the model runs on."""
     text = boilerplate(settings, model, template, device)
     write_text(OUTPUTS["citation"].path(settings.output_dir), text)
 

@@ -5,15 +5,12 @@ its normalisations have just freed of mean and scale. Told the way as well, it l
 (docs/method.md has the measurement).
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
+from bids_mmh.method.config import StyleCodeKind
 from bids_mmh.method.style.statistics import V_MAX, V_MIN, StyleStatistics
 from bids_mmh.method.style.tissue_style import TissueStatistics
-
-StyleCodeKind = Literal["tissues", "displacement", "record"]
 
 LEVELS = tuple(0.05 + 0.09 * i for i in range(11))  # of the quantiles that describe a histogram
 TISSUE_CODE = 2 * (4 + 4 + 3)
