@@ -1,6 +1,7 @@
 """File names of BIDS derivatives: source entities kept, in the order that BIDS prescribes."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 # Key in a file name -> name that pybids gives the entity, in the order of the BIDS schema. The transform
@@ -42,6 +43,74 @@ ENTITIES: Mapping[str, str] = {
     "desc": "desc",
 }
 _NOT_IN_NAMES = {"suffix", "extension", "datatype"}
+# Entities that derivatives have and raw scans lack.
+DERIVED = frozenset({"space", "res", "desc", "label", "from", "to", "mode"})
+
+
+@dataclass(frozen=True)
+class DerivativeName:
+    """What the name of a derivative says.
+
+    Attributes:
+        entities: label by key in file names, in the order of the name; empty where a part has no dash.
+        suffix: last part of the name, such as ``T1w``.
+    """
+
+    entities: Mapping[str, str]
+    suffix: str
+
+    @property
+    def participant_id(self) -> str:
+        """Subject with its ``sub-``."""
+        return f"sub-{self.entities['sub']}"
+
+    @property
+    def session(self) -> str | None:
+        """Session label without its ``ses-``; None in a dataset without sessions."""
+        return self.entities.get("ses")
+
+    @property
+    def source(self) -> str:
+        """Name of the raw scan without its extension: the entities that it has, and the suffix."""
+        own = [f"{key}-{label}" for key, label in self.entities.items() if key not in DERIVED]
+        return "_".join([*own, self.suffix])
+
+    @property
+    def source_entities(self) -> dict[str, str]:
+        """Entities of the raw scan under pybids' names."""
+        return {ENTITIES.get(k, k): label for k, label in self.entities.items() if k not in DERIVED}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The entities that the raw scan lacks, by key."""
+        return {key: label for key, label in self.entities.items() if key in DERIVED}
+
+    @property
+    def space(self) -> str:
+        """Template space; empty in the scan's own space."""
+        return self.entities.get("space", "")
+
+    @property
+    def spacing(self) -> float:
+        """Voxel size in mm that the ``res-`` label tells; 1 where there is none or it is no number."""
+        try:
+            return float(self.entities.get("res", "1"))
+        except ValueError:
+            return 1.0
+
+
+def parse_name(name: str) -> DerivativeName:
+    """Take the name of a derivative apart.
+
+    Args:
+        name: with or without an extension.
+
+    >>> parse_name("sub-01_run-2_space-MNI_res-2_desc-preproc_T1w.nii.gz").source
+    'sub-01_run-2_T1w'
+    """
+    stem = name.partition(".")[0]
+    *pairs, suffix = stem.split("_")
+    return DerivativeName(dict(pair.partition("-")[::2] for pair in pairs), suffix)
 
 
 def derivative_name(
@@ -100,39 +169,15 @@ def derivative_path(
     return session_folder(out_dir, entities) / "anat" / name
 
 
-def transform_name(entities: Mapping[str, str], source: str, target: str, extension: str = ".txt") -> str:
-    """Name a spatial transform of images from ``source`` to ``target`` (a sequence or a space)."""
-    return derivative_name(
-        entities, suffix="xfm", extension=extension, **{"from": source, "to": target, "mode": "image"}
-    )
-
-
 def session_folder(out_dir: Path, entities: Mapping[str, str]) -> Path:
     """Folder of a session below ``out_dir``: ``sub-X``, or ``sub-X/ses-Y`` where there are sessions."""
     folder = out_dir / f"sub-{entities['subject']}"
     return folder / f"ses-{entities['session']}" if entities.get("session") else folder
 
 
-def mask_desc(is_anchor: bool, sequence: str) -> str:
-    """``desc-`` label of a brain mask: the suffix ``mask`` does not say of which sequence it is.
-
-    Args:
-        is_anchor: Whether the scan is the one that the session was registered by (its T1w, as a rule).
-        sequence: Suffix of the scan, such as ``T2w``.
-
-    Returns:
-        ``brain`` for the anchor, ``brainT2w`` and the like for the others.
-    """
-    return "brain" if is_anchor else f"brain{sequence}"
-
-
 def voxel_size(path: Path) -> float:
     """Voxel size in mm that the ``res-`` label of a file tells; 1 where there is none or it is no number."""
-    label = next((part[4:] for part in path.name.split("_") if part.startswith("res-")), "1")
-    try:
-        return float(label)
-    except ValueError:
-        return 1.0
+    return parse_name(path.name).spacing
 
 
 def _label(value: str) -> str:

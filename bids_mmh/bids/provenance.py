@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,6 @@ BIDS_VERSION = "1.10.1"
 
 # Folders without the closing slash, which the validator does not match below the root.
 _BIDSIGNORE = "*.html\nlogs\nfigures\n*_xfm.*\ngroup_*\nevaluation_*\nmodels\n"
-
-_DESCRIPTIONS = {
-    "preproc": "Bias-corrected and, in a standard space, skull-stripped and resampled; not harmonized",
-    "harmonized": "Preprocessed and harmonized: intensities as if one scanner had acquired all of them",
-    "brain": "Brain mask of the scan that the session was registered by (its T1w where there is one)",
-    "brainT2w": "Brain mask on the grid of the T2w scan",
-}
 
 _README = """# bids-mmh derivatives
 
@@ -49,35 +42,6 @@ def bids_uri(dataset: str, path: Path, root: Path) -> str:
         ValueError: When ``path`` does not lie below ``root``.
     """
     return f"bids:{dataset}:{path.relative_to(root).as_posix()}"
-
-
-def sidecar(
-    *,
-    skull_stripped: bool,
-    sources: Sequence[str],
-    resolution: str | None = None,
-    spatial_reference: str | None = None,
-    extra: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Build the sidecar of a derived image.
-
-    Args:
-        skull_stripped: Whether voxels outside the brain were removed; BIDS wants it for every T1w and T2w.
-        sources: BIDS URIs of the files that the image was computed from.
-        resolution: What the ``res-`` label means; give it whenever the name has one.
-        spatial_reference: BIDS URI of the image whose grid this one has; give it where no standard
-            ``space-`` says so.
-        extra: Further fields, after the others.
-
-    Returns:
-        Fields in a fixed order, ready for :func:`bids_mmh.bids.atomic.write_json`.
-    """
-    fields: dict[str, Any] = {"SkullStripped": skull_stripped}
-    if resolution is not None:
-        fields["Resolution"] = resolution
-    if spatial_reference is not None:
-        fields["SpatialReference"] = spatial_reference
-    return fields | {"Sources": list(sources)} | dict(extra or {})
 
 
 def dataset_description(
@@ -126,11 +90,16 @@ def dataset_description(
     return description | ({"License": raw["License"]} if raw.get("License") else {})
 
 
-def write_dataset_files(out_dir: Path, description: Mapping[str, Any]) -> None:
+def write_dataset_files(out_dir: Path, description: Mapping[str, Any], labels: Mapping[str, str]) -> None:
     """Write what makes ``out_dir`` a derivative dataset.
 
     That is ``dataset_description.json``, ``.bidsignore``, ``README``, and ``descriptions.tsv`` with its
     sidecar, which explains the ``desc-`` labels.
+
+    Args:
+        out_dir: Output folder.
+        description: Content of ``dataset_description.json``.
+        labels: Label of ``desc-`` to what it means.
 
     Raises:
         CannotCreateError: When ``out_dir`` already is another program's dataset.
@@ -139,7 +108,7 @@ def write_dataset_files(out_dir: Path, description: Mapping[str, Any]) -> None:
     write_json(out_dir / "dataset_description.json", description)
     write_text(out_dir / ".bidsignore", _BIDSIGNORE)
     write_text(out_dir / "README", _README)
-    rows = [{"desc_id": f"desc-{label}", "description": text} for label, text in _DESCRIPTIONS.items()]
+    rows = [{"desc_id": f"desc-{label}", "description": text} for label, text in labels.items()]
     write_tsv(out_dir / "descriptions.tsv", rows, ["desc_id", "description"])
     columns = {"desc_id": "Label of the desc- entity", "description": "What the label means"}
     write_json(out_dir / "descriptions.json", {name: {"Description": text} for name, text in columns.items()})

@@ -1,13 +1,13 @@
-"""Rebuild the rows of a study from the sidecars of its derivatives alone."""
+"""The scans of a study, from the names and sidecars of its derivatives alone."""
 
-import json
 import logging
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
+from bids_mmh.bids.names import parse_name
+from bids_mmh.derivatives.scan import DerivedScan, read_derived
+from bids_mmh.derivatives.sidecar import Encoder, Model, Sidecar
 from bids_mmh.errors import BadDataError
 from bids_mmh.evaluation.metrics.statistics import ImageStatistics, wasserstein
 from bids_mmh.reports.group_table import ScanRow
@@ -17,7 +17,6 @@ logger = logging.getLogger(__name__)
 # Labels of BIDS that name a person's own space: such images are not on the study's common grid.
 OWN_SPACES = frozenset({"individual", "orig", "scanner", "T1w", "T2w", "FLAIR"})
 HARMONIZED, PREPROCESSED = "harmonized", "preproc"
-_DERIVED = frozenset({"space", "res", "desc"})
 
 
 def study_rows(output_dir: Path, sequences: Sequence[str]) -> list[ScanRow]:
@@ -66,17 +65,14 @@ def _sidecars(output_dir: Path, desc: str, sequences: Sequence[str]) -> Iterator
 
 def _identify(path: Path, output_dir: Path, *, harmonized: bool) -> ScanRow:
     """Read what the file name says."""
-    *pairs, suffix = path.stem.split("_")
-    entities = dict(pair.partition("-")[::2] for pair in pairs)
-    participant, session = f"sub-{entities['sub']}", entities.get("ses")
-    page = participant + (f"_ses-{session}" if session else "") + ".html"
-    source = [pair for pair in pairs if pair.partition("-")[0] not in _DERIVED]
+    name = parse_name(path.name)
+    page = name.participant_id + (f"_ses-{name.session}" if name.session else "") + ".html"
     return ScanRow(
-        participant_id=participant,
-        session_id=f"ses-{session}" if session else None,
-        scan="_".join([*source, suffix]),
-        sequence=suffix,
-        space=entities.get("space", ""),
+        participant_id=name.participant_id,
+        session_id=f"ses-{name.session}" if name.session else None,
+        scan=name.source,
+        sequence=name.suffix,
+        space=name.space,
         harmonized=harmonized,
         page=page if (output_dir / page).is_file() else None,
         sidecar=path.relative_to(output_dir).as_posix(),
@@ -86,8 +82,8 @@ def _identify(path: Path, output_dir: Path, *, harmonized: bool) -> ScanRow:
 def _fill(row: ScanRow, path: Path) -> ScanRow:
     """Add what the sidecar says, or the problem with it."""
     try:
-        content = _read(path)
-        return _with_metadata(_with_statistics(row, content), content)
+        fields = Sidecar.read(path)
+        return _with_metadata(_with_statistics(row, fields), fields)
     except BadDataError as error:
         reason = str(error).rstrip(".")
         problem = f"{path.name} cannot be used ({reason}): run participant again for {row.participant_id}."
@@ -95,22 +91,12 @@ def _fill(row: ScanRow, path: Path) -> ScanRow:
         return replace(row, problem=problem)
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadDataError(f"no readable JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise BadDataError("no JSON object")
-    return content
-
-
-def _with_statistics(row: ScanRow, content: Mapping[str, Any]) -> ScanRow:
-    before = _statistics(content, "before")
+def _with_statistics(row: ScanRow, fields: Sidecar) -> ScanRow:
+    before = _statistics(fields, "before")
     row = replace(row, before=_scalars(before), histogram_before=before.histogram)
     if not row.harmonized:
         return row
-    after = _statistics(content, "after")
+    after = _statistics(fields, "after")
     return replace(
         row,
         after=_scalars(after),
@@ -119,10 +105,9 @@ def _with_statistics(row: ScanRow, content: Mapping[str, Any]) -> ScanRow:
     )
 
 
-def _statistics(content: Mapping[str, Any], when: str) -> ImageStatistics:
-    stored = content.get("ImageStatistics")
-    record = stored.get(when) if isinstance(stored, dict) else None
-    if not isinstance(record, dict):
+def _statistics(fields: Sidecar, when: str) -> ImageStatistics:
+    record = getattr(fields.image_statistics, when, None)
+    if record is None:
         raise BadDataError(f"no ImageStatistics '{when}'")
     statistics = ImageStatistics.from_dict(record)
     if not any(statistics.histogram):
@@ -134,31 +119,52 @@ def _scalars(statistics: ImageStatistics) -> dict[str, float]:
     return {name: value for name, value in asdict(statistics).items() if name != "histogram"}
 
 
-def _with_metadata(row: ScanRow, content: Mapping[str, Any]) -> ScanRow:
-    stored = content.get("Model")
-    model = stored if isinstance(stored, dict) else {}
-    warnings = content.get("QualityWarnings") or ()
+def _with_metadata(row: ScanRow, fields: Sidecar) -> ScanRow:
+    model = fields.model or Model()
     return replace(
         row,
-        site=_text(content.get("Site")),
-        anatomy_preservation=_number(content.get("AnatomyPreservation")),
-        model=_text(model.get("Name")),
-        model_sha256=_text(model.get("SHA256")),
-        target=_text(model.get("Target")),
-        encoder=_encoder(model.get("Encoder")),
-        configuration_hash=_text(content.get("ConfigurationHash")),
-        warnings=tuple(map(str, warnings)) if isinstance(warnings, list) else (),
+        site=fields.site,
+        anatomy_preservation=fields.anatomy_preservation,
+        model=model.name,
+        model_sha256=model.sha256,
+        target=model.target,
+        encoder=(model.encoder or Encoder()).name,
+        configuration_hash=fields.configuration_hash,
+        warnings=fields.quality_warnings or (),
     )
 
 
-def _encoder(stored: object) -> str | None:
-    return _text(stored.get("Name")) if isinstance(stored, dict) else None
+def find_preprocessed(output_dir: Path, rows: Iterable[ScanRow]) -> list[DerivedScan]:
+    """Find the preprocessed version of scans of a study, on the finest grid that there is.
+
+    Args:
+        output_dir: root of the derivatives.
+        rows: the scans; those with a problem are left out.
+
+    Returns:
+        In the order of the rows. What cannot be used is left out with a sentence in the log.
+    """
+    found = []
+    for row in rows:
+        if row.problem is not None:
+            continue
+        try:
+            found.append(_preprocessed(output_dir, row))
+        except BadDataError as error:
+            logger.warning("%s is left out: %s", row.scan, error)
+    return found
 
 
-def _number(value: object) -> float | None:
-    # Python reads NaN from JSON; the page, which browsers read, must not hold it.
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-def _text(value: object) -> str | None:
-    return None if value is None or value == "" else str(value)
+def _preprocessed(output_dir: Path, row: ScanRow) -> DerivedScan:
+    folder = output_dir.joinpath(row.participant_id, row.session_id or "", "anat")
+    names = {
+        path: name
+        for path in folder.glob(f"*_desc-{PREPROCESSED}_{row.sequence}.json")
+        if (name := parse_name(path.name)).source == row.scan and name.space == row.space
+    }
+    if not names:
+        raise BadDataError("its preprocessed image is not there: run participant for it again.")
+    scan = read_derived(min(names, key=lambda path: names[path].spacing))
+    if lacks := scan.fields.lacking("configuration_hash"):
+        raise BadDataError(f"{scan.sidecar.name} lacks {lacks}: run participant again.")
+    return scan

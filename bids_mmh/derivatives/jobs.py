@@ -1,16 +1,17 @@
 """What is to be done: a scan and a session with everything that decides their outputs."""
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from bids_mmh import __version__
-from bids_mmh.bids.external_derivatives import Precomputed
-from bids_mmh.bids.names import derivative_path, mask_desc, transform_name
 from bids_mmh.bids.session import Scan, Session
+from bids_mmh.derivatives.external_derivatives import Precomputed
 from bids_mmh.derivatives.models import ModelReference
-from bids_mmh.derivatives.scan import PreprocessedScan
+from bids_mmh.derivatives.outputs import OUTPUTS, mask_label
+from bids_mmh.derivatives.scan import DerivedScan
+from bids_mmh.derivatives.sidecar import Sidecar
+from bids_mmh.errors import BadDataError
 from bids_mmh.files import fingerprint
 from bids_mmh.preprocess.template import Template
 from bids_mmh.settings import Settings, configuration_hash
@@ -39,7 +40,7 @@ class ScanJob:
     spacing: float
     settings: Settings
     model: ModelReference | None
-    preprocessed: PreprocessedScan | None = None
+    preprocessed: DerivedScan | None = None
     given: Precomputed = field(default_factory=Precomputed)
     from_standard: bool = False
 
@@ -52,7 +53,7 @@ class ScanJob:
     def preprocessing_hash(self) -> str:
         """Digest of everything that alters the preprocessed scan."""
         if self.preprocessed is not None:
-            return str(self.preprocessed.fields["ConfigurationHash"])
+            return str(self.preprocessed.fields.configuration_hash)
         return self.settings.preprocessing_hash()
 
     @property
@@ -60,35 +61,32 @@ class ScanJob:
         """Digest of everything that alters the results."""
         return configuration_hash(self.preprocessing_hash, self.model.sha256 if self.model else None)
 
-    def path(self, desc: str, *, mni: bool, suffix: str | None = None, extension: str = ".nii.gz") -> Path:
-        """Path of one of the scan's derivatives."""
-        return derivative_path(
+    def path(self, output: str) -> Path:
+        """Path of one of the scan's derivatives.
+
+        Args:
+            output: its key in :data:`bids_mmh.derivatives.outputs.OUTPUTS`.
+        """
+        return OUTPUTS[output].path(
             self.settings.output_dir,
             self.scan.entities,
-            suffix=suffix or self.scan.sequence,
-            extension=extension,
-            space=self.space if mni else None,
-            res=f"{self.spacing:g}" if mni else None,
-            desc=desc,
+            sequence=self.scan.sequence,
+            space=self.space,
+            res=f"{self.spacing:g}",
+            brain=mask_label(self.is_anchor, self.scan.sequence),
+            anchor=self.anchor.sequence,
         )
 
-    def mask_path(self, *, mni: bool) -> Path:
-        """Path of the scan's brain mask."""
-        return self.path(mask_desc(self.is_anchor, self.scan.sequence), mni=mni, suffix="mask")
-
-    def transform_path(self, target: str) -> Path:
-        """Path of the transform of the scan to ``target``."""
-        folder = self.mask_path(mni=False).parent
-        return folder / transform_name(self.scan.entities, self.scan.sequence, target)
+    def sidecar(self, output: str) -> Path:
+        """Path of the sidecar of an image; see :meth:`path`."""
+        return self.path(output).with_suffix("").with_suffix(".json")
 
     def expected(self) -> list[Path]:
         """Every image and transform that must exist for the scan to count as done."""
-        descs = ["preproc"] if self.model is None else ["preproc", "harmonized"]
-        paths = []
-        for mni in self.wanted_spaces():
-            paths += [self.path(desc, mni=mni) for desc in descs] + [self.mask_path(mni=mni)]
+        kinds = ["preproc", "mask"] if self.model is None else ["preproc", "harmonized", "mask"]
+        paths = [self.path(f"{space}_{kind}") for space in self.wanted_spaces() for kind in kinds]
         # An image that lay in template space before does not tell how the raw scan got there.
-        return paths if self.from_standard else [*paths, self.transform_path(self.space)]
+        return paths if self.from_standard else [*paths, self.path("to_template")]
 
     def is_done(self) -> bool:
         """Whether all outputs exist and were made by this version with these settings from these files.
@@ -97,44 +95,39 @@ class ScanJob:
         """
         if not all(path.is_file() for path in self.expected()):
             return False
-        desc = "preproc" if self.model is None else "harmonized"
         try:
-            text = self.path(desc, mni=True, extension=".json").read_text(encoding="utf-8")
-            fields = json.loads(text)
-            known = (
-                fields["GeneratedBy"]["Version"],
-                fields["ConfigurationHash"],
-                fields["Site"],
-                fields.get("RawFingerprint"),
-                fields.get("DerivativesFound", {}),
-            )
-            return known == (
-                __version__,
-                self.configuration_hash,
-                self.scan.site,
-                self.raw_fingerprint,
-                self.derivatives_found(),
-            )
-        except (OSError, ValueError, KeyError, TypeError):
+            fields = Sidecar.read(self.sidecar("mni_preproc" if self.model is None else "mni_harmonized"))
+        except BadDataError:
             return False
+        return not fields.lacking("site") and self._is_of_this_run(fields)
+
+    def _is_of_this_run(self, fields: Sidecar) -> bool:
+        return (
+            fields.generated_by is not None
+            and fields.generated_by.version == __version__
+            and fields.configuration_hash == self.configuration_hash
+            and fields.site == self.scan.site
+            and fields.raw_fingerprint == self.raw_fingerprint
+            and dict(fields.derivatives_found or {}) == self.derivatives_found()
+        )
 
     @property
     def raw_fingerprint(self) -> str | None:
         """Fingerprint of the raw scan; what the sidecar says where an earlier run preprocessed it."""
         if self.preprocessed is not None:
-            return self.preprocessed.fields.get("RawFingerprint")
+            return self.preprocessed.fields.raw_fingerprint
         return fingerprint(self.scan.path)
 
     def derivatives_found(self) -> dict[str, str]:
         """Fingerprint of every file that derivative datasets hold of the scan, by its BIDS URI."""
         if self.preprocessed is not None:
-            return dict(self.preprocessed.fields.get("DerivativesFound", {}))
+            return dict(self.preprocessed.fields.derivatives_found or {})
         return {file.uri: fingerprint(file.path) for file in self.given.files()}
 
-    def wanted_spaces(self) -> list[bool]:
-        """True for the template space, False for the scan's own: where derivatives are written."""
+    def wanted_spaces(self) -> list[str]:
+        """Where derivatives are written: ``mni``, the template's space, and ``native``, the scan's own."""
         # The template space is always written: the group level and training start from it.
-        return [True, False] if "native" in self.settings.output_spaces else [True]
+        return ["mni", "native"] if "native" in self.settings.output_spaces else ["mni"]
 
 
 @dataclass(frozen=True)
@@ -163,7 +156,7 @@ class SessionJob:
     @property
     def page(self) -> Path:
         """The session's HTML page."""
-        return self.settings.output_dir / f"{self.session.label}.html"
+        return OUTPUTS["page"].path(self.settings.output_dir, session=self.session.label)
 
     @property
     def starts_in_template_space(self) -> bool:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bids_mmh.bids.session import Scan
+from bids_mmh.derivatives.sidecar import Encoder, Model
 from bids_mmh.errors import NoInputError, UsageError
 from bids_mmh.method.config import ModelConfig
 from bids_mmh.settings import EMBEDDED_MODEL, MODELS_FOLDER
@@ -28,11 +28,11 @@ class ModelReference:
         return self.config.target.site if self.config.target else UNIFIED
 
     @property
-    def provenance(self) -> dict[str, Any]:
-        """What sidecars say of the model; ``Encoder`` saw the styles in training, None in Stage I."""
+    def provenance(self) -> Model:
+        """What sidecars say of the model."""
         target = self.config.target
-        encoder = {"Name": target.encoder, "SHA256": target.encoder_digest} if target else None
-        return {"Name": self.name, "SHA256": self.sha256, "Target": self.target, "Encoder": encoder}
+        encoder = Encoder(name=target.encoder, sha256=target.encoder_digest) if target else None
+        return Model(name=self.name, sha256=self.sha256, target=self.target, encoder=encoder)
 
 
 def resolve_model(model: str, output_dir: Path | None = None) -> ModelReference:
@@ -46,8 +46,7 @@ def resolve_model(model: str, output_dir: Path | None = None) -> ModelReference:
         UsageError: no such name.
         NoInputError: the folder is not a model folder.
     """
-    from bids_mmh.method.harmonizer import read_config
-    from bids_mmh.method.model_files import embedded_folder, model_sha256
+    from bids_mmh.method.model_files import embedded_folder, model_sha256, read_config
 
     if model == EMBEDDED_MODEL:
         folder = embedded_folder()

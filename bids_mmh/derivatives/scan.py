@@ -1,112 +1,98 @@
-"""Preprocessed scans as the group level goes on from them: found by their sidecars, without the raw data."""
+"""One derived scan: an image in template space, its brain mask, and what its sidecar says."""
 
-import json
-import logging
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from bids_mmh.bids.names import ENTITIES, voxel_size
+from bids_mmh.bids.names import DerivativeName, parse_name
+from bids_mmh.derivatives.sidecar import Sidecar
 from bids_mmh.errors import BadDataError
-from bids_mmh.reports.group_table import ScanRow
 
-logger = logging.getLogger(__name__)
-
-_DERIVED = ("space", "res", "desc")
-_NEEDED = ("Site", "Sequence", "BrainMask", "IntensityScaling", "ConfigurationHash")
+UNKNOWN_SITE = "n/a"
 
 
-@dataclass(frozen=True, eq=False)
-class PreprocessedScan:
-    """A preprocessed scan on the finest grid of template space that there is.
+@dataclass(frozen=True)
+class DerivedScan:
+    """A preprocessed or harmonized scan in template space.
 
     Attributes:
-        sidecar: its JSON file.
-        fields: what that says.
-        entities: of the raw scan, under pybids' names.
+        image: the image.
+        mask: its brain mask, on the same voxels.
         sequence: BIDS suffix.
-        space: template space.
-        spacing: voxel size in mm.
+        site: site, ``n/a`` if unknown.
+        subject: with its ``sub-``. A label names one subject, in whichever folders it occurs.
+        slope: of the linear map of stored to scaled intensities, about [−1, 1] in the brain.
+        intercept: of the same map.
+        session: label without its ``ses-``, None if the scan has none.
     """
 
-    sidecar: Path
-    fields: Mapping[str, Any]
-    entities: Mapping[str, str]
+    image: Path
+    mask: Path
     sequence: str
-    space: str
-    spacing: float
+    site: str
+    subject: str
+    slope: float
+    intercept: float
+    session: str | None = None
 
     @property
-    def image(self) -> Path:
-        """The preprocessed image."""
-        return self.sidecar.with_suffix(".nii.gz")
+    def sidecar(self) -> Path:
+        """The JSON file beside the image."""
+        return self.image.with_suffix("").with_suffix(".json")
 
-    @property
-    def mask(self) -> Path:
-        """Its brain mask."""
-        return self.sidecar.parent / str(self.fields["BrainMask"])
+    @cached_property
+    def fields(self) -> Sidecar:
+        """What that says, read when it is first asked for.
 
-    @property
-    def session(self) -> tuple[str, str | None]:
-        """Labels of subject and session."""
-        return self.entities["subject"], self.entities.get("session")
+        Raises:
+            BadDataError: it is gone or damaged.
+        """
+        return Sidecar.read(self.sidecar)
+
+    @cached_property
+    def name(self) -> DerivativeName:
+        """What the name of the image says: entities, space and voxel size."""
+        return parse_name(self.image.name)
 
 
-def find_preprocessed(output_dir: Path, rows: Iterable[ScanRow]) -> list[PreprocessedScan]:
-    """Find the preprocessed version of scans of a study.
+def read_derived(sidecar: Path) -> DerivedScan:
+    """Read where a scan is and what it is from the sidecar of its preprocessed or harmonized image.
 
     Args:
-        output_dir: root of the derivatives.
-        rows: the scans; those with a problem are left out.
+        sidecar: of an image in template space.
 
-    Returns:
-        In the order of the rows. What cannot be used is left out with a sentence in the log.
+    Raises:
+        BadDataError: the sidecar lacks something, or its image or mask is missing.
     """
-    found = []
-    for row in rows:
-        if row.problem is not None:
-            continue
-        try:
-            found.append(_find(output_dir, row))
-        except BadDataError as error:
-            logger.warning("%s is left out: %s", row.scan, error)
-    return found
-
-
-def _find(output_dir: Path, row: ScanRow) -> PreprocessedScan:
-    *pairs, suffix = row.scan.split("_")
-    folder = output_dir.joinpath(*pairs[: 2 if row.session_id else 1], "anat")
-    names = [*folder.glob(f"{'_'.join(pairs)}_*desc-preproc_{suffix}.json")]
-    own = [scan for path in names if (scan := _named(path)).space == row.space]
-    exact = [scan for scan in own if _source(scan.sidecar) == pairs]
-    if not exact:
-        raise BadDataError("its preprocessed image is not there: run participant for it again.")
-    return _read(min(exact, key=lambda scan: scan.spacing))
-
-
-def _named(sidecar: Path) -> PreprocessedScan:
-    """What the name of a sidecar says."""
-    *pairs, suffix = sidecar.stem.split("_")
-    values = dict(pair.partition("-")[::2] for pair in pairs)
-    entities = {ENTITIES.get(key, key): value for key, value in values.items() if key not in _DERIVED}
-    return PreprocessedScan(sidecar, {}, entities, suffix, values.get("space", ""), voxel_size(sidecar))
-
-
-def _source(sidecar: Path) -> Sequence[str]:
-    return [pair for pair in sidecar.stem.split("_")[:-1] if pair.partition("-")[0] not in _DERIVED]
-
-
-def _read(scan: PreprocessedScan) -> PreprocessedScan:
-    try:
-        fields = json.loads(scan.sidecar.read_text(encoding="utf-8"))
-        missing = [name for name in _NEEDED if name not in fields]
-    except (OSError, ValueError, TypeError) as error:
-        raise BadDataError(f"{scan.sidecar.name} cannot be read ({error}): run participant again.") from error
-    if missing:
-        raise BadDataError(f"{scan.sidecar.name} lacks {missing[0]}: run participant again.")
-    found = PreprocessedScan(scan.sidecar, fields, scan.entities, scan.sequence, scan.space, scan.spacing)
-    for file in (found.image, found.mask):
+    scan = _scan(sidecar)
+    for file in (scan.image, scan.mask):
         if not file.is_file():
-            raise BadDataError(f"{file.name} is missing: run participant again.")
-    return found
+            raise BadDataError(
+                f"{file} is missing, though {sidecar.name} names it: preprocess the scan again."
+            )
+    return scan
+
+
+def _scan(sidecar: Path) -> DerivedScan:
+    try:
+        fields = Sidecar.read(sidecar)
+        lacks = fields.lacking("site", "sequence", "brain_mask", "intensity_scaling")
+    except BadDataError as error:
+        raise _foreign(sidecar, str(error)) from error
+    if lacks or fields.intensity_scaling is None:
+        raise _foreign(sidecar, f"it lacks {lacks}")
+    name = parse_name(sidecar.name)
+    return DerivedScan(
+        image=sidecar.with_suffix(".nii.gz"),
+        mask=sidecar.parent / str(fields.brain_mask),
+        sequence=str(fields.sequence),
+        site=fields.site or UNKNOWN_SITE,
+        subject=name.participant_id,
+        slope=fields.intensity_scaling.slope,
+        intercept=fields.intensity_scaling.intercept,
+        session=name.session,
+    )
+
+
+def _foreign(sidecar: Path, reason: str) -> BadDataError:
+    return BadDataError(f"{sidecar} is not a sidecar of this tool ({reason}): preprocess the scan again.")

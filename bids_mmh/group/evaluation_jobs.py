@@ -15,6 +15,7 @@ import numpy as np
 
 from bids_mmh import __version__
 from bids_mmh.bids.atomic import write_json
+from bids_mmh.derivatives.scan import read_derived
 from bids_mmh.errors import BadDataError, TryAgainError
 from bids_mmh.evaluation.controls.methods import CONTROLS, Fit
 from bids_mmh.evaluation.scans import Scan
@@ -118,10 +119,9 @@ def read_preprocessed(scan: ScanFiles, grid: Grid) -> Scan:
     Raises:
         BadDataError: It cannot be read or does not fit the grid.
     """
-    from bids_mmh.training.data import read_sidecar
     from bids_mmh.training.sweep_scans import read_scan
 
-    return read_scan(read_sidecar(scan.preproc), grid)
+    return read_scan(read_derived(scan.preproc), grid)
 
 
 def read_both(scan: ScanFiles, grid: Grid) -> HarmonizedScan:
@@ -130,9 +130,9 @@ def read_both(scan: ScanFiles, grid: Grid) -> HarmonizedScan:
     Raises:
         BadDataError: One of them cannot be read or does not fit the grid.
     """
-    from bids_mmh.training.data import load_on_grid, read_sidecar
+    from bids_mmh.training.data import load_on_grid
 
-    volume = load_on_grid(read_sidecar(scan.harmonized), grid.shape).astype(np.float32)
+    volume = load_on_grid(read_derived(scan.harmonized), grid.shape).astype(np.float32)
     before = replace(read_preprocessed(scan, grid), name=scan.name)
     return HarmonizedScan(before, volume)
 

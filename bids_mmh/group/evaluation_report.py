@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_mmh.bids.atomic import write_json, write_tsv
+from bids_mmh.derivatives.outputs import OUTPUTS
 from bids_mmh.evaluation.controls.methods import RAW
 from bids_mmh.evaluation.probes.features import tsne
 from bids_mmh.evaluation.subject_metrics import HARMONIZED
@@ -34,7 +35,9 @@ def write_evaluation(output_dir: Path, parts: Sequence[PartEvaluation]) -> list[
         records = (
             row.record() for part in parts if part.sequence == sequence for row in evaluation_rows(part)
         )
-        table = write_tsv(output_dir / f"evaluation_{sequence}.tsv", records, list(columns))
+        table = write_tsv(
+            OUTPUTS["evaluation_table"].path(output_dir, sequence=sequence), records, list(columns)
+        )
         write_json(table.with_suffix(".json"), columns)
         tables.append(table.name)
     return tables

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bids_mmh.bids.atomic import write_json
 from bids_mmh.derivatives.fit_record import FitRecord, write_card
 from bids_mmh.derivatives.models import ModelReference, require_sequences, resolve_model
-from bids_mmh.derivatives.scan import PreprocessedScan
+from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import NoInputError, UsageError
 from bids_mmh.group.target_site import StudyTarget
 from bids_mmh.runtime.locks import file_lock
@@ -20,7 +20,6 @@ from bids_mmh.settings import EMBEDDED_MODEL, MODELS_FOLDER, NO_TARGET, Settings
 
 if TYPE_CHECKING:
     from bids_mmh.method.harmonizer import Harmonizer
-    from bids_mmh.training.data import TrainingScan
     from bids_mmh.training.recipe import Recipe
     from bids_mmh.training.split import Split
 
@@ -47,7 +46,7 @@ class _Plan:
 
 
 def fit_study(
-    settings: Settings, scans: Sequence[PreprocessedScan], target: StudyTarget, process: Process
+    settings: Settings, scans: Sequence[DerivedScan], target: StudyTarget, process: Process
 ) -> ModelReference:
     """Train a model as ``--fit`` asks, or give back the one that was trained by this name before.
 
@@ -67,7 +66,7 @@ def fit_study(
     """
     folder = settings.output_dir / MODELS_FOLDER / settings.fit_name
     asked, earlier = FitRecord.asked(settings), FitRecord.read(folder)
-    subjects = tuple(sorted({f"sub-{scan.entities['subject']}" for scan in scans}))
+    subjects = tuple(sorted({scan.subject for scan in scans}))
     if earlier is not None and earlier.answers(asked, settings.fit_name):
         _say_kept(settings.fit_name, set(subjects) - set(earlier.subjects))
         return resolve_model(str(folder))
@@ -98,8 +97,8 @@ def _say_kept(name: str, newcomers: set[str]) -> None:
         )
 
 
-def _check_target(target: StudyTarget, scans: Sequence[PreprocessedScan]) -> None:
-    sites = {scan.fields["Site"] for scan in scans} - {None}
+def _check_target(target: StudyTarget, scans: Sequence[DerivedScan]) -> None:
+    sites = {scan.fields.site for scan in scans} - {None}
     if len(sites) < 2:
         only = f"come from {next(iter(sites))}" if sites else "have no site"
         raise NoInputError(
@@ -111,7 +110,7 @@ def _check_target(target: StudyTarget, scans: Sequence[PreprocessedScan]) -> Non
             "name one (--target-site), ask for fewer scans (--min-site-scans) or for one sequence "
             "(--sequences T1w), or do without a target (--fit stage1)."
         )
-    there = {scan.sequence for scan in scans if scan.fields["Site"] == target.site}
+    there = {scan.sequence for scan in scans if scan.fields.site == target.site}
     lacking = sorted({scan.sequence for scan in scans} - there)
     if lacking:
         raise NoInputError(
@@ -123,12 +122,11 @@ def _check_target(target: StudyTarget, scans: Sequence[PreprocessedScan]) -> Non
 def _plan(
     settings: Settings,
     folder: Path,
-    scans: Sequence[PreprocessedScan],
+    scans: Sequence[DerivedScan],
     target: str | None,
     earlier: FitRecord | None,
 ) -> _Plan:
     """Make up what to train; nothing is written."""
-    from bids_mmh.training.data import read_sidecar
     from bids_mmh.training.recipe import Stage2Recipe
     from bids_mmh.training.run import stage1_of
 
@@ -136,7 +134,7 @@ def _plan(
     stage2 = replace(recipe.stage2 or Stage2Recipe(), target_site=target) if target else None
     recipe = replace(recipe, stage2=stage2)
     begin = _begin_with(settings, folder, earlier)
-    split = _split(settings, folder, recipe, [read_sidecar(scan.sidecar) for scan in scans], begin)
+    split = _split(settings, folder, recipe, scans, begin)
     if begin is None:
         return _Plan(recipe, split, None, None, "random weights")
     require_sequences(begin, (scan.sequence for scan in scans))
@@ -151,7 +149,7 @@ def _plan(
     return _Plan(replace(recipe, model=config), split, ready, None, source)
 
 
-def _recipe(settings: Settings, scans: Sequence[PreprocessedScan]) -> "Recipe":
+def _recipe(settings: Settings, scans: Sequence[DerivedScan]) -> "Recipe":
     """The recipe asked for, or that of the device; for the sequences that there are."""
     from bids_mmh.participant.harmonize import choose_device
     from bids_mmh.training.recipe import load_recipe
@@ -181,7 +179,7 @@ def _split(
     settings: Settings,
     folder: Path,
     recipe: "Recipe",
-    scans: "Sequence[TrainingScan]",
+    scans: Sequence[DerivedScan],
     begin: ModelReference | None,
 ) -> "Split":
     """Who trains, validates and tests: by the table given, else as earlier runs placed them."""
@@ -205,11 +203,10 @@ def _split(
 
 
 def _train(
-    settings: Settings, folder: Path, scans: Sequence[PreprocessedScan], plan: _Plan, process: Process
+    settings: Settings, folder: Path, scans: Sequence[DerivedScan], plan: _Plan, process: Process
 ) -> None:
     import torch
 
-    from bids_mmh.training.data import read_sidecar
     from bids_mmh.training.engine import Compute
     from bids_mmh.training.run import train_on
 
@@ -222,7 +219,7 @@ def _train(
     try:
         train_on(
             plan.recipe,
-            [read_sidecar(scan.sidecar) for scan in scans],
+            list(scans),
             plan.split,
             folder,
             compute=Compute(settings.device),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bids_mmh.derivatives.jobs import ScanJob, SessionJob
 from bids_mmh.derivatives.models import ModelReference
-from bids_mmh.derivatives.scan import PreprocessedScan
+from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import BidsMmhError, ExitCode
 from bids_mmh.group.jobs import coarser, derivatives_of, session_jobs
 from bids_mmh.participant.harmonize import choose_device, harmonize_image
@@ -30,7 +30,7 @@ _WRITING = ("bids_mmh.participant.outputs", "bids_mmh.participant.report", "bids
 
 
 def harmonize_study(
-    settings: Settings, model: ModelReference, scans: Sequence[PreprocessedScan], process: Process
+    settings: Settings, model: ModelReference, scans: Sequence[DerivedScan], process: Process
 ) -> ExitCode:
     """Harmonize every scan that this model has not harmonized yet, and write its session's page anew.
 
@@ -117,7 +117,7 @@ class _Harmonizing:
         works = []
         for number, scan in enumerate(job.scans):
             if not scan.is_done():
-                if not scan.path("preproc", mni=True, extension=".json").is_file():
+                if not scan.sidecar("mni_preproc").is_file():
                     coarser(scan, self.folder)
                 files = derivatives_of(scan)
                 out_file = self.folder / f"{job.node_name}_{number}.nii"

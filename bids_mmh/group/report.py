@@ -11,6 +11,7 @@ from bids_mmh import __version__
 from bids_mmh.bids.atomic import write_json, write_text, write_tsv
 from bids_mmh.bids.participants import read_ages
 from bids_mmh.derivatives.index import parts_of
+from bids_mmh.derivatives.outputs import OUTPUTS
 from bids_mmh.derivatives.splits import TrainedSubjects, trained_subjects
 from bids_mmh.errors import CannotCreateError
 from bids_mmh.evaluation.metrics.site_distance import site_distances
@@ -22,9 +23,7 @@ from bids_mmh.reports.group_table import ScanRow, data_dictionary
 
 logger = logging.getLogger(__name__)
 
-PAGE = "group.html"
-METHODS = "CITATION_group.md"
-TABLES = ("group", "evaluation")
+TABLES = ("group_table", "evaluation_table")
 
 Rankings = Mapping[str, Sequence[Mapping[str, str]]]
 
@@ -72,15 +71,18 @@ def write_study(
         tables = _write_tables(settings.output_dir, rows, evaluations)
         facts = _facts(tables, warnings, rankings or {}, evaluation_methods(evaluations))
         if facts.methods:
-            write_text(settings.output_dir / "logs" / METHODS, facts.methods)
-        write_text(settings.output_dir / PAGE, render_group_page(_parts(rows, evaluations), facts))
+            write_text(OUTPUTS["group_citation"].path(settings.output_dir), facts.methods)
+        page = write_text(
+            OUTPUTS["group_page"].path(settings.output_dir),
+            render_group_page(_parts(rows, evaluations), facts),
+        )
         _remove_stale(settings.output_dir, tables)
     except OSError as error:
         raise CannotCreateError(
             f"The group tables cannot be written to {settings.output_dir} ({error}): "
             "check its permissions and the free space."
         ) from error
-    return settings.output_dir / PAGE
+    return page
 
 
 def _annotated(rows: Sequence[ScanRow], trained: TrainedSubjects, ages: Mapping[str, float]) -> list[ScanRow]:
@@ -104,7 +106,8 @@ def _annotated(rows: Sequence[ScanRow], trained: TrainedSubjects, ages: Mapping[
 
 def _remove_stale(output_dir: Path, tables: Sequence[str]) -> None:
     """Remove tables of an earlier run that this one did not write: they would pass for current ones."""
-    for table in [path for kind in TABLES for path in output_dir.glob(f"{kind}_*.tsv")]:
+    patterns = [OUTPUTS[key].pattern.format(sequence="*") for key in TABLES]
+    for table in [path for pattern in patterns for path in output_dir.glob(pattern)]:
         if table.name not in tables:
             table.unlink(missing_ok=True)
             table.with_suffix(".json").unlink(missing_ok=True)
@@ -117,7 +120,7 @@ def _write_tables(
     tables = []
     for sequence in sorted({row.sequence for row in rows}):
         records = (row.record() for row in rows if row.sequence == sequence)
-        table = write_tsv(output_dir / f"group_{sequence}.tsv", records, list(columns))
+        table = write_tsv(OUTPUTS["group_table"].path(output_dir, sequence=sequence), records, list(columns))
         write_json(table.with_suffix(".json"), columns)
         tables.append(table.name)
     return tables + write_evaluation(output_dir, evaluations)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from bids_mmh.derivatives.fit_record import FitRecord
+from bids_mmh.derivatives.index import find_preprocessed
 from bids_mmh.derivatives.models import UNIFIED, ModelReference, resolve_model
-from bids_mmh.derivatives.scan import PreprocessedScan, find_preprocessed
+from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import ExitCode, NoInputError, TryAgainError, UsageError
 from bids_mmh.group.fit import fit_study
 from bids_mmh.group.harmonize import harmonize_study
@@ -93,10 +94,10 @@ def _harmonize(
     return harmonize_study(settings, model, scans, process)
 
 
-def _check_scans(scans: Sequence[PreprocessedScan]) -> None:
+def _check_scans(scans: Sequence[DerivedScan]) -> None:
     if not scans:
         raise NoInputError("No scan has its preprocessed image: run the participant level again.")
-    spaces = sorted({scan.space for scan in scans})
+    spaces = sorted({scan.name.space for scan in scans})
     if len(spaces) > 1:
         raise UsageError(
             f"The scans lie in {' and '.join(spaces)}, and one model takes one space: choose scans of one by "

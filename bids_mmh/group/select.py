@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from bids_mmh.bids.filters import load_filters, matches
-from bids_mmh.bids.names import ENTITIES
+from bids_mmh.bids.names import parse_name
 from bids_mmh.derivatives.index import study_rows
 from bids_mmh.errors import NoInputError, NoMatchError
 from bids_mmh.reports.group_table import ScanRow
@@ -59,6 +59,4 @@ def _has_labels(row: ScanRow, settings: Settings) -> bool:
 
 def _entities(row: ScanRow) -> dict[str, str]:
     """Entities of the source scan under pybids' names, with its suffix."""
-    *pairs, suffix = row.scan.split("_")
-    values = dict(pair.partition("-")[::2] for pair in pairs)
-    return {ENTITIES.get(key, key): value for key, value in values.items()} | {"suffix": suffix}
+    return parse_name(row.scan).source_entities | {"suffix": row.sequence}

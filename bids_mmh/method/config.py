@@ -3,8 +3,12 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+BACKGROUND = -1.0  # scaled intensity outside the brain
+
 StyleCodeKind = Literal["tissues", "displacement", "record"]
+"""What AdaIN is conditioned on, see :mod:`bids_mmh.method.style.code`."""
 IntensityMap = Literal["tissues", "moments", "none"]
+"""How intensities are mapped before or while the network changes them, see :class:`ModelConfig`."""
 
 
 @dataclass(frozen=True)

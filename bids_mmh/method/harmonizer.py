@@ -21,7 +21,7 @@ from bids_mmh.method.diffusion.patch_artifact import without_grid
 from bids_mmh.method.diffusion.sampling import Predictor, invert, sample
 from bids_mmh.method.diffusion.schedule import NoiseSchedule
 from bids_mmh.method.diffusion.unet import ConditionalUNet
-from bids_mmh.method.model_files import CONFIG_FILE, WEIGHTS_FILE, existing
+from bids_mmh.method.model_files import CONFIG_FILE, WEIGHTS_FILE, existing, read_config
 from bids_mmh.method.padding import BACKGROUND
 from bids_mmh.method.precision import fast_autocast
 from bids_mmh.method.style.code import style_code
@@ -272,17 +272,3 @@ class Harmonizer(nn.Module):
             reason = " ".join(str(error).split())[:200]
             raise BadDataError(f"The weights in {folder} do not fit its configuration: {reason}.") from error
         return model.to(device).to(memory_format=torch.channels_last_3d).eval()
-
-
-def read_config(folder: Path) -> ModelConfig:
-    """Read the configuration of a model folder.
-
-    Raises:
-        NoInputError: there is no ``config.json``.
-        BadDataError: it is damaged or of another version.
-    """
-    file = existing(folder / CONFIG_FILE)
-    try:
-        return ModelConfig.from_dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadDataError(f"{file} is not a configuration of this version ({error}).") from error

@@ -1,10 +1,12 @@
 """The files of a model folder, and the digest that tells models apart; needs no PyTorch."""
 
 import hashlib
+import json
 from importlib.resources import files
 from pathlib import Path
 
-from bids_mmh.errors import NoInputError
+from bids_mmh.errors import BadDataError, NoInputError
+from bids_mmh.method.config import ModelConfig
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
@@ -37,3 +39,17 @@ def existing(file: Path) -> Path:
     if not file.is_file():
         raise NoInputError(f"{file.parent} is not a model folder: {file.name} is missing.")
     return file
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """Read the configuration of a model folder.
+
+    Raises:
+        NoInputError: there is no ``config.json``.
+        BadDataError: it is damaged or of another version.
+    """
+    file = existing(folder / CONFIG_FILE)
+    try:
+        return ModelConfig.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BadDataError(f"{file} is not a configuration of this version ({error}).") from error

@@ -3,7 +3,7 @@
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-BACKGROUND = -1.0
+from bids_mmh.method.config import BACKGROUND
 
 
 def pad_to_multiple(volume: Tensor, multiple: int, value: float = BACKGROUND) -> Tensor:

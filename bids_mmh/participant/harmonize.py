@@ -16,7 +16,7 @@ from nipype.interfaces.base import (
 from nipype.interfaces.base.traits_extension import isdefined
 
 from bids_mmh import __version__
-from bids_mmh.method.padding import BACKGROUND
+from bids_mmh.method.config import BACKGROUND
 
 if TYPE_CHECKING:
     from bids_mmh.method.harmonizer import Harmonizer
@@ -193,6 +193,8 @@ def choose_device(device: str, *, elsewhere: bool = False) -> str:
     Raises:
         UsageError: CUDA was asked for and is not there.
     """
+    if device == "cpu":
+        return device
     import torch
 
     from bids_mmh.errors import UsageError
@@ -200,7 +202,7 @@ def choose_device(device: str, *, elsewhere: bool = False) -> str:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":
         return "cuda" if count else "cpu"
-    if device == "cpu" or elsewhere:
+    if elsewhere:
         return device
     if not count:
         raise UsageError(

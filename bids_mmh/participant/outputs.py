@@ -8,9 +8,17 @@ from typing import Any
 import numpy as np
 
 from bids_mmh import __version__
-from bids_mmh.bids.atomic import write_json
-from bids_mmh.bids.provenance import bids_uri, sidecar
+from bids_mmh.bids.names import parse_name
+from bids_mmh.bids.provenance import APP_NAME, bids_uri
 from bids_mmh.derivatives.jobs import ScanJob
+from bids_mmh.derivatives.sidecar import (
+    KEPT,
+    GeneratedBy,
+    ImageStatistics,
+    IntensityScaling,
+    Sampling,
+    Sidecar,
+)
 from bids_mmh.files import atomic_path
 from bids_mmh.participant.harmonize import Harmonized, scale_brain
 from bids_mmh.participant.intensity_units import (
@@ -21,19 +29,6 @@ from bids_mmh.participant.intensity_units import (
 )
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.images import save_nifti
-
-# What the sidecar of a harmonized scan repeats of that of the preprocessed one.
-_KEPT = (
-    "Site",
-    "Sequence",
-    "Space",
-    "BrainMask",
-    "QualityWarnings",
-    "Preprocessing",
-    "RawFingerprint",
-    "DerivativesFound",
-    "RandomSeed",
-)
 
 
 def write_scan(job: ScanJob, work: Mapping[str, Any]) -> None:
@@ -53,11 +48,14 @@ def write_preprocessed(job: ScanJob, work: Mapping[str, Any]) -> None:
     """Write the derivatives of the preprocessing; see :func:`write_scan`."""
     from bids_mmh.evaluation.metrics.statistics import image_statistics
 
-    before, mask, (slope, intercept) = _scaled(work)
-    fields = _preproc_fields(job, work, slope, intercept)
+    before, mask, scaling = _scaled(work)
+    statistics = ImageStatistics(before=image_statistics(before[mask]).to_dict())
+    fields = _preproc_fields(job, work).with_fields(
+        intensity_scaling=IntensityScaling(slope=scaling[0], intercept=scaling[1]),
+        image_statistics=statistics,
+    )
     _copy_work_files(job, work)
-    statistics = {"before": image_statistics(before[mask]).to_dict()}
-    _write_preproc_sidecars(job, fields | {"ImageStatistics": statistics})
+    _write_preproc_sidecars(job, fields)
 
 
 def _scaled(work: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
@@ -72,67 +70,66 @@ def _scaled(work: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, tuple[floa
 
 def _copy_work_files(job: ScanJob, work: Mapping[str, Any]) -> None:
     copies = {
-        job.path("preproc", mni=True): work["mni_preproc"],
-        job.mask_path(mni=True): work["mni_mask"],
+        job.path("mni_preproc"): work["mni_preproc"],
+        job.path("mni_mask"): work["mni_mask"],
     }
     if not job.from_standard:
-        copies[job.transform_path(job.space)] = work["to_mni_xfm"]
+        copies[job.path("to_template")] = work["to_mni_xfm"]
     if not job.is_anchor and not job.from_standard:
-        copies[job.transform_path(job.anchor.sequence)] = work["to_anchor_xfm"]
+        copies[job.path("to_anchor")] = work["to_anchor_xfm"]
     if "native" in job.settings.output_spaces:
-        copies[job.path("preproc", mni=False)] = work["native_preproc"]
-        copies[job.mask_path(mni=False)] = work["native_mask"]
+        copies[job.path("native_preproc")] = work["native_preproc"]
+        copies[job.path("native_mask")] = work["native_mask"]
     for target, source in copies.items():
         with atomic_path(target) as temporary:
             temporary.write_bytes(Path(source).read_bytes())
 
 
-def _preproc_fields(job: ScanJob, work: Mapping[str, Any], slope: float, intercept: float) -> dict[str, Any]:
+def _preproc_fields(job: ScanJob, work: Mapping[str, Any]) -> Sidecar:
     qc = json.loads(Path(work["qc_json"]).read_text(encoding="utf-8"))
-    return {
-        "Site": job.scan.site,
-        "Sequence": job.scan.sequence,
-        "Space": job.space,
-        "BrainMask": job.mask_path(mni=True).name,
-        "IntensityScaling": {"Slope": slope, "Intercept": intercept},
-        "QualityWarnings": list(qc.get("warnings", [])),
-        "Preprocessing": {key: value for key, value in qc.items() if key != "warnings"},
-        "RawFingerprint": job.raw_fingerprint,
-        **({"DerivativesFound": found} if (found := job.derivatives_found()) else {}),
-        "ConfigurationHash": job.preprocessing_hash,
-        "GeneratedBy": {"Name": "bids-mmh", "Version": __version__},
-        "RandomSeed": job.settings.random_seed,
-    }
+    fields = Sidecar(
+        site=job.scan.site,
+        sequence=job.scan.sequence,
+        space=job.space,
+        brain_mask=job.path("mni_mask").name,
+        quality_warnings=tuple(qc.get("warnings", [])),
+        preprocessing={key: value for key, value in qc.items() if key != "warnings"},
+        raw_fingerprint=job.raw_fingerprint,
+        configuration_hash=job.preprocessing_hash,
+        generated_by=GeneratedBy(name=APP_NAME, version=__version__),
+        random_seed=job.settings.random_seed,
+    )
+    found = job.derivatives_found()
+    return fields.with_fields(derivatives_found=found) if found else fields
 
 
-def _write_preproc_sidecars(job: ScanJob, fields: Mapping[str, Any]) -> None:
-    given = fields["Preprocessing"].get("given", {})
+def _write_preproc_sidecars(job: ScanJob, fields: Sidecar) -> None:
+    given = (fields.preprocessing or {}).get("given", {})
     standard = [job.given.standard.uri] if job.from_standard and job.given.standard else []
-    sources = [_raw_uri(job), *standard, *given.values()]
-    for mni in job.wanted_spaces():
-        content = sidecar(
-            skull_stripped=mni,
-            sources=sources,
-            resolution=_resolution(job) if mni else None,
-            spatial_reference=None if mni else _native_reference(job, fields),
-            extra=fields
-            if mni
-            else {k: fields[k] for k in ("Site", "Sequence", "ConfigurationHash", "GeneratedBy")},
-        )
-        write_json(job.path("preproc", mni=mni, extension=".json"), content)
-        mask = {"Type": "Brain", "Sources": [given.get("mask", sources[0])]} | (
-            {"Resolution": _resolution(job)} if mni else {}
-        )
-        write_json(job.mask_path(mni=mni).with_suffix("").with_suffix(".json"), mask)
+    sources = (_raw_uri(job), *standard, *given.values())
+    mask = Sidecar(type="Brain", sources=(given.get("mask", sources[0]),))
+    resolution = _resolution(job)
+    mni = fields.with_fields(skull_stripped=True, sources=sources, resolution=resolution)
+    _write_sidecar(job, "mni_preproc", mni)
+    _write_sidecar(job, "mni_mask", mask.with_fields(resolution=resolution))
+    if "native" in job.wanted_spaces():
+        voxels = _native_reference(job, fields)
+        native = fields.with_fields(skull_stripped=False, sources=sources, spatial_reference=voxels)
+        _write_sidecar(job, "native_preproc", native)
+        _write_sidecar(job, "native_mask", mask)
+
+
+def _write_sidecar(job: ScanJob, output: str, fields: Sidecar) -> Path:
+    return fields.write(job.sidecar(output), output)
 
 
 def _raw_uri(job: ScanJob) -> str:
     return bids_uri("raw", job.scan.path, job.settings.bids_dir)
 
 
-def _native_reference(job: ScanJob, fields: Mapping[str, Any]) -> str:
+def _native_reference(job: ScanJob, fields: Sidecar) -> str:
     """The image whose voxels native results have: the scan, or a preprocessed image that took its place."""
-    return str(fields["Preprocessing"].get("spatial_reference", _raw_uri(job)))
+    return str((fields.preprocessing or {}).get("spatial_reference", _raw_uri(job)))
 
 
 def write_harmonized(job: ScanJob, work: Mapping[str, Any]) -> None:
@@ -149,57 +146,59 @@ def write_harmonized(job: ScanJob, work: Mapping[str, Any]) -> None:
     from bids_mmh.evaluation.metrics.statistics import image_statistics
 
     assert job.model is not None
-    preproc = json.loads(job.path("preproc", mni=True, extension=".json").read_text(encoding="utf-8"))
     before, mask, scaling = _scaled(work)
     image = nib.Nifti1Image.from_filename(work["harmonized"])
     after = np.asarray(image.dataobj, dtype=np.float32)
-    statistics = {
-        "before": preproc["ImageStatistics"]["before"],
-        "after": image_statistics(after[mask]).to_dict(),
-    }
-    fields = {key: preproc[key] for key in _KEPT if key in preproc} | {
-        "ConfigurationHash": job.configuration_hash,
-        "GeneratedBy": {"Name": "bids-mmh", "Version": __version__},
-        "IntensityScaling": {"Slope": STORED_SLOPE, "Intercept": STORED_INTERCEPT},
-        "ImageStatistics": statistics,
-        "AnatomyPreservation": anatomy_preservation(before, after, mask),
-        "Model": job.model.provenance,
-        "Sampling": {
-            "Depth": job.model.config.depth,
-            "InversionSteps": job.model.config.inversion_steps,
-            "SamplingSteps": job.model.config.sampling_steps,
-        },
-        "Device": work["device"],
-        "Precision": work["precision"],
-        "ModelSeconds": work["seconds"],
-    }
-    save_nifti(stored_image(after, mask, image), job.path("harmonized", mni=True))
-    source = bids_uri("", job.path("preproc", mni=True), job.settings.output_dir)
-    content = sidecar(skull_stripped=True, sources=[source], resolution=_resolution(job), extra=fields)
+    fields = _harmonized_fields(job, work, image_statistics(after[mask]).to_dict()).with_fields(
+        anatomy_preservation=anatomy_preservation(before, after, mask)
+    )
+    save_nifti(stored_image(after, mask, image), job.path("mni_harmonized"))
     if "native" in job.settings.output_spaces:
         _write_native(job, work, result=Harmonized(before, after, *scaling), mask=mask, fields=fields)
     # The template-space sidecar comes last: it is what says that the scan is done.
-    written = write_json(job.path("harmonized", mni=True, extension=".json"), content)
+    source = bids_uri("", job.path("mni_preproc"), job.settings.output_dir)
+    content = fields.with_fields(skull_stripped=True, sources=(source,), resolution=_resolution(job))
+    written = _write_sidecar(job, "mni_harmonized", content)
     _remove_other_grids(written)
+
+
+def _harmonized_fields(job: ScanJob, work: Mapping[str, Any], after: Mapping[str, Any]) -> Sidecar:
+    """What the model's run says of itself, and what it repeats of the preprocessed scan."""
+    assert job.model is not None
+    preproc = Sidecar.read(job.sidecar("mni_preproc"))
+    before = preproc.image_statistics.before if preproc.image_statistics else None
+    config = job.model.config
+    kept = {name: getattr(preproc, name) for name in KEPT if name in preproc.model_fields_set}
+    return Sidecar().with_fields(
+        **kept,
+        configuration_hash=job.configuration_hash,
+        generated_by=GeneratedBy(name=APP_NAME, version=__version__),
+        intensity_scaling=IntensityScaling(slope=STORED_SLOPE, intercept=STORED_INTERCEPT),
+        image_statistics=ImageStatistics(before=before, after=after),
+        model=job.model.provenance,
+        sampling=Sampling(
+            depth=config.depth,
+            inversion_steps=config.inversion_steps,
+            sampling_steps=config.sampling_steps,
+        ),
+        device=work["device"],
+        precision=work["precision"],
+        model_seconds=work["seconds"],
+    )
 
 
 def _remove_other_grids(sidecar_file: Path) -> None:
     """Remove what models of other grids have made of the scan: it has one harmonized version."""
-    parts = sidecar_file.stem.split("_")
-    pattern = "_".join("res-*" if part.startswith("res-") else part for part in parts)
-    for other in sidecar_file.parent.glob(f"{pattern}.json"):
-        if other != sidecar_file:
+    own = parse_name(sidecar_file.name)
+    for other in sidecar_file.parent.glob(f"*_desc-harmonized_{own.suffix}.json"):
+        name = parse_name(other.name)
+        if other != sidecar_file and (name.source, name.space) == (own.source, own.space):
             other.unlink(missing_ok=True)
             other.with_suffix(".nii.gz").unlink(missing_ok=True)
 
 
 def _write_native(
-    job: ScanJob,
-    work: Mapping[str, Any],
-    *,
-    result: Harmonized,
-    mask: np.ndarray,
-    fields: Mapping[str, Any],
+    job: ScanJob, work: Mapping[str, Any], *, result: Harmonized, mask: np.ndarray, fields: Sidecar
 ) -> None:
     native = stored_on_native(
         result,
@@ -210,16 +209,16 @@ def _write_native(
         brain=Path(work["native_mask"]),
         outside=job.settings.outside,
     )
-    save_nifti(native, job.path("harmonized", mni=False))
-    source = bids_uri("", job.path("preproc", mni=False), job.settings.output_dir)
-    kept = ("Site", "Sequence", "ConfigurationHash", "GeneratedBy", "Model", "IntensityScaling")
-    content = sidecar(
+    save_nifti(native, job.path("native_harmonized"))
+    root = job.settings.output_dir
+    content = fields.with_fields(
         skull_stripped=job.settings.outside == "zero",
-        sources=[source, bids_uri("", job.path("harmonized", mni=True), job.settings.output_dir)],
+        sources=tuple(
+            bids_uri("", path, root) for path in (job.path("native_preproc"), job.path("mni_harmonized"))
+        ),
         spatial_reference=_native_reference(job, fields),
-        extra={key: fields[key] for key in kept},
     )
-    write_json(job.path("harmonized", mni=False, extension=".json"), content)
+    _write_sidecar(job, "native_harmonized", content)
 
 
 def _resolution(job: ScanJob) -> str:

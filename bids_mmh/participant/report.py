@@ -1,6 +1,5 @@
 """The page of one session, made from its derivatives alone."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,8 @@ from numpy.typing import NDArray
 
 from bids_mmh.bids.atomic import write_text
 from bids_mmh.derivatives.jobs import ScanJob, SessionJob
+from bids_mmh.derivatives.sidecar import ImageStatistics, Model, Sidecar
+from bids_mmh.errors import BadDataError
 from bids_mmh.participant.boilerplate import boilerplate, versions
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def has_results(job: SessionJob) -> bool:
 
 
 def _found(job: SessionJob) -> list[ScanJob]:
-    return [scan for scan in job.scans if scan.path("preproc", mni=True, extension=".json").is_file()]
+    return [scan for scan in job.scans if scan.sidecar("mni_preproc").is_file()]
 
 
 def _scan_report(job: ScanJob, session: SessionJob) -> "ScanReport":
@@ -54,11 +55,11 @@ def _scan_report(job: ScanJob, session: SessionJob) -> "ScanReport":
 
     desc = "harmonized" if _is_harmonized(job) else "preproc"
     fields = _sidecar(job, desc)
-    mask = _load(job.mask_path(mni=True))[0] > 0
+    mask = _load(job.path("mni_mask"))[0] > 0
     before, affine = _load_scaled(job, "preproc", mask)
     anchor = next((scan for scan in session.scans if scan.is_anchor), job)
     native = _native(job)
-    statistics, model = fields["ImageStatistics"], fields.get("Model") or {}
+    statistics, model = fields.image_statistics or ImageStatistics(), fields.model or Model()
     return ScanReport(
         sequence=job.scan.sequence,
         name=job.scan.path.name,
@@ -66,9 +67,9 @@ def _scan_report(job: ScanJob, session: SessionJob) -> "ScanReport":
         before=before,
         mask=mask,
         affine=affine,
-        statistics_before=statistics["before"],
+        statistics_before=statistics.before or {},
         after=_load_scaled(job, "harmonized", mask)[0] if desc == "harmonized" else None,
-        statistics_after=statistics.get("after"),
+        statistics_after=statistics.after,
         space=job.space,
         template=_template(session, job.spacing),
         anchor=None if job.is_anchor else _anchor_volume(anchor),
@@ -77,23 +78,18 @@ def _scan_report(job: ScanJob, session: SessionJob) -> "ScanReport":
         native_bias=native.bias,
         native_affine=native.affine,
         qc=_flat(fields),
-        warnings=fields["QualityWarnings"],
-        model=model.get("Name"),
-        target=model.get("Target"),
+        warnings=fields.quality_warnings or (),
+        model=model.name,
+        target=model.target,
         sidecars={
-            label: job.path(label, mni=True, extension=".json")
-            .relative_to(job.settings.output_dir)
-            .as_posix()
+            label: job.sidecar(f"mni_{label}").relative_to(job.settings.output_dir).as_posix()
             for label in dict.fromkeys(("preproc", desc))
         },
     )
 
 
-def _sidecar(job: ScanJob, desc: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(
-        job.path(desc, mni=True, extension=".json").read_text(encoding="utf-8")
-    )
-    return content
+def _sidecar(job: ScanJob, desc: str) -> Sidecar:
+    return Sidecar.read(job.sidecar(f"mni_{desc}"))
 
 
 def _load(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -104,15 +100,17 @@ def _load(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _load_scaled(job: ScanJob, desc: str, mask: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    volume, affine = _load(job.path(desc, mni=True))
-    scaling = _sidecar(job, desc)["IntensityScaling"]
-    return np.where(mask, volume * scaling["Slope"] + scaling["Intercept"], -1.0), affine
+    volume, affine = _load(job.path(f"mni_{desc}"))
+    scaling = _sidecar(job, desc).intensity_scaling
+    if scaling is None:
+        raise BadDataError(f"The sidecar of {job.path(f'mni_{desc}')} has no scaling: run participant again.")
+    return np.where(mask, volume * scaling.slope + scaling.intercept, -1.0), affine
 
 
 def _anchor_volume(anchor: ScanJob) -> NDArray[Any] | None:
-    if not anchor.path("preproc", mni=True).is_file():
+    if not anchor.path("mni_preproc").is_file():
         return None
-    return _load_scaled(anchor, "preproc", _load(anchor.mask_path(mni=True))[0] > 0)[0]
+    return _load_scaled(anchor, "preproc", _load(anchor.path("mni_mask"))[0] > 0)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,10 +125,10 @@ class _Native:
 
 def _native(job: ScanJob) -> _Native:
     """The raw scan, or its preprocessed copy where the raw one is gone or lies on other voxels."""
-    if not job.path("preproc", mni=False).is_file():
+    if not job.path("native_preproc").is_file():
         return _Native()
-    preproc, affine = _load(job.path("preproc", mni=False))
-    mask = _load(job.mask_path(mni=False))[0]
+    preproc, affine = _load(job.path("native_preproc"))
+    mask = _load(job.path("native_mask"))[0]
     raw = _raw(job, affine, preproc.shape)
     if raw is None:
         return _Native(preproc, mask, affine)
@@ -159,11 +157,11 @@ def _template(session: SessionJob, spacing: float) -> NDArray[Any]:
     return to_array(apply_mask(*template_on_grid(template.t1w, template.brain_mask, model_grid(spacing))))
 
 
-def _flat(fields: dict[str, Any]) -> dict[str, Any]:
+def _flat(fields: Sidecar) -> dict[str, Any]:
     """Quality figures in one level, for a table."""
-    shown = {"AnatomyPreservation": fields["AnatomyPreservation"]} if "AnatomyPreservation" in fields else {}
-    shown |= {key: fields[key] for key in ("Device", "Precision", "ModelSeconds") if key in fields}
-    for key, value in fields["Preprocessing"].items():
+    own = ("anatomy_preservation", "device", "precision", "model_seconds")
+    shown = fields.model_dump(by_alias=True, include=set(own) & fields.model_fields_set)
+    for key, value in (fields.preprocessing or {}).items():
         if isinstance(value, dict):
             shown |= {f"{key}: {name}": inner for name, inner in value.items()}
         elif value != []:  # no notes need no row
@@ -173,12 +171,12 @@ def _flat(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _device(scans: list[ScanJob]) -> str:
     """What the model ran on, from the sidecars."""
-    devices = [_sidecar(job, "harmonized")["Device"] for job in scans if _is_harmonized(job)]
+    devices = [str(_sidecar(job, "harmonized").device) for job in scans if _is_harmonized(job)]
     return " and ".join(dict.fromkeys(devices)) or "no device"
 
 
 def _is_harmonized(job: ScanJob) -> bool:
-    return job.model is not None and job.path("harmonized", mni=True, extension=".json").is_file()
+    return job.model is not None and job.sidecar("mni_harmonized").is_file()
 
 
 def _log(scans: list[ScanJob]) -> str:
@@ -188,12 +186,12 @@ def _log(scans: list[ScanJob]) -> str:
 
 def _log_lines(job: ScanJob) -> list[str]:
     fields = _sidecar(job, "harmonized" if _is_harmonized(job) else "preproc")
-    seconds = fields["Preprocessing"].get("seconds", {})
+    seconds = (fields.preprocessing or {}).get("seconds", {})
     lines = [job.scan.path.name, *(f"  {step}: {value} s CPU" for step, value in seconds.items())]
-    if _is_harmonized(job):
-        model = fields["Model"]
+    if fields.model is not None:
+        model = fields.model
         lines.append(
-            f"  harmonize: {fields['ModelSeconds']} s on {fields['Device']} ({fields['Precision']}), "
-            f"{model['Name']} ({model['SHA256'][:8]}), target {model['Target']}"
+            f"  harmonize: {fields.model_seconds} s on {fields.device} ({fields.precision}), "
+            f"{model.name} ({(model.sha256 or '')[:8]}), target {model.target}"
         )
-    return [*lines, *(f"  warning: {sentence}" for sentence in fields["QualityWarnings"])]
+    return [*lines, *(f"  warning: {sentence}" for sentence in fields.quality_warnings or ())]

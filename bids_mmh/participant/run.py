@@ -43,32 +43,52 @@ def run_participant(settings: Settings, log_file: Path | None = None) -> ExitCod
 
 
 def _run_sessions(settings: Settings, log_file: Path | None) -> ExitCode:
-    from bids_mmh.participant.harmonize import choose_device
-    from bids_mmh.participant.setup import find_jobs, write_study_files
+    from bids_mmh.participant.setup import find_jobs, write_dataset
     from bids_mmh.preprocess.template import find_template
     from bids_mmh.runtime.plugins import choose_plugin
     from bids_mmh.runtime.work_folder import TEMPLATES
 
-    model = (
-        None
-        if settings.preproc_only
-        else resolve_model(settings.model or EMBEDDED_MODEL, settings.output_dir)
-    )
+    chosen = settings.model or EMBEDDED_MODEL
+    model = None if settings.preproc_only else resolve_model(chosen, settings.output_dir)
     elsewhere = not choose_plugin(settings).is_local
-    device = choose_device(settings.device, elsewhere=elsewhere) if model else "cpu"
     template = find_template(settings.template, settings.work_dir / TEMPLATES)
     logger.info("Template: %s", template.source)
     jobs = find_jobs(settings, model, template, sites_file=_beside(log_file, "_sites.tsv"))
-    write_study_files(settings, model, template, device)
+    write_dataset(settings, model)
+    pending = [job for job in jobs if not job.is_done()]
+    only_pages = settings.boilerplate_only or settings.reports_only
+    if not (pending or only_pages or settings.write_graph):
+        _say_how_many(jobs, pending)
+        return ExitCode.OK
+    return _work(jobs, pending, elsewhere=elsewhere, log_file=log_file)
+
+
+def _work(
+    jobs: "Sequence[SessionJob]",
+    pending: "Sequence[SessionJob]",
+    *,
+    elsewhere: bool,
+    log_file: Path | None,
+) -> ExitCode:
+    """Do what is left to do; the first place that needs to know the device, and so PyTorch."""
+    from bids_mmh.participant.harmonize import choose_device
+    from bids_mmh.participant.setup import write_citation
+
+    settings, model = jobs[0].settings, jobs[0].scans[0].model
+    device = choose_device(settings.device, elsewhere=elsewhere) if model else "cpu"
+    write_citation(settings, model, jobs[0].template, device)
     if settings.boilerplate_only:
         return ExitCode.OK
     if settings.write_graph:
         _draw(jobs[0], device)
     if settings.reports_only:
         return _rewrite_pages(jobs)
-    pending = [job for job in jobs if not job.is_done()]
-    logger.info("%d sessions: %d done before, %d to do.", len(jobs), len(jobs) - len(pending), len(pending))
+    _say_how_many(jobs, pending)
     return _process(pending, model, device, log_file) if pending else ExitCode.OK
+
+
+def _say_how_many(jobs: "Sequence[SessionJob]", pending: "Sequence[SessionJob]") -> None:
+    logger.info("%d sessions: %d done before, %d to do.", len(jobs), len(jobs) - len(pending), len(pending))
 
 
 def _process(

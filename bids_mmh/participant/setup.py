@@ -5,15 +5,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bids_mmh.bids.atomic import write_text
-from bids_mmh.bids.external_derivatives import check_datasets, find_precomputed, only_standard
 from bids_mmh.bids.filters import load_filters
 from bids_mmh.bids.inputs import find_sessions
 from bids_mmh.bids.participants import copy_participants
 from bids_mmh.bids.provenance import dataset_description, write_dataset_files
 from bids_mmh.bids.session import Scan, Session
 from bids_mmh.bids.sites import assign_sites
+from bids_mmh.derivatives.external_derivatives import check_datasets, find_precomputed, only_standard
 from bids_mmh.derivatives.jobs import ScanJob, SessionJob
 from bids_mmh.derivatives.models import ModelReference
+from bids_mmh.derivatives.outputs import LABELS, OUTPUTS
 from bids_mmh.participant.boilerplate import boilerplate
 from bids_mmh.preprocess.engines import check_engine
 from bids_mmh.preprocess.template import Template
@@ -65,10 +66,8 @@ def _scan_jobs(
         )
 
 
-def write_study_files(
-    settings: Settings, model: ModelReference | None, template: Template, device: str
-) -> None:
-    """Write what makes the output folder a BIDS dataset, and the methods text.
+def write_dataset(settings: Settings, model: ModelReference | None) -> None:
+    """Write what makes the output folder a BIDS dataset.
 
     Raises:
         CannotCreateError: the folder is another program's dataset.
@@ -77,10 +76,14 @@ def write_study_files(
     description = dataset_description(
         bids_dir=settings.bids_dir, configuration_hash=digest, derivatives=settings.derivative_folders
     )
-    write_dataset_files(settings.output_dir, description)
+    write_dataset_files(settings.output_dir, description, LABELS)
     copy_participants(settings.bids_dir, settings.output_dir)
+
+
+def write_citation(settings: Settings, model: ModelReference | None, template: Template, device: str) -> None:
+    """Write the methods text of the run; ``device`` is what the model runs on."""
     text = boilerplate(settings, model, template, device)
-    write_text(settings.output_dir / "logs" / "CITATION.md", text)
+    write_text(OUTPUTS["citation"].path(settings.output_dir), text)
 
 
 def _sessions(settings: Settings) -> Sequence[Session]:

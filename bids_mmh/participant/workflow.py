@@ -13,7 +13,7 @@ from nipype.interfaces.base import (
 )
 from nipype.interfaces.base.traits_extension import isdefined
 
-from bids_mmh.bids.external_derivatives import FoundFile
+from bids_mmh.derivatives.external_derivatives import FoundFile
 from bids_mmh.derivatives.jobs import ScanJob, SessionJob
 from bids_mmh.participant.harmonize import HarmonizeScan
 from bids_mmh.participant.outputs import write_scan

@@ -1,6 +1,5 @@
 """Preprocessed derivatives as training volumes: which scans there are, and how one is read."""
 
-import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,35 +13,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from bids_mmh.bids.names import voxel_size
+from bids_mmh.derivatives.scan import DerivedScan as TrainingScan
+from bids_mmh.derivatives.scan import read_derived
 from bids_mmh.errors import BadDataError, NoInputError
 from bids_mmh.method.padding import BACKGROUND
 
 DARKEST = BACKGROUND + 1e-3  # in the brain; apart from background in float16 too
-
-
-@dataclass(frozen=True)
-class TrainingScan:
-    """One preprocessed scan: where it is and what it is.
-
-    Attributes:
-        image: preprocessed image in template space.
-        mask: its brain mask.
-        sequence: BIDS suffix.
-        site: site, ``n/a`` if unknown.
-        subject: with its ``sub-``. A label names one person, in whichever folders it occurs.
-        slope: of the scaling of intensities to about [−1, 1].
-        intercept: of the same scaling.
-        session: label without its ``ses-``, None if the scan has none.
-    """
-
-    image: Path
-    mask: Path
-    sequence: str
-    site: str
-    subject: str
-    slope: float
-    intercept: float
-    session: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +57,7 @@ def find_scans(derivatives: Sequence[Path], sequences: Sequence[str]) -> list[Tr
         raise NoInputError(
             f"No preprocessed {' or '.join(sequences)} scans in {folders}: run `participant` first."
         )
-    return [read_sidecar(path) for path in _finest(sidecars)]
+    return [read_derived(path) for path in _finest(sidecars)]
 
 
 def _finest(sidecars: Sequence[Path]) -> list[Path]:
@@ -92,36 +68,6 @@ def _finest(sidecars: Sequence[Path]) -> list[Path]:
         if scan not in finest or voxel_size(path) < voxel_size(finest[scan]):
             finest[scan] = path
     return list(finest.values())
-
-
-def read_sidecar(path: Path) -> TrainingScan:
-    """Read where a scan is and what it is from the sidecar of its preprocessed or harmonized image.
-
-    Raises:
-        BadDataError: the sidecar lacks something, or its image or mask is missing.
-    """
-    entities = dict(part.split("-", 1) for part in path.name.split("_") if "-" in part)
-    try:
-        sidecar = json.loads(path.read_text(encoding="utf-8"))
-        scaling = sidecar["IntensityScaling"]
-        scan = TrainingScan(
-            image=path.with_suffix(".nii.gz"),
-            mask=path.parent / sidecar["BrainMask"],
-            sequence=sidecar["Sequence"],
-            site=sidecar["Site"] or "n/a",
-            subject=f"sub-{entities['sub']}",
-            slope=float(scaling["Slope"]),
-            intercept=float(scaling["Intercept"]),
-            session=entities.get("ses"),
-        )
-    except (KeyError, ValueError, TypeError) as error:
-        raise BadDataError(
-            f"{path} is not a sidecar of this tool ({error!r}): preprocess the scan again."
-        ) from error
-    for file in (scan.image, scan.mask):
-        if not file.is_file():
-            raise BadDataError(f"{file} is missing, though {path.name} names it: preprocess the scan again.")
-    return scan
 
 
 def load_on_grid(scan: TrainingScan, shape: tuple[int, int, int]) -> np.ndarray:

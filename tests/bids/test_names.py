@@ -6,8 +6,7 @@ from bids_mmh.bids.names import (
     ENTITIES,
     derivative_name,
     derivative_path,
-    mask_desc,
-    transform_name,
+    parse_name,
     voxel_size,
 )
 
@@ -61,15 +60,20 @@ def test_paths_follow_sessions(session, folder):
     assert path.name.endswith("_desc-brain_mask.nii.gz")
 
 
-def test_transforms_name_both_ends():
-    assert transform_name({"subject": "01", "suffix": "T1w"}, "T1w", "MNI152NLin2009cAsym", ".h5") == (
-        "sub-01_from-T1w_to-MNI152NLin2009cAsym_mode-image_xfm.h5"
-    )
+def test_a_name_is_taken_apart_as_it_was_put_together():
+    made = derivative_name(SOURCE, suffix="T1w", extension=".nii.gz", space="MNI152", res="2", desc="preproc")
+    name = parse_name(made)
+    assert (name.participant_id, name.session, name.suffix) == ("sub-01", "A", "T1w")
+    assert (name.space, name.spacing) == ("MNI152", 2.0)
+    assert name.source == "sub-01_ses-A_acq-mprage_run-02_T1w"
+    assert name.source_entities == {k: SOURCE[k] for k in ("subject", "session", "acquisition", "run")}
+    assert name.labels == {"space": "MNI152", "res": "2", "desc": "preproc"}
 
 
-def test_masks_of_other_sequences_say_which():
-    assert mask_desc(True, "T2w") == "brain"
-    assert mask_desc(False, "T2w") == "brainT2w"
+def test_a_part_without_a_label_is_kept_as_such():
+    name = parse_name("sub-01_odd_T1w.json")
+    assert name.entities == {"sub": "01", "odd": ""}
+    assert (name.session, name.space) == (None, "")
 
 
 def test_nonsense_is_refused():

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from bids_mmh import __version__
-from bids_mmh.bids.names import derivative_path, transform_name
-from bids_mmh.bids.provenance import bids_uri, dataset_description, sidecar, write_dataset_files
+from bids_mmh.bids.names import derivative_path
+from bids_mmh.bids.provenance import bids_uri, dataset_description, write_dataset_files
+from bids_mmh.derivatives.outputs import LABELS, OUTPUTS
+from bids_mmh.derivatives.sidecar import Sidecar
 from bids_mmh.errors import CannotCreateError
 
 
@@ -17,21 +19,6 @@ def test_uris_are_relative_to_their_dataset():
     assert bids_uri("", root / "x.nii", root) == "bids::x.nii"
     with pytest.raises(ValueError, match="other"):
         bids_uri("raw", Path("/data/other/x.nii"), root)
-
-
-def test_sidecars_hold_what_applies():
-    assert sidecar(skull_stripped=False, sources=["bids:raw:a"]) == {
-        "SkullStripped": False,
-        "Sources": ["bids:raw:a"],
-    }
-    full = sidecar(
-        skull_stripped=True,
-        sources=(),
-        resolution="1 mm",
-        spatial_reference="bids:raw:b",
-        extra={"Site": "A"},
-    )
-    assert list(full) == ["SkullStripped", "Resolution", "SpatialReference", "Sources", "Site"]
 
 
 def test_description_inherits_licence_and_doi(skeleton):
@@ -68,21 +55,21 @@ def test_another_programs_dataset_is_left_alone(skeleton, tmp_path):
     description = dataset_description(bids_dir=skeleton.root, configuration_hash="0", environ={})
     before = (skeleton.root / "dataset_description.json").read_text()
     with pytest.raises(CannotCreateError, match="belongs to another dataset"):
-        write_dataset_files(skeleton.root, description)
+        write_dataset_files(skeleton.root, description, LABELS)
     assert (skeleton.root / "dataset_description.json").read_text() == before
     other = tmp_path / "out"
     other.mkdir()
     (other / "dataset_description.json").write_text('{"GeneratedBy": [{"Name": "fMRIPrep"}]}')
     with pytest.raises(CannotCreateError, match="fMRIPrep"):
-        write_dataset_files(other, description)
+        write_dataset_files(other, description, LABELS)
 
 
 def test_output_is_valid_bids_and_written_twice_without_harm(skeleton, tmp_path):
     scan = skeleton.scan("sub-01_ses-A_run-1_T1w.nii.gz")
     out = tmp_path / "out"
     description = dataset_description(bids_dir=skeleton.root, configuration_hash="0", environ={})
-    write_dataset_files(out, description)
-    write_dataset_files(out, description)
+    write_dataset_files(out, description, LABELS)
+    write_dataset_files(out, description, LABELS)
     entities = {"subject": "01", "session": "A", "run": "1"}
     sources = [bids_uri("raw", scan, skeleton.root)]
     for desc, suffix, space in (
@@ -102,11 +89,11 @@ def test_output_is_valid_bids_and_written_twice_without_harm(skeleton, tmp_path)
         )
         image.parent.mkdir(parents=True, exist_ok=True)
         image.write_bytes(scan.read_bytes())
-        fields = sidecar(skull_stripped=True, sources=sources, resolution="1 mm" if space else None)
-        image.with_name(image.name.replace(".nii.gz", ".json")).write_text(json.dumps(fields))
-    (out / "sub-01" / "ses-A" / "anat" / transform_name(entities, "T1w", "MNI152NLin2009cAsym")).write_text(
-        "#"
-    )
+        fields = Sidecar(skull_stripped=True, sources=tuple(sources), resolution="1 mm")
+        kind = "mni_preproc" if space else "native_preproc"
+        fields.write(image.with_name(image.name.replace(".nii.gz", ".json")), kind)
+    transform = OUTPUTS["to_template"].path(out, entities, sequence="T1w", space="MNI152NLin2009cAsym")
+    transform.write_text("#")
     for extra in (
         "logs/CITATION.md",
         "sub-01_ses-A.html",

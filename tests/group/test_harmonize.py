@@ -13,10 +13,9 @@ import pytest
 import torch
 
 from bids_mmh.bids.session import Scan
-from bids_mmh.derivatives.index import study_rows
+from bids_mmh.derivatives.index import find_preprocessed, study_rows
 from bids_mmh.derivatives.jobs import ScanJob
 from bids_mmh.derivatives.models import resolve_model
-from bids_mmh.derivatives.scan import find_preprocessed
 from bids_mmh.errors import ExitCode, UsageError
 from bids_mmh.group.harmonize import cores, harmonize_study
 from bids_mmh.method.config import PRESETS
@@ -77,7 +76,7 @@ def test_outputs_are_those_of_the_participant_level(tmp_path, write_visit, group
     stem = "sub-01_ses-a_space-MNI152NLin2009aSym_res-8_desc"
     for sequence in ("T1w", "T2w"):
         before, after = (fields_of(anat / f"{stem}-{d}_{sequence}.json") for d in ("preproc", "harmonized"))
-        assert after["Model"] == model.provenance
+        assert after["Model"] == model.provenance.model_dump(by_alias=True)
         assert after["Sources"] == [f"bids::sub-01/ses-a/anat/{stem}-preproc_{sequence}.nii.gz"]
         assert set(after["ImageStatistics"]) == {"before", "after"}
         assert after["ConfigurationHash"] != before["ConfigurationHash"]

@@ -54,7 +54,7 @@ def work(tmp_path):
 
 
 def sidecar_of(job):
-    return json.loads(job.path("harmonized", mni=True, extension=".json").read_text())
+    return json.loads(job.sidecar("mni_harmonized").read_text())
 
 
 def test_sidecar_of_a_stage_1_model(job, work):
@@ -62,7 +62,7 @@ def test_sidecar_of_a_stage_1_model(job, work):
     fields = sidecar_of(job)
     assert fields["Model"] == {"Name": "m", "SHA256": "d" * 64, "Target": "unified", "Encoder": None}
     assert (fields["Device"], fields["Precision"], fields["ModelSeconds"]) == ("cpu", "32-true", 1.5)
-    image = nib.load(job.path("harmonized", mni=True)).get_fdata()
+    image = nib.load(job.path("mni_harmonized")).get_fdata()
     scaled = nib.load(work["harmonized"]).get_fdata()
     inside = nib.load(work["mni_mask"]).get_fdata() > 0
     scaling = fields["IntensityScaling"]

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from bids_mmh.bids.external_derivatives import FoundFile, Precomputed
 from bids_mmh.bids.session import Scan, Session
+from bids_mmh.derivatives.external_derivatives import FoundFile, Precomputed
 from bids_mmh.derivatives.jobs import ScanJob, SessionJob
 from bids_mmh.participant.workflow import session_graph
 from bids_mmh.preprocess.template import Template

@@ -4,15 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from bids_mmh.bids.names import ENTITIES, mask_desc
+from bids_mmh.bids.names import DERIVED, ENTITIES, DerivativeName, parse_name, session_folder
 from bids_mmh.bids.provenance import bids_uri
 from bids_mmh.bids.session import Scan
+from bids_mmh.derivatives.outputs import OUTPUTS, mask_label
 from bids_mmh.errors import NoInputError, UsageError
 
 _IMAGES = (".nii.gz", ".nii")
 # ITK's linear transforms are text; fMRIPrep's .h5 files hold warps, which the model was not made for.
 _TRANSFORMS = (".txt", ".tfm", ".mat")
-_DERIVED = ("space", "res", "desc", "label", "from", "to", "mode")
 
 
 @dataclass(frozen=True)
@@ -121,57 +121,66 @@ class _Wanted:
 
 
 def _wanted(scan: Scan, anchor: Scan, space: str) -> dict[str, _Wanted]:
+    """Names of our own outputs, and what other programs call the same."""
     is_anchor, sequence = scan.path == anchor.path, scan.sequence
-    label = {"desc": mask_desc(is_anchor, sequence)}
-    masks = [label, {"desc": "brain", "space": sequence}]
+    values = {"sequence": sequence, "space": space, "res": "1", "anchor": anchor.sequence}
+    ours = {
+        key: output.labels(**values, brain=mask_label(is_anchor, sequence))
+        for key, output in OUTPUTS.items()
+        if "{scan}" in output.pattern
+    }
+    masks = [ours["native_mask"], {"desc": "brain", "space": sequence}]
     # A mask without the sequence in its name is the anchor's; a T2w that stands alone is its own anchor.
     masks += [{"desc": f"brain{sequence}"}, {"label": "brain"}] if is_anchor else []
     own = [{}, {"space": sequence}, {"space": "orig"}]
-    standard = [{"space": space}, {"space": space, "res": "1"}, {"space": space, "res": "01"}]
-    transform = {"from": sequence, "mode": "image"}
     wanted = {
-        "preproc": _Wanted(sequence, [where | {"desc": "preproc"} for where in own]),
+        "preproc": _Wanted(sequence, [where | ours["native_preproc"] for where in own]),
         "mask": _Wanted("mask", masks),
-        "to_template": _Wanted("xfm", [transform | {"to": space}], _TRANSFORMS),
-        "standard": _Wanted(sequence, [where | {"desc": "preproc"} for where in standard]),
-        "standard_mask": _Wanted("mask", [where | label for where in standard]),
+        "to_template": _Wanted("xfm", [ours["to_template"]], _TRANSFORMS),
+        "standard": _Wanted(sequence, _any_resolution(ours["mni_preproc"])),
+        "standard_mask": _Wanted("mask", _any_resolution(ours["mni_mask"])),
     }
     if not is_anchor:
-        wanted["to_anchor"] = _Wanted("xfm", [transform | {"to": anchor.sequence}], _TRANSFORMS)
+        wanted["to_anchor"] = _Wanted("xfm", [ours["to_anchor"]], _TRANSFORMS)
     return wanted
 
 
-def _find(scan: Scan, name: str, root: Path, want: _Wanted) -> FoundFile | None:
+def _any_resolution(labels: Mapping[str, str]) -> list[dict[str, str]]:
+    """The labels of an image of 1 mm in template space, with and without its resolution."""
+    plain = {key: label for key, label in labels.items() if key != "res"}
+    return [plain, *(plain | {"res": label} for label in ("1", "01"))]
+
+
+def _find(scan: Scan, dataset: str, root: Path, want: _Wanted) -> FoundFile | None:
     ranked: dict[tuple[int, int], list[Path]] = {}
-    for path, entities in _candidates(scan, root, want):
-        derived = {key: value for key, value in entities.items() if key in _DERIVED}
-        shared = _shared(entities, scan)
-        if derived in want.labels and shared is not None:
-            ranked.setdefault((shared, -want.labels.index(derived)), []).append(path)
+    for path, name in _candidates(scan, root, want):
+        shared = _shared(name, scan)
+        if name.labels in want.labels and shared is not None:
+            ranked.setdefault((shared, -want.labels.index(name.labels)), []).append(path)
     if not ranked:
         return None
     best = ranked[max(ranked)]
     if len(best) > 1:
         names = " and ".join(path.name for path in sorted(best))
-        raise UsageError(f"--derivatives {name}: {names} both fit {scan.path.name}: leave only one of them.")
-    return FoundFile(best[0], bids_uri(name, best[0], root))
+        raise UsageError(
+            f"--derivatives {dataset}: {names} both fit {scan.path.name}: leave only one of them."
+        )
+    return FoundFile(best[0], bids_uri(dataset, best[0], root))
 
 
-def _candidates(scan: Scan, root: Path, want: _Wanted) -> Iterator[tuple[Path, dict[str, str]]]:
-    folder = root / f"sub-{scan.entities['subject']}"
-    if scan.entities.get("session"):
-        folder /= f"ses-{scan.entities['session']}"
+def _candidates(scan: Scan, root: Path, want: _Wanted) -> Iterator[tuple[Path, DerivativeName]]:
+    folder = session_folder(root, scan.entities) / "anat"
     for extension in want.extensions:
-        for path in sorted((folder / "anat").glob(f"sub-*_{want.suffix}{extension}")):
-            parts = path.name.removesuffix(extension).split("_")[:-1]
-            if all("-" in part for part in parts):
-                yield path, dict(part.split("-", 1) for part in parts)
+        for path in sorted(folder.glob(f"sub-*_{want.suffix}{extension}")):
+            name = parse_name(path.name.removesuffix(extension))
+            if all(name.entities.values()):
+                yield path, name
 
 
-def _shared(entities: Mapping[str, str], scan: Scan) -> int | None:
-    """How many entities a file shares with the scan; None where one contradicts it or the person differs."""
-    own = {key: scan.entities[name] for key, name in ENTITIES.items() if name in scan.entities}
-    theirs = {key: value for key, value in entities.items() if key not in _DERIVED}
+def _shared(name: DerivativeName, scan: Scan) -> int | None:
+    """How many entities a file shares with the scan; None where one contradicts it or the subject differs."""
+    own = {key: scan.entities[entity] for key, entity in ENTITIES.items() if entity in scan.entities}
+    theirs = {key: value for key, value in name.entities.items() if key not in DERIVED}
     if any(own.get(key) != value for key, value in theirs.items()):
         return None
     if any(theirs.get(key) != own[key] for key in ("sub", "ses") if key in own):

@@ -2,14 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from bids_mmh.bids.external_derivatives import (
+from bids_mmh.bids.session import Scan
+from bids_mmh.derivatives.external_derivatives import (
     FoundFile,
     Precomputed,
     check_datasets,
     find_precomputed,
     only_standard,
 )
-from bids_mmh.bids.session import Scan
 from bids_mmh.errors import NoInputError, UsageError
 
 SPACE = "MNI152NLin2009cAsym"
