@@ -46,9 +46,9 @@ def copy_participants(bids_dir: Path, output_dir: Path) -> None:
         BadDataError: When the table is not UTF-8 text; a dictionary that is not is left behind with a warning.
     """
     table, dictionary = bids_dir / TABLE, bids_dir / "participants.json"
-    if table.is_file():
+    if table.is_file() or table.is_symlink():
         write_text(output_dir / TABLE, read_text(table))
-    if dictionary.is_file():
+    if dictionary.is_file() or dictionary.is_symlink():
         try:
             write_text(output_dir / dictionary.name, read_text(dictionary))
         except BadDataError as error:

@@ -29,11 +29,12 @@ def read_text(path: Path) -> str:
         The text with Unix line ends.
 
     Raises:
-        BadDataError: When the file is written in another encoding.
+        BadDataError: When the file cannot be read, or is written in another encoding.
     """
-    content = path.read_bytes()
     try:
-        text = content.decode("utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise BadDataError(f"{path} cannot be read ({error.strerror}): fetch it or mend it.") from None
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:  # UTF-16 of plain letters is valid UTF-8, every other character of it a zero
@@ -54,9 +55,9 @@ def read_tsv(path: Path) -> list[Row]:
         One mapping a row; cells that say nothing are None. Empty when there is no such file.
 
     Raises:
-        BadDataError: When the file is not UTF-8 text.
+        BadDataError: When the file is not UTF-8 text, or a link to content that is not here.
     """
-    if not path.is_file():
+    if not path.is_file() and not path.is_symlink():
         return []
     lines = [(number, line) for number, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
     if not lines:

@@ -68,7 +68,8 @@ def _run_sessions(settings: Settings, log_file: Path | None) -> ExitCode:
         return _rewrite_pages(jobs)
     pending = [job for job in jobs if not job.is_done()]
     logger.info("%d sessions: %d done before, %d to do.", len(jobs), len(jobs) - len(pending), len(pending))
-    return _process(pending, model, device, log_file) if pending else ExitCode.OK
+    code = _process(pending, model, device, log_file) if pending else ExitCode.OK
+    return code or _report_problems(jobs)
 
 
 def _process(
@@ -104,6 +105,14 @@ def _run(jobs: "Sequence[SessionJob]", device: str, log_file: Path | None) -> "l
     graph.add_nodes([session_graph(job, device) for job in jobs])
     crash_dir = settings.output_dir / "logs" / "crash" / (log_file.stem if log_file else GRAPH)
     return run_graph(graph, settings, crash_dir=crash_dir, progress=Progress(jobs), log_file=log_file)
+
+
+def _report_problems(jobs: "Sequence[SessionJob]") -> ExitCode:
+    """Log the sidecars and tables that could not be read; their scans are done, but nobody knows the site."""
+    problems = dict.fromkeys(scan.scan.problem for job in jobs for scan in job.scans if scan.scan.problem)
+    for problem in problems:
+        logger.error("%s The scans that it is about have no site.", problem)
+    return ExitCode.DATA if problems else ExitCode.OK
 
 
 def _draw(job: "SessionJob", device: str) -> None:
