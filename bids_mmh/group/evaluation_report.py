@@ -19,7 +19,7 @@ from bids_mmh.reports.group_evaluation import EvaluationPart
 
 
 def write_evaluation(output_dir: Path, parts: Sequence[PartEvaluation]) -> list[str]:
-    """Write ``evaluation_<sequence>.tsv`` with its data dictionary for each sequence that was measured.
+    """Write ``evaluation_<sequence>_table.tsv`` with its data dictionary for each sequence that was measured.
 
     Args:
         output_dir: Root of the derivatives.
@@ -34,7 +34,7 @@ def write_evaluation(output_dir: Path, parts: Sequence[PartEvaluation]) -> list[
         records = (
             row.record() for part in parts if part.sequence == sequence for row in evaluation_rows(part)
         )
-        table = write_tsv(output_dir / f"evaluation_{sequence}.tsv", records, list(columns))
+        table = write_tsv(output_dir / f"evaluation_{sequence}_table.tsv", records, list(columns))
         write_json(table.with_suffix(".json"), columns)
         tables.append(table.name)
     return tables

@@ -45,7 +45,7 @@ def write_study(
 ) -> Path:
     """Evaluate a study and write its tables, each with a data dictionary, and its page.
 
-    That is ``group_<sequence>.tsv`` for each sequence, ``evaluation_<sequence>.tsv`` where something was
+    That is ``group_<sequence>_table.tsv`` for each sequence, ``evaluation_<sequence>_table.tsv`` where something was
     measured, ``group.html``, and the methods text in ``logs/``.
 
     Args:
@@ -117,7 +117,7 @@ def _write_tables(
     tables = []
     for sequence in sorted({row.sequence for row in rows}):
         records = (row.record() for row in rows if row.sequence == sequence)
-        table = write_tsv(output_dir / f"group_{sequence}.tsv", records, list(columns))
+        table = write_tsv(output_dir / f"group_{sequence}_table.tsv", records, list(columns))
         write_json(table.with_suffix(".json"), columns)
         tables.append(table.name)
     return tables + write_evaluation(output_dir, evaluations)
