@@ -43,6 +43,14 @@ class _Step(SimpleInterface):
         except BidsMmhError as error:
             scan = self.inputs.in_file
             raise (error if scan in str(error) else type(error)(f"{scan}: {error}")) from error
+        except RuntimeError as error:
+            if "ITK ERROR" not in str(error):
+                raise
+            reason = " ".join(str(error).rpartition("ITK ERROR: ")[2].split()).rstrip(".")
+            raise BadDataError(
+                f"{self.inputs.in_file} cannot be used in the step '{name}', so it may show no head: look at it, "
+                f"or leave it out ({reason})."
+            ) from error
         report["seconds"] = {name: round(_cpu_seconds() - start, 2)}
         self._results["report"] = report
 
