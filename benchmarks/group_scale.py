@@ -84,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
         write_study(root, options.scans, options.sites)
         common = [*PROGRAM, str(root.parent / "raw"), str(root), "group", "--skip-bids-validation"]
         took = measured([*common, "-w", f"{scratch}/work", "--no-evaluation"])
-        sizes = {name: (root / name).stat().st_size / 1e6 for name in ("group.html", "group_T1w.tsv")}
+        sizes = {name: (root / name).stat().st_size / 1e6 for name in ("group.html", "group_T1w_table.tsv")}
     machine = platform.processor() or platform.machine()
     print(f"{datetime.now(UTC):%Y-%m-%d}, {machine}; {options.scans} scans, {options.sites} sites\n")
     print("| wall s | CPU s | peak GB | page MB | T1w table MB |\n|---|---|---|---|---|")

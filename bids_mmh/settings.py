@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -182,6 +183,11 @@ class Settings(BaseModel):
         """Root folders of the derivative datasets by name, in the order that they were given in."""
         return {name: Path(path) for name, _, path in (entry.partition("=") for entry in self.derivatives)}
 
+    @cached_property
+    def weights_fingerprint(self) -> str | None:
+        """Fingerprint of SynthStrip's weights; None without a file. Read once, for every scan asks."""
+        return fingerprint(self.synthstrip_weights) if self.synthstrip_weights else None
+
     def preprocessing_hash(self) -> str:
         """Digest the options that alter preprocessed scans, so that different ones can be told apart.
 
@@ -194,7 +200,7 @@ class Settings(BaseModel):
         # in the sidecar of each scan.
         options["derivatives"] = list(self.derivative_folders)
         if self.preproc_engine == "synthstrip" and self.synthstrip_weights:
-            options["synthstrip"] = fingerprint(self.synthstrip_weights)
+            options["synthstrip"] = self.weights_fingerprint
         return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
 
     def to_toml(self) -> str:

@@ -1,8 +1,8 @@
 """BIDS text files (JSON, TSV, plain) written all or nothing."""
 
-import csv
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ def write_tsv(
 ) -> Path:
     """Write a BIDS table atomically and return the path.
 
+    BIDS tables know no quoting: a tab or line break inside a value becomes a space.
+
     Args:
         path: Final ``.tsv`` file.
         rows: One mapping a row; ``None`` and missing keys become ``n/a``.
@@ -39,9 +41,13 @@ def write_tsv(
     Raises:
         ValueError: When a row has a key that is not among ``columns``.
     """
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, restval="n/a", delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({key: "n/a" if value is None else value for key, value in row.items()})
-    return Path(path)
+    lines = ["\t".join(map(_cell, columns))]
+    for row in rows:
+        if unknown := row.keys() - set(columns):
+            raise ValueError(f"no such columns: {', '.join(sorted(unknown))}")
+        lines.append("\t".join(_cell(row.get(name)) for name in columns))
+    return write_text(path, "\n".join(lines) + "\n")
+
+
+def _cell(value: object) -> str:
+    return "n/a" if value is None else re.sub(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+", " ", str(value))

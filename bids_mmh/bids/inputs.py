@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bids_mmh.bids.filters import Filters, matches
+from bids_mmh.bids.ignore import ignored_in
 from bids_mmh.bids.index import open_layout, subject_labels
+from bids_mmh.bids.ordinary import not_ordinary
 from bids_mmh.bids.session import Scan, Session
 from bids_mmh.errors import NoInputError, NoMatchError
 
@@ -51,7 +53,9 @@ def find_sessions(
     bids_dir = bids_dir.absolute()
     _check_labels("participant", participant_labels, subject_labels(bids_dir), bids_dir)
     layout = open_layout(bids_dir, subjects=participant_labels, database_dir=database_dir)
-    scans = _list_scans(layout, bids_dir, sequences)
+    listed = _list_scans(layout, bids_dir, sequences)
+    scans = _ordinary(_not_ignored(listed, bids_dir), filters or {})
+    left_out = len(listed) - len(scans)
     if participant_labels:
         scans = [scan for scan in scans if scan.entities["subject"] in participant_labels]
     if session_labels:
@@ -61,7 +65,7 @@ def find_sessions(
         scans = [scan for scan in scans if matches(scan.entities, filters.get(scan.sequence, {}))]
     if not scans:
         filtered = bool(participant_labels or session_labels or filters)
-        raise _nothing_found(bids_dir, sequences, filtered)
+        raise _nothing_found(bids_dir, sequences, filtered, left_out)
     return _group(scans, sequences, all_runs)
 
 
@@ -79,6 +83,29 @@ def _list_scans(layout: Any, bids_dir: Path, sequences: Sequence[str]) -> list[S
         entities = {key: str(value) for key, value in parse_file_entities(below_root, config=config).items()}
         scans.append(Scan(Path(path), entities["suffix"], entities))
     return scans
+
+
+def _not_ignored(scans: Iterable[Scan], bids_dir: Path) -> list[Scan]:
+    ignored = ignored_in(bids_dir)
+    kept = []
+    for scan in scans:
+        if ignored(scan.path):
+            LOGGER.warning("Leaving out %s: .bidsignore lists it.", scan.path.name)
+        else:
+            kept.append(scan)
+    return kept
+
+
+def _ordinary(scans: Iterable[Scan], filters: Filters) -> list[Scan]:
+    """Keep the ordinary images, with a word on each of the others."""
+    kept = []
+    for scan in scans:
+        reason = not_ordinary(scan.path.name, filters.get(scan.sequence, {}))
+        if reason is None:
+            kept.append(scan)
+        else:
+            LOGGER.warning("Leaving out %s: %s.", scan.path.name, reason)
+    return kept
 
 
 def _group(scans: Iterable[Scan], sequences: Sequence[str], all_runs: bool) -> list[Session]:
@@ -115,13 +142,16 @@ def _rank(scan: Scan) -> tuple[object, ...]:
 
 
 def _without_twins(scans: Iterable[Scan]) -> list[Scan]:
-    """Drop the ``.nii`` of a pair that differs only in compression: both would get the same output names."""
-    kept: dict[str, Scan] = {}
+    """Keep one of the scans whose outputs would have the same names.
+
+    That is of a pair that differs only in compression, or in a part of the name that is no entity of BIDS.
+    """
+    kept: dict[frozenset[tuple[str, str]], Scan] = {}
     for scan in scans:
-        stem = scan.path.name.removesuffix(".gz")
-        if stem in kept:
-            LOGGER.warning("Using %s and leaving out %s, its copy.", kept[stem].path.name, scan.path.name)
-        kept.setdefault(stem, scan)
+        key = frozenset(item for item in scan.entities.items() if item[0] != "extension")
+        if key in kept:
+            LOGGER.warning("Using %s and leaving out %s, its copy.", kept[key].path.name, scan.path.name)
+        kept.setdefault(key, scan)
     return list(kept.values())
 
 
@@ -138,12 +168,16 @@ def _check_labels(kind: str, wanted: Sequence[str], known: Collection[str], bids
     raise NoMatchError(f"No {kind} {', '.join(unknown)} in {bids_dir}: {there}; check --{kind}-label.")
 
 
-def _nothing_found(bids_dir: Path, sequences: Sequence[str], filtered: bool) -> NoMatchError | NoInputError:
+def _nothing_found(
+    bids_dir: Path, sequences: Sequence[str], filtered: bool, left_out: int
+) -> NoMatchError | NoInputError:
     wanted = " or ".join(sequences)
+    others = f" ({left_out} are left out, for the reasons above)" if left_out else ""
     if filtered:
         return NoMatchError(
-            f"No {wanted} image in {bids_dir} passes the participant, session and file filters: loosen them."
+            f"No {wanted} image in {bids_dir} passes the participant, session and file filters{others}: loosen "
+            "them."
         )
     return NoInputError(
-        f"{bids_dir} holds no {wanted} image in an anat folder: check the path and --sequences."
+        f"{bids_dir} holds no {wanted} image in an anat folder{others}: check the path and --sequences."
     )

@@ -54,6 +54,8 @@ def _parts(path: Path) -> tuple[frozenset[str], str]:
 def _load(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadDataError(f"{path} is not valid JSON ({error}): correct the sidecar.") from None
+    except OSError as error:
+        raise BadDataError(f"{path} cannot be read ({error.strerror}): fetch it or mend it.") from None
     return content if isinstance(content, dict) else {}

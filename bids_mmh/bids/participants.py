@@ -1,6 +1,7 @@
 """The participants table: carried into the derivatives, where the group level reads ages from it."""
 
 import json
+import logging
 import math
 import re
 from collections.abc import Mapping
@@ -8,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_mmh.bids.atomic import write_text
-from bids_mmh.bids.tables import known, read_tsv
+from bids_mmh.bids.tables import known, read_text, read_tsv
+from bids_mmh.errors import BadDataError
+
+LOGGER = logging.getLogger(__name__)
 
 TABLE = "participants.tsv"
 AGE_COLUMNS = ("age", "age_at_scan", "age_years", "scan_age", "age_scan")
@@ -37,11 +41,18 @@ def copy_participants(bids_dir: Path, output_dir: Path) -> None:
     Args:
         bids_dir: Raw dataset; without a table nothing happens.
         output_dir: Root of the derivatives.
+
+    Raises:
+        BadDataError: When the table is not UTF-8 text; a dictionary that is not is left behind with a warning.
     """
-    for name in (TABLE, "participants.json"):
-        source = bids_dir / name
-        if source.is_file():
-            write_text(output_dir / name, source.read_text(encoding="utf-8-sig", errors="replace"))
+    table, dictionary = bids_dir / TABLE, bids_dir / "participants.json"
+    if table.is_file() or table.is_symlink():
+        write_text(output_dir / TABLE, read_text(table))
+    if dictionary.is_file() or dictionary.is_symlink():
+        try:
+            write_text(output_dir / dictionary.name, read_text(dictionary))
+        except BadDataError as error:
+            LOGGER.warning("%s", error)
 
 
 def read_ages(output_dir: Path) -> Ages:

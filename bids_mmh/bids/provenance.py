@@ -17,6 +17,9 @@ BIDS_VERSION = "1.10.1"
 # Folders without the closing slash, which the validator does not match below the root.
 _BIDSIGNORE = "*.html\nlogs\nfigures\n*_xfm.*\ngroup_*\nevaluation_*\nmodels\n"
 
+# What a run writes before it describes the dataset.
+_BEFORE_DESCRIPTION = ("logs", "models")
+
 _README = """# bids-mmh derivatives
 
 Structural MRI harmonized by bids-mmh. `desc-preproc` images are preprocessed only, `desc-harmonized` images
@@ -114,10 +117,39 @@ def write_dataset_files(out_dir: Path, description: Mapping[str, Any], labels: M
     write_json(out_dir / "descriptions.json", {name: {"Description": text} for name, text in columns.items()})
 
 
+def check_output_is_ours(out_dir: Path, *, work_dir: Path | None = None) -> None:
+    """Refuse a folder with files of others: some of ours would take the place of theirs.
+
+    Args:
+        out_dir: Output folder; it need not exist.
+        work_dir: Work folder, which may lie in it.
+
+    Raises:
+        CannotCreateError: When it is another program's dataset, or none and not empty. Hidden files, logs and
+            models of a run that was stopped early do not count.
+    """
+    _refuse_foreign_dataset(out_dir)
+    if (out_dir / "dataset_description.json").exists() or not out_dir.is_dir():
+        return
+    inside = work_dir.relative_to(out_dir).parts[:1] if work_dir and work_dir.is_relative_to(out_dir) else ()
+    foreign = sorted(
+        path.name
+        for path in out_dir.iterdir()
+        if path.name not in {*_BEFORE_DESCRIPTION, *inside}
+        and (not path.name.startswith(".") or path.name == ".bidsignore")
+    )
+    if foreign:
+        raise CannotCreateError(
+            f"The output folder {out_dir} holds files that are not of {APP_NAME} ({', '.join(foreign[:3])}"
+            f"{', ...' if len(foreign) > 3 else ''}), and some could be overwritten: choose an empty folder."
+        )
+
+
 def _refuse_foreign_dataset(out_dir: Path) -> None:
     path = out_dir / "dataset_description.json"
     generators = _read_description(path).get("GeneratedBy")
-    names = [item.get("Name") for item in generators if isinstance(item, dict)] if generators else []
+    generators = generators if isinstance(generators, list) else []
+    names = [item.get("Name") for item in generators if isinstance(item, dict)]
     if path.exists() and APP_NAME not in names:
         raise CannotCreateError(
             f"{path} belongs to another dataset{f' ({names[0]})' if names else ''}, and {APP_NAME} does not "
@@ -129,7 +161,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     """Read a ``dataset_description.json``; an absent or unreadable one is empty."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -14,12 +14,14 @@ class Scan:
         sequence: Its suffix, such as ``T1w``.
         entities: Entities of its name under pybids' names, values as they are spelled in the name.
         site: Where it was acquired; None while that is unknown.
+        problem: Sentence on a sidecar or table that could not be read to learn the site; None as a rule.
     """
 
     path: Path
     sequence: str
     entities: Mapping[str, str] = field(hash=False)
     site: str | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True)

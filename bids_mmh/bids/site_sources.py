@@ -1,5 +1,6 @@
 """The places of a BIDS dataset that can name the site of a scan."""
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from bids_mmh.bids.session import Scan
 from bids_mmh.bids.tables import TABLES, RowsOf, known, table_columns
 from bids_mmh.errors import UsageError
 
+LOGGER = logging.getLogger(__name__)
+
 # From a scan to its site and the name of the place that says so (``participants:site``), or None.
 Source = Callable[[Scan], tuple[str, str] | None]
 
@@ -20,14 +23,6 @@ _SITE_COLUMNS = (
     *("scanner", "scanner_id", "center", "centre", "institution", "institution_name"),
 )
 _SCANNER_FIELDS = ("Manufacturer", "ManufacturersModelName", "DeviceSerialNumber")
-# Session labels that name a visit, not a site: numbers, time points, and the usual words for them.
-_VISIT = re.compile(
-    r"(ses|session|tp|timepoint|time|t|v|visit|scan|m|mo|month|w|wk|week|d|day|y|yr|year|wave)?\d+[a-z]?"
-    r"|\d+(d|w|m|y|day|week|month|year)s?"
-    r"|(bl|baseline|screening|fu|followup|pre|post|test|retest)\d*"
-    r"|.*year.*",
-    re.IGNORECASE,
-)
 _FORMS = "auto, participants:COLUMN, sessions:COLUMN, scans:COLUMN, sidecar:FIELD or entity:ses"
 
 
@@ -57,7 +52,7 @@ def named_source(bids_dir: Path, site_from: str, scans: Sequence[Scan]) -> Sourc
 
 
 def automatic_sources(bids_dir: Path) -> list[Source]:
-    """List all places, in the order in which they are tried for every scan."""
+    """List the places that name a site for certain, in the order in which they are tried for every scan."""
     fields_of = metadata_reader(bids_dir)
     tables = [_usual_column_source(kind, rows_of(bids_dir)) for kind, rows_of in TABLES.items()]
     return [
@@ -65,7 +60,6 @@ def automatic_sources(bids_dir: Path) -> list[Source]:
         _source("sidecar:InstitutionName", lambda scan: known(fields_of(scan.path).get("InstitutionName"))),
         _source(f"sidecar:{'+'.join(_SCANNER_FIELDS)}", lambda scan: _scanner(fields_of(scan.path))),
         _source("sidecar:StationName", lambda scan: known(fields_of(scan.path).get("StationName"))),
-        _source("entity:ses", _session_that_is_no_visit),
     ]
 
 
@@ -80,7 +74,7 @@ def _source(name: str, read: Callable[[Scan], str | None]) -> Source:
 def _column_source(kind: str, rows_of: RowsOf, column: str) -> Source:
     return _source(
         f"{kind}:{column}",
-        lambda scan: next((row[column] for row in rows_of(scan) if row.get(column)), None),
+        lambda scan: _agreed(scan, column, [row.get(column) for row in rows_of(scan)]),
     )
 
 
@@ -88,12 +82,13 @@ def _usual_column_source(kind: str, rows_of: RowsOf) -> Source:
     """Read the first of the usual columns that says something about the scan."""
 
     def source(scan: Scan) -> tuple[str, str] | None:
-        for row in rows_of(scan):
-            usual = {re.sub(r"[\s-]+", "_", column).casefold(): column for column in row}
-            for name in _SITE_COLUMNS:
-                site = row.get(usual.get(name, ""))
-                if site is not None:
-                    return site, f"{kind}:{usual[name]}"
+        rows = rows_of(scan)
+        usual = {re.sub(r"[\s-]+", "_", column).casefold(): column for row in rows for column in row}
+        for column in (usual[name] for name in _SITE_COLUMNS if name in usual):
+            cells = [row.get(column) for row in rows]
+            if any(cells):
+                site = _agreed(scan, column, cells)
+                return (site, f"{kind}:{column}") if site else None
         return None
 
     return source
@@ -105,9 +100,18 @@ def _scanner(fields: Mapping[str, Any]) -> str | None:
     return " ".join(filter(None, [make, *others])) if make and any(others) else None
 
 
-def _session_that_is_no_visit(scan: Scan) -> str | None:
-    session = scan.entities.get("session")
-    return session if session and not _VISIT.fullmatch(session) else None
+def _agreed(scan: Scan, column: str, cells: Iterable[str | None]) -> str | None:
+    """The one value of some cells; None, with a warning, where rows about the same scan contradict each other."""
+    values = sorted({cell for cell in cells if cell})
+    if len(values) > 1:
+        LOGGER.warning(
+            "%s: rows contradict each other in column '%s' (%s), and its site counts as not known: correct "
+            "the table.",
+            scan.path.name,
+            column,
+            ", ".join(values),
+        )
+    return values[0] if len(values) == 1 else None
 
 
 def _require(site_from: str, key: str, names: Iterable[str], where: str) -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from bids_mmh.bids.atomic import write_tsv
 from bids_mmh.bids.session import Scan, Session
+from bids_mmh.bids.session_sites import sessions_that_are_sites
 from bids_mmh.bids.site_sources import Source, automatic_sources, named_source
+from bids_mmh.errors import BadDataError
 
 LOGGER = logging.getLogger(__name__)
 
@@ -26,10 +28,12 @@ class SiteTable:
         sessions: As given, each scan with its ``site`` filled in (None when unknown).
         sources: For each scan, in order, what its site was read from (None when unknown), such as
             ``participants:site``.
+        reason: Sentence on whether sessions count as sites; None where that is no question.
     """
 
     sessions: tuple[Session, ...]
     sources: tuple[str | None, ...]
+    reason: str | None = None
 
     @property
     def scans(self) -> tuple[Scan, ...]:
@@ -54,7 +58,7 @@ class SiteTable:
             rows.append([site or "n/a", *(str(counts.get(name, 0)) for name in sequences)])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        return "\n".join([self._headline(), *lines])
+        return "\n".join([self._headline(), *([self.reason] if self.reason else []), *lines])
 
     def write_tsv(self, path: Path) -> None:
         """Write one row a scan: participant_id, session_id, filename, sequence, site, site_source."""
@@ -90,30 +94,59 @@ def assign_sites(bids_dir: Path, sessions: Sequence[Session], site_from: str) ->
             or ``auto``: all of them in that order, scan by scan, as far as the dataset has them.
 
     Returns:
-        The sessions with sites. Unknown sites stay None: harmonizing does not need them.
+        The sessions with sites. Unknown sites stay None: harmonizing does not need them. Where a sidecar or a
+        table of one subject cannot be read, its scans say so in ``problem``.
 
     Raises:
         UsageError: When ``site_from`` has another form, or names a column that does not exist.
+        BadDataError: When ``participants.tsv`` cannot be read.
     """
     bids_dir = bids_dir.absolute()
     scans = [scan for session in sessions for scan in session.scans]
+    reason = None
     if site_from == "auto":
         sources = automatic_sources(bids_dir)
+        found = [_find_site(scan, sources) for scan in scans]
+        found, reason = _with_sessions(found, bids_dir)
     else:
-        sources = [named_source(bids_dir, site_from, scans)]
-    found = [_first_site(scan, sources) for scan in scans]
-    _warn_of_lookalikes(site for site, _ in found if site)
-    sites = iter(site for site, _ in found)
-    filled = tuple(
-        replace(session, scans=tuple(replace(scan, site=next(sites)) for scan in session.scans))
-        for session in sessions
+        source = named_source(bids_dir, site_from, scans)
+        found = [_find_site(scan, [source]) for scan in scans]
+    _warn_of_lookalikes(one.scan.site for one in found if one.scan.site)
+    filled = iter(one.scan for one in found)
+    return SiteTable(
+        tuple(replace(session, scans=tuple(next(filled) for _ in session.scans)) for session in sessions),
+        tuple(one.source for one in found),
+        reason,
     )
-    return SiteTable(filled, tuple(source for _, source in found))
 
 
-def _first_site(scan: Scan, sources: Sequence[Source]) -> tuple[str | None, str | None]:
-    answers = (source(scan) for source in sources)
-    return next((answer for answer in answers if answer is not None), (None, None))
+@dataclass(frozen=True)
+class _Found:
+    """A scan with its site, and where that was read."""
+
+    scan: Scan
+    source: str | None
+
+
+def _find_site(scan: Scan, sources: Sequence[Source]) -> _Found:
+    try:
+        answers = (source(scan) for source in sources)
+        site, name = next((answer for answer in answers if answer is not None), (None, None))
+    except BadDataError as error:  # one subject's sidecar or table must not stop the others
+        return _Found(replace(scan, problem=str(error)), None)
+    return _Found(replace(scan, site=site), name)
+
+
+def _with_sessions(found: Sequence[_Found], bids_dir: Path) -> tuple[list[_Found], str | None]:
+    """Take sessions for sites where nothing else says and scanners do; give the reason as well."""
+    unknown = [one.scan for one in found if one.scan.site is None and one.scan.problem is None]
+    sessions = sessions_that_are_sites(bids_dir, unknown)
+    filled = []
+    for one in found:
+        label = one.scan.entities.get("session")
+        is_site = one.scan.site is None and one.scan.problem is None and label in sessions.sites
+        filled.append(_Found(replace(one.scan, site=label), "entity:ses") if is_site else one)
+    return filled, sessions.reason
 
 
 def _warn_of_lookalikes(sites: Iterable[str]) -> None:

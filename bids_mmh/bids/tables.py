@@ -1,13 +1,18 @@
 """Reading the tables of a raw dataset, forgivingly: they are written by hand more often than not."""
 
-import csv
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from bids_mmh.bids.session import Scan
+from bids_mmh.errors import BadDataError
+
+LOGGER = logging.getLogger(__name__)
 
 Row = Mapping[str, str | None]
+_NAMED = 5  # so many lines or labels are named in a sentence
 RowsOf = Callable[[Scan], Sequence[Row]]
 
 
@@ -17,26 +22,90 @@ def known(value: object) -> str | None:
     return None if text.casefold() in {"", "n/a", "nan"} else text
 
 
+def read_text(path: Path) -> str:
+    """Read a text file of a dataset, which BIDS wants in UTF-8; a byte order mark is dropped.
+
+    Returns:
+        The text with Unix line ends.
+
+    Raises:
+        BadDataError: When the file cannot be read, or is written in another encoding.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise BadDataError(f"{path} cannot be read ({error.strerror}): fetch it or mend it.") from None
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:  # UTF-16 of plain letters is valid UTF-8, every other character of it a zero
+        raise BadDataError(f"{path} is not UTF-8 text (Latin-1 or UTF-16, perhaps): save it as UTF-8.")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def read_tsv(path: Path) -> list[Row]:
-    """Read a BIDS table.
+    """Read a BIDS table. Quotation marks are ordinary characters: BIDS tables know no quoting.
+
+    Rows with more cells than there are columns are left out, for nobody can say which cell belongs to which
+    column; what is missing at the end of a row counts as ``n/a``. Both are logged.
 
     Args:
         path: ``.tsv`` file.
 
     Returns:
         One mapping a row; cells that say nothing are None. Empty when there is no such file.
+
+    Raises:
+        BadDataError: When the file is not UTF-8 text, or a link to content that is not here.
     """
-    if not path.is_file():
+    if not path.is_file() and not path.is_symlink():
         return []
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        rows = csv.DictReader(stream, delimiter="\t", restval="")
-        return [{key.strip(): known(cell) for key, cell in row.items() if key} for row in rows]
+    lines = [(number, line) for number, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
+    if not lines:
+        return []
+    columns = [name.strip() for name in lines[0][1].rstrip("\t").split("\t")]
+    rows, long, short = [], [], []
+    for number, line in lines[1:]:
+        cells = line.split("\t")
+        if any(known(cell) for cell in cells[len(columns) :]):
+            long.append(number)
+            continue
+        if len(cells) < len(columns):
+            short.append(number)
+        values = [known(cell) for cell in cells] + [None] * len(columns)
+        rows.append({name: value for name, value in zip(columns, values, strict=False) if name})
+    _warn_of_rows(path, long, "more cells than there are columns and were left out")
+    _warn_of_rows(path, short, "fewer cells than there are columns; what is missing counts as n/a")
+    return rows
+
+
+def _warn_of_rows(path: Path, numbers: Sequence[int], fault: str) -> None:
+    if numbers:
+        named = ", ".join(map(str, numbers[:_NAMED])) + (", ..." if len(numbers) > _NAMED else "")
+        LOGGER.warning("%s: lines %s have %s: correct the table.", path, named, fault)
 
 
 def participant_rows(bids_dir: Path) -> RowsOf:
-    """Give the function that looks a scan up in ``participants.tsv``."""
-    rows = _by_label(read_tsv(bids_dir / "participants.tsv"), "participant_id", "sub-")
-    return lambda scan: rows.get(scan.entities["subject"], [])
+    """Give the function that looks a scan up in ``participants.tsv``; a participant without a row is logged.
+
+    In a table with several rows a participant, a column ``session_id`` says which session a row is about.
+    """
+    path = bids_dir / "participants.tsv"
+    rows = _by_label(read_tsv(path), "participant_id", "sub-")
+
+    @cache
+    def rows_of(subject: str) -> Sequence[Row]:
+        if rows and subject not in rows:
+            near = next((label for label in rows if label.lstrip("0") == subject.lstrip("0")), None)
+            hint = f", only one of '{near}'" if near else ""
+            LOGGER.warning("%s has no row of sub-%s%s: nothing is known of that one.", path, subject, hint)
+        return rows.get(subject, [])
+
+    def of_session(scan: Scan) -> Sequence[Row]:
+        session = scan.entities.get("session", "")
+        about = {None, session, f"ses-{session}"}
+        return [row for row in rows_of(scan.entities["subject"]) if row.get("session_id") in about]
+
+    return of_session
 
 
 def session_rows(bids_dir: Path) -> RowsOf:
@@ -82,12 +151,19 @@ _FILES = {
 
 
 def table_columns(bids_dir: Path, kind: str) -> set[str]:
-    """List the columns of all tables of a kind (``participants``, ``sessions``, ``scans``)."""
-    return {column for path in bids_dir.glob(_FILES[kind]) for row in read_tsv(path)[:1] for column in row}
+    """List the columns of all tables of a kind (``participants``, ``sessions``, ``scans``) that can be read."""
+    columns: set[str] = set()
+    for path in bids_dir.glob(_FILES[kind]):
+        with suppress(BadDataError):  # said where the table is needed
+            columns |= {column for row in read_tsv(path)[:1] for column in row}
+    return columns
 
 
 def _by_label(rows: Iterable[Row], column: str, prefix: str) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     for row in rows:
+        if column not in row:
+            LOGGER.warning("A table has no column '%s' but %s: it is not used.", column, ", ".join(row))
+            return {}
         found.setdefault((row.get(column) or "").removeprefix(prefix), []).append(row)
     return found

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bids_mmh.errors import BidsMmhError, CannotCreateError, IoError, NoInputError
+from bids_mmh.errors import BidsMmhError, CannotCreateError, IoError, NoInputError, UsageError
 
 if TYPE_CHECKING:
     from bids_mmh.settings import Settings
@@ -18,22 +18,51 @@ def check_folders(settings: "Settings") -> None:
     """Check the folders of a run before any work is done.
 
     Raises:
-        CannotCreateError: When the output folder is the dataset itself, or it or the work folder cannot be
-            written.
+        CannotCreateError: When the output folder is the dataset itself, or lies in it but not in derivatives/,
+            or holds files of others, or it or the work folder cannot be written.
         IoError: When the disk is full.
         NoInputError: When ``group`` finds no results to read.
+        UsageError: When the work folder has a name that Nipype cannot work in.
     """
+    from bids_mmh.bids.provenance import check_output_is_ours
+
     output_dir = settings.output_dir
     if output_dir.resolve() == settings.bids_dir.resolve():
         raise CannotCreateError(
             f"The output folder {output_dir} is the dataset itself, which is never written to: choose "
             f"another, such as {output_dir / 'derivatives' / 'bids-mmh'}."
         )
+    if settings.analysis_level == "participant":
+        _check_outside(output_dir.resolve(), settings.bids_dir.resolve())
+        check_output_is_ours(output_dir, work_dir=settings.work_dir)
+        _check_name(settings.work_dir)
     if settings.analysis_level == "group" and not output_dir.is_dir():
         raise NoInputError(f"There are no results in {output_dir}: run the participant level first.")
     check_writable(output_dir, "output folder")
     if settings.analysis_level == "participant":
         check_writable(settings.work_dir, "work folder (--work-dir)")
+
+
+def _check_outside(output_dir: Path, bids_dir: Path) -> None:
+    """Refuse a folder that would make the dataset invalid BIDS."""
+    from bids_mmh.bids.ignore import ignored_in
+
+    if not output_dir.is_relative_to(bids_dir) or output_dir.is_relative_to(bids_dir / "derivatives"):
+        return
+    if not ignored_in(bids_dir)(output_dir / "dataset_description.json"):
+        raise CannotCreateError(
+            f"The output folder {output_dir} lies inside the dataset, which would not be valid BIDS any more: "
+            f"choose {bids_dir / 'derivatives' / output_dir.name} or a folder elsewhere."
+        )
+
+
+def _check_name(work_dir: Path) -> None:
+    """Refuse characters that Nipype takes for patterns when it looks for its files."""
+    if found := sorted(set(str(work_dir)) & set("[]*?")):
+        raise UsageError(
+            f"The work folder {work_dir} has {' and '.join(found)} in its path, where files cannot be found "
+            "again: choose another one with --work-dir."
+        )
 
 
 def check_writable(folder: Path, name: str) -> None:

@@ -63,7 +63,11 @@ def _prepare(settings: "Settings") -> Path:
     from bids_mmh.runtime.container_image import image_contents
 
     if settings.analysis_level == "participant":
-        check_dataset(settings.bids_dir, skip_validation=settings.skip_bids_validation)
+        check_dataset(
+            settings.bids_dir,
+            skip_validation=settings.skip_bids_validation,
+            participant_labels=settings.participant_label,
+        )
     check_folders(settings)
     log_file = start_logs(settings)
     if image := image_contents():

@@ -111,10 +111,10 @@ _ALL = (
         "ITK affine that resamples the scan to the session's T1w",
         _SCAN,
     ),
-    Output("group_table", "group_{sequence}.tsv", "one row a scan (+ `.json`), see group.md", "group.report"),
+    Output("group_table", "group_{sequence}_table.tsv", "one row a scan (+ `.json`), see group.md", "group.report"),
     Output(
         "evaluation_table",
-        "evaluation_{sequence}.tsv",
+        "evaluation_{sequence}_table.tsv",
         "figures of the evaluation (+ `.json`), see group.md",
         "group.evaluation_report",
     ),

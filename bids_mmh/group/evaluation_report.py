@@ -20,7 +20,7 @@ from bids_mmh.reports.group_evaluation import EvaluationPart
 
 
 def write_evaluation(output_dir: Path, parts: Sequence[PartEvaluation]) -> list[str]:
-    """Write ``evaluation_<sequence>.tsv`` with its data dictionary for each sequence that was measured.
+    """Write ``evaluation_<sequence>_table.tsv`` with its data dictionary for each sequence that was measured.
 
     Args:
         output_dir: Root of the derivatives.

@@ -44,7 +44,7 @@ def write_study(
 ) -> Path:
     """Evaluate a study and write its tables, each with a data dictionary, and its page.
 
-    That is ``group_<sequence>.tsv`` for each sequence, ``evaluation_<sequence>.tsv`` where something was
+    That is ``group_<sequence>_table.tsv`` for each sequence, ``evaluation_<sequence>_table.tsv`` where something was
     measured, ``group.html``, and the methods text in ``logs/``.
 
     Args:

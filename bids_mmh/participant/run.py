@@ -59,7 +59,7 @@ def _run_sessions(settings: Settings, log_file: Path | None) -> ExitCode:
     only_pages = settings.boilerplate_only or settings.reports_only
     if not (pending or only_pages or settings.write_graph):
         _say_how_many(jobs, pending)
-        return ExitCode.OK
+        return _report_problems(jobs)
     return _work(jobs, pending, elsewhere=elsewhere, log_file=log_file)
 
 
@@ -84,7 +84,8 @@ def _work(
     if settings.reports_only:
         return _rewrite_pages(jobs)
     _say_how_many(jobs, pending)
-    return _process(pending, model, device, log_file) if pending else ExitCode.OK
+    code = _process(pending, model, device, log_file) if pending else ExitCode.OK
+    return code or _report_problems(jobs)
 
 
 def _say_how_many(jobs: "Sequence[SessionJob]", pending: "Sequence[SessionJob]") -> None:
@@ -124,6 +125,14 @@ def _run(jobs: "Sequence[SessionJob]", device: str, log_file: Path | None) -> "l
     graph.add_nodes([session_graph(job, device) for job in jobs])
     crash_dir = settings.output_dir / "logs" / "crash" / (log_file.stem if log_file else GRAPH)
     return run_graph(graph, settings, crash_dir=crash_dir, progress=Progress(jobs), log_file=log_file)
+
+
+def _report_problems(jobs: "Sequence[SessionJob]") -> ExitCode:
+    """Log the sidecars and tables that could not be read; their scans are done, but nobody knows the site."""
+    problems = dict.fromkeys(scan.scan.problem for job in jobs for scan in job.scans if scan.scan.problem)
+    for problem in problems:
+        logger.error("%s The scans that it is about have no site.", problem)
+    return ExitCode.DATA if problems else ExitCode.OK
 
 
 def _draw(job: "SessionJob", device: str) -> None:

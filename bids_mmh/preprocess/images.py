@@ -1,11 +1,14 @@
 """Images between NIfTI (nibabel, RAS+ world) and SimpleITK (LPS world), and atomic writes."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bids_mmh.errors import IoError
 from bids_mmh.files import atomic_path
 
 if TYPE_CHECKING:
@@ -32,12 +35,28 @@ def save_json(content: dict[str, Any], path: Path) -> Path:
 
 
 def save_work(image: "SimpleITK.Image", path: Path) -> Path:
-    """Write a working image atomically; NRRD keeps the geometry in double precision, NIfTI does not."""
+    """Write a working image atomically; NRRD keeps the geometry in double precision, NIfTI does not.
+
+    Raises:
+        IoError: it cannot be written.
+    """
     import SimpleITK
 
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, itk_writes(path):
         SimpleITK.WriteImage(image, str(temporary), useCompression=False)
     return path
+
+
+@contextmanager
+def itk_writes(path: Path) -> Iterator[None]:
+    """Turn what ITK raises where it cannot write ``path`` into an :class:`~bids_mmh.errors.IoError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise IoError(
+            f"{path} cannot be written: the disk is full, the quota used up, or the folder is gone. Free space "
+            "and run again."
+        ) from error
 
 
 def read_work(path: str | Path) -> "SimpleITK.Image":

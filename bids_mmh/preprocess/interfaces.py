@@ -1,5 +1,6 @@
 """The steps as Nipype interfaces: read files, call the pure function, write files, note time and warnings."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +44,15 @@ class _Step(SimpleInterface):
         except BidsMmhError as error:
             scan = self.inputs.in_file
             raise (error if scan in str(error) else type(error)(f"{scan}: {error}")) from error
+        except RuntimeError as error:
+            if "ITK ERROR" not in str(error):
+                raise
+            text = " ".join(str(error).rpartition("ITK ERROR: ")[2].split()).rstrip(".")
+            reason = re.sub(r"\w+\(0x[0-9a-f]+\): ", "", text)  # the name and address of a filter
+            raise BadDataError(
+                f"{self.inputs.in_file} cannot be used in the step '{name}', so it may show no head: look at it, "
+                f"or leave it out ({reason})."
+            ) from error
         report["seconds"] = {name: round(_cpu_seconds() - start, 2)}
         self._results["report"] = report
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_mmh.files import atomic_path
+from bids_mmh.preprocess.images import itk_writes
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -39,10 +40,14 @@ def compose(first: "SimpleITK.Transform", then: "SimpleITK.Transform") -> "Simpl
 
 
 def save_transform(transform: "SimpleITK.Transform", path: Path) -> Path:
-    """Write a linear transform atomically as an ITK text file with one ``AffineTransform_double_3_3``."""
+    """Write a linear transform atomically as an ITK text file with one ``AffineTransform_double_3_3``.
+
+    Raises:
+        IoError: it cannot be written.
+    """
     import SimpleITK
 
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, itk_writes(path):
         SimpleITK.WriteTransform(from_matrix(to_matrix(transform)), str(temporary))
     return path
 

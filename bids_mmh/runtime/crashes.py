@@ -13,6 +13,7 @@ _ERROR_LINE = re.compile(
 )
 _NODE_LINE = re.compile(r"^Node: (?:\w+\.)*?(\w+)\.(\w+)$", re.M)
 _MEMORY = {"MemoryError", "BrokenProcessPool", "OutOfMemoryError", "KilledWorker"}
+_NO_SPACE = ("No space left on device", "Disk quota exceeded")
 _SYSTEM = {"OSError", "PermissionError", "FileNotFoundError", "TimeoutError", "BlockingIOError"}
 
 
@@ -67,6 +68,8 @@ def explain(error: str, message: str, path: Path) -> tuple[str, ExitCode]:
     if error in _MEMORY or "out of memory" in message:
         advice = "run again with fewer --nprocs, with --mem, or on a bigger machine"
         return f"The memory was used up ({error}): {advice}; details are in {path}.", ExitCode.TRY_AGAIN
+    if error in _SYSTEM and any(text in message for text in _NO_SPACE):
+        return f"The disk is full or the quota used up ({message}): free space and run again.", ExitCode.IO
     if error in _SYSTEM:
         advice = "check permissions and free space and run again"
         return f"Reading or writing failed ({message}): {advice}; details are in {path}.", ExitCode.IO

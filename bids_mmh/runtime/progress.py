@@ -37,7 +37,8 @@ class Progress:
         step, _, key = name.partition("_")
         if status == "start" and step in STEPS:
             logger.info("%s: %s", self._scans.get((session, key), session), STEPS[step])
-        elif status == "end" and name == "page":
+        # Nipype also ends nodes that it never ran because one before them failed.
+        elif status == "end" and name == "page" and self._sessions[session].is_done():
             self._done += 1
             logger.info(
                 "%s: finished (%d of %d sessions)",

@@ -129,3 +129,55 @@ def test_the_database_is_reused_and_sees_new_scans(skeleton, tmp_path):
     skeleton.scan("sub-01_T2w.nii.gz")
     found = find_sessions(skeleton.root, database_dir=database, participant_labels=["01"])
     assert names(found) == {"sub-01": ["sub-01_T1w.nii.gz", "sub-01_T2w.nii.gz"]}
+
+
+@pytest.mark.parametrize(
+    ("others", "taken"),
+    [
+        (["part-imag", "part-mag", "part-phase"], "sub-01_part-mag_T1w.nii.gz"),
+        (["part-phase"], None),
+        (["part-phase", "run-2"], "sub-01_run-2_T1w.nii.gz"),
+        (["inv-1", "inv-2"], None),
+        (["acq-MTon", "acq-MToff"], "sub-01_acq-MToff_T1w.nii.gz"),
+        (["mt-on", "mt-off"], "sub-01_mt-off_T1w.nii.gz"),
+        (["space-MNI152NLin6Asym", "desc-defaced", "label-brain", "chunk-1"], None),
+    ],
+)
+def test_images_that_are_not_ordinary_are_never_taken(skeleton, caplog, others, taken):
+    skeleton.scan("sub-02_T1w.nii.gz")
+    for other in others:
+        skeleton.scan(f"sub-01_{other}_T1w.nii.gz")
+    for all_runs in (False, True):
+        found = names(find_sessions(skeleton.root, all_runs=all_runs))
+        assert found.pop("sub-02") == ["sub-02_T1w.nii.gz"]
+        assert found == ({"sub-01": [taken]} if taken else {})
+    assert "Leaving out sub-01_" in caplog.text
+
+
+def test_a_filter_takes_an_inversion_image_but_never_a_phase(skeleton):
+    skeleton.scan("sub-01_inv-2_T1w.nii.gz")
+    skeleton.scan("sub-01_part-phase_T1w.nii.gz")
+    found = find_sessions(skeleton.root, filters={"T1w": {"inv": 2}})
+    assert names(found) == {"sub-01": ["sub-01_inv-2_T1w.nii.gz"]}
+    with pytest.raises(NoMatchError, match="2 are left out"):
+        find_sessions(skeleton.root, filters={"T1w": {"part": "phase"}})
+
+
+def test_unit1_is_no_t1w(skeleton):
+    skeleton.scan("sub-01_UNIT1.nii.gz")
+    with pytest.raises(NoInputError, match="no T1w or T2w image"):
+        find_sessions(skeleton.root)
+
+
+def test_what_bidsignore_lists_is_not_taken(skeleton, caplog):
+    skeleton.scan("sub-01_T1w.nii.gz")
+    skeleton.scan("sub-01_acq-real_T1w.nii.gz")
+    skeleton.write(".bidsignore", "**/sub-01_T1w.nii.gz\n")
+    assert names(find_sessions(skeleton.root)) == {"sub-01": ["sub-01_acq-real_T1w.nii.gz"]}
+    assert "Leaving out sub-01_T1w.nii.gz: .bidsignore lists it." in caplog.text
+
+
+def test_names_that_differ_in_no_entity_give_one_scan(skeleton):
+    skeleton.scan("sub-01_foo-a_T1w.nii.gz")
+    skeleton.scan("sub-01_foo-b_T1w.nii.gz")
+    assert names(find_sessions(skeleton.root, all_runs=True)) == {"sub-01": ["sub-01_foo-a_T1w.nii.gz"]}

@@ -98,8 +98,8 @@ def test_output_is_valid_bids_and_written_twice_without_harm(skeleton, tmp_path)
         "logs/CITATION.md",
         "sub-01_ses-A.html",
         "sub-01/figures/x.svg",
-        "group_T1w.tsv",
-        "group_T1w.json",
+        "group_T1w_table.tsv",
+        "group_T1w_table.json",
     ):
         (out / extra).parent.mkdir(parents=True, exist_ok=True)
         (out / extra).write_text("x")

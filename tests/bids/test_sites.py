@@ -5,7 +5,7 @@ import pytest
 
 from bids_mmh.bids.inputs import find_sessions
 from bids_mmh.bids.sites import assign_sites
-from bids_mmh.errors import BadDataError, UsageError
+from bids_mmh.errors import UsageError
 
 
 def sites(skeleton, site_from="auto"):
@@ -45,7 +45,7 @@ def test_auto_falls_through_scan_by_scan(skeleton):
         "sub-02_ses-1_T1w": "S",
         "sub-03_ses-1_T1w": "Clinic",
         "sub-03_ses-1_T2w": "Mobile",
-        "sub-04_ses-Tokyo_T1w": "Tokyo",
+        "sub-04_ses-Tokyo_T1w": None,
         "sub-05_ses-02_T1w": None,
     }
 
@@ -112,10 +112,81 @@ def test_lookalike_names_are_kept_apart_with_a_warning(two, caplog):
     assert "'Site A' and 'site_a' differ only in case" in caplog.text
 
 
-def test_a_broken_sidecar_is_named(two):
-    two.write("sub-01/anat/sub-01_T1w.json", "{")
-    with pytest.raises(BadDataError, match=r"sub-01_T1w\.json is not valid JSON"):
-        sites(two)
+@pytest.mark.parametrize("broken", ["sub-01/anat/sub-01_T1w.json", "sub-01/sub-01_scans.tsv"])
+def test_what_one_subject_has_broken_is_named_and_stops_nobody_else(two, broken):
+    two.scan("sub-02_T1w.nii.gz", {"InstitutionName": "Clinic"})
+    (two.root / broken).write_bytes(b"{\xff")
+    first, second = assign_sites(two.root, find_sessions(two.root), "auto").sessions
+    assert broken in first.scans[0].problem
+    assert first.scans[0].site is None
+    assert (second.scans[0].site, second.scans[0].problem) == ("Clinic", None)
+
+
+SAME = {"Manufacturer": "Siemens", "MagneticFieldStrength": 3}
+OTHER = {"Manufacturer": "Siemens", "MagneticFieldStrength": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("fields", "labels", "expected"),
+    [
+        ((SAME, OTHER), ("Tokyo", "Osaka"), ["Osaka", "Tokyo"]),
+        ((SAME, SAME), ("preop", "postop"), [None, None]),
+        ((SAME, None), ("ketamine", "placebo"), [None, None]),
+        ((None, None), ("Tokyo", "Osaka"), [None, None]),
+        ((SAME, OTHER), ("01", "02"), [None, None]),
+    ],
+)
+def test_sessions_are_sites_only_where_scanners_say_so(skeleton, fields, labels, expected):
+    for label, content in zip(labels, fields, strict=True):
+        skeleton.scan(f"sub-01_ses-{label}_T1w.nii.gz", content)
+        skeleton.scan(f"sub-02_ses-{label}_T1w.nii.gz", content)
+    sessions = find_sessions(skeleton.root, participant_labels=["01"])
+    table = assign_sites(skeleton.root, sessions, "auto")
+    assert [scan.site for scan in table.scans] == expected
+    text = table.format_table()
+    if labels != ("01", "02"):
+        assert ("count as sites" in text) == (expected[0] is not None)
+        assert ("--site-from entity:ses" in text) == (expected[0] is None)
+    named = assign_sites(skeleton.root, sessions, "entity:ses")
+    assert {scan.site for scan in named.scans} == set(labels)
+
+
+def test_one_subject_of_a_session_on_another_scanner_makes_it_a_visit_for_everybody(skeleton):
+    for subject, preop, postop in (("01", SAME, OTHER), ("02", SAME, SAME)):
+        skeleton.scan(f"sub-{subject}_ses-preop_T1w.nii.gz", preop)
+        skeleton.scan(f"sub-{subject}_ses-postop_T1w.nii.gz", postop)
+    one = find_sessions(skeleton.root, participant_labels=["01"])
+    assert {scan.site for scan in assign_sites(skeleton.root, one, "auto").scans} == {None}
+
+
+@pytest.mark.parametrize(
+    ("rows", "site"),
+    [
+        ("sub-01\tA\t1\nsub-01\tA\t2\n", "A"),
+        ("sub-01\tA\t1\nsub-01\tB\t2\n", None),
+        ("sub-01\tn/a\t1\nsub-01\tB\t2\n", "B"),
+    ],
+)
+def test_rows_that_contradict_each_other_name_no_site(skeleton, caplog, rows, site):
+    skeleton.scan("sub-01_T1w.nii.gz")
+    skeleton.write("participants.tsv", f"participant_id\tsite\tage\n{rows}")
+    for where in ("auto", "participants:site"):
+        assert sites(skeleton, where) == {"sub-01_T1w": site}
+    assert ("contradict each other" in caplog.text) == (site is None)
+
+
+def test_a_table_with_a_row_a_session_is_read_by_session(skeleton):
+    skeleton.scan("sub-01_ses-1_T1w.nii.gz")
+    skeleton.scan("sub-01_ses-2_T1w.nii.gz")
+    skeleton.write("participants.tsv", "participant_id\tsession_id\tsite\n01\tses-1\tA\n01\t2\tB\n")
+    assert list(sites(skeleton).values()) == ["A", "B"]
+
+
+def test_ids_that_lost_their_zeros_are_said(skeleton, caplog):
+    skeleton.scan("sub-01_T1w.nii.gz")
+    skeleton.write("participants.tsv", "participant_id\tsite\n1\tA\n")
+    assert sites(skeleton) == {"sub-01_T1w": None}
+    assert "has no row of sub-01, only one of '1'" in caplog.text
 
 
 def test_table_and_file_show_unknown_sites_last_as_na(two, tmp_path):

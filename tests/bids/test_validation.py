@@ -47,3 +47,24 @@ def test_without_a_validator_the_run_goes_on(skeleton, monkeypatch, caplog, tmp_
     with caplog.at_level(logging.WARNING):
         check_dataset(skeleton.root)
     assert "could not run" in caplog.text
+
+
+def test_what_is_wrong_with_other_subjects_does_not_matter(skeleton):
+    skeleton.scan("sub-01_T1w.nii.gz")
+    skeleton.scan("sub-02_T1w.nii.gz")
+    skeleton.write("sub-02/anat/sub-02_T1w.json", "{")
+    check_dataset(skeleton.root, participant_labels=["01"])
+    for labels in ([], ["02"], ["01", "02"]):
+        with pytest.raises(InvalidBidsError, match="JSON_INVALID"):
+            check_dataset(skeleton.root, participant_labels=labels)
+
+
+@pytest.mark.parametrize("labels", [[], ["01"]])
+def test_links_without_content_are_left_to_the_reader_of_the_scan(skeleton, labels):
+    skeleton.scan("sub-01_T1w.nii.gz")
+    skeleton.write("sub-02/anat/sub-02_T1w.json", "{}")
+    (skeleton.root / "sub-02/anat/sub-02_T1w.nii.gz").symlink_to("../../.git/annex/objects/xx")
+    check_dataset(skeleton.root, participant_labels=labels)
+    skeleton.write("sub-01/anat/notes.docx", "x")
+    with pytest.raises(InvalidBidsError, match=r"notes\.docx"):
+        check_dataset(skeleton.root, participant_labels=labels)

@@ -210,9 +210,9 @@ def test_page_and_tables_of_an_evaluated_study(make_study):
     root = make_study()
     (root / "participants.tsv").write_text("participant_id\tage\nsub-t1\t30\nsub-t2\told\n")
     write_study(settings(root), study_rows(root, ("T1w",)), [], {"Choice": [{"site": "A", "target": "yes"}]})
-    with (root / "evaluation_T1w.tsv").open(newline="") as stream:
+    with (root / "evaluation_T1w_table.tsv").open(newline="") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))
-    assert list(json.loads((root / "evaluation_T1w.json").read_text())) == list(rows[0])
+    assert list(json.loads((root / "evaluation_T1w_table.json").read_text())) == list(rows[0])
     study = {(r["method"], r["measure"]): r for r in rows if r["level"] == "study"}
     pairs = [
         float(r["value"]) for r in rows if (r["level"], r["method"], r["measure"]) == ("pair", RAW, "ssim")
@@ -227,13 +227,13 @@ def test_page_and_tables_of_an_evaluated_study(make_study):
         "Chance is 0.33 with 3 sites",
         "WD is next to 0 for histogram matching by construction",
         "1 ages are no ages (&#39;old&#39; (sub-t2))",
-        "evaluation_T1w.tsv",
+        "evaluation_T1w_table.tsv",
         "Billot" if "SynthSeg" in page else "Ashburner",
     ):
         assert text in page
     assert page.count("<img") >= 6  # matrix, histograms, strips, violins, two pictures, map
     assert not re.search(r'(?:src|href)="(?!data:|#|evaluation_|group_)', page)
-    with (root / "group_T1w.tsv").open(newline="") as stream:
+    with (root / "group_T1w_table.tsv").open(newline="") as stream:
         ages = {row["participant_id"]: row["age"] for row in csv.DictReader(stream, delimiter="\t")}
     assert (ages["sub-t1"], ages["sub-t2"]) == ("30.0", "n/a")
     assert (root / "logs" / "CITATION_group.md").is_file()
@@ -243,7 +243,7 @@ def test_without_evaluation_no_image_is_read(make_study, monkeypatch):
     root = make_study(travellers=())
     monkeypatch.setattr(nib.Nifti1Image, "from_filename", None)
     write_study(settings(root, no_evaluation=True), study_rows(root, ("T1w",)), [])
-    assert not (root / "evaluation_T1w.tsv").exists()
+    assert not (root / "evaluation_T1w_table.tsv").exists()
     assert "Evaluation</h3>" not in (root / "group.html").read_text()
 
 

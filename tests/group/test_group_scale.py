@@ -55,7 +55,7 @@ def check(root, scans, limits):
         f"sub-{number:05d}_T1w" for number in range(7, scans // 2, 50)
     }
     assert {f"sub-{number:05d}_T2w" for number in range(23, scans // 2, 50)} <= set(outliers)
-    with (root / "group_T2w.tsv").open(newline="") as stream:
+    with (root / "group_T2w_table.tsv").open(newline="") as stream:
         assert sum(1 for _ in csv.DictReader(stream, delimiter="\t")) == scans // 2
     assert len(page) < limits["page"]
     assert seconds < limits["seconds"]

@@ -51,7 +51,7 @@ def _settings(root, **changes):
 
 
 def _table(root, sequence="T1w"):
-    with (root / f"group_{sequence}.tsv").open(newline="") as stream:
+    with (root / f"group_{sequence}_table.tsv").open(newline="") as stream:
         return list(csv.DictReader(stream, delimiter="\t"))
 
 
@@ -77,11 +77,11 @@ def test_tables_and_page_are_written(study):
     # A shift by 0.3 is 0.15 of the range of two.
     assert float(rows[0]["histogram_distance"]) == pytest.approx(0.15, abs=0.005)
     assert rows[0]["problem"] == "n/a"
-    assert list(json.loads((study / "group_T1w.json").read_text())) == list(rows[0])
+    assert list(json.loads((study / "group_T1w_table.json").read_text())) == list(rows[0])
     page = (study / "group.html").read_text()
     assert "sub-0_ses-x.html" in page
     assert "sub-1_ses-x.html" not in page
-    assert not (study / "group_T2w.tsv").exists()
+    assert not (study / "group_T2w_table.tsv").exists()
 
 
 def test_distances_between_sites_fall(study):
@@ -194,9 +194,28 @@ def test_only_scans_with_both_images_are_compared(study):
 def test_tables_of_an_earlier_run_do_not_stay(study):
     _write(study, f"sub-0_space-{SPACE}_res-1_desc-harmonized_T2w.json", _sidecar("A", 0.1, 0.1))
     run_group(_settings(study))
-    assert (study / "group_T2w.tsv").is_file()
+    assert (study / "group_T2w_table.tsv").is_file()
     run_group(_settings(study, sequences=("T1w",)))
-    assert sorted(path.name for path in study.glob("group_*")) == ["group_T1w.json", "group_T1w.tsv"]
+    assert sorted(path.name for path in study.glob("group_*")) == ["group_T1w_table.json", "group_T1w_table.tsv"]
+
+
+@pytest.mark.parametrize("derivatives", [False, True])
+def test_pybids_opens_the_study_and_its_tables_are_no_sidecars(study, derivatives):
+    from bids import BIDSLayout
+
+    (study / "group_T1w.json").write_text('{"space": {"Description": "of an earlier version"}}')
+    (study / "group_T1w.tsv").touch()
+    for path in study.glob("sub-*/**/*.json"):
+        path.with_suffix(".nii.gz").touch()
+    run_group(_settings(study))
+    (study / "dataset_description.json").write_text(
+        '{"Name": "x", "BIDSVersion": "1.10.0", "DatasetType": "derivative", "GeneratedBy": [{"Name": "x"}]}'
+    )
+    layout = BIDSLayout(study, validate=False, is_derivative=derivatives)
+    images = layout.get(suffix="T1w", extension=".nii.gz")
+    assert images
+    for image in images:
+        assert image.get_metadata() == json.loads(Path(image.path.replace(".nii.gz", ".json")).read_text())
 
 
 def test_a_subset_says_that_it_is_one(study, caplog):

@@ -103,7 +103,7 @@ def check_the_end(study):
     again = start(study, "participant")
     assert "2 sessions: 2 done before, 0 to do" in again.communicate()[1]
     assert start(study, "group").wait() == 0
-    with (out / "group_T1w.tsv").open(newline="") as stream:
+    with (out / "group_T1w_table.tsv").open(newline="") as stream:
         assert [row["participant_id"] for row in csv.DictReader(stream, delimiter="\t")] == [
             "sub-001",
             "sub-002",

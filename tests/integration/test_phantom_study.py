@@ -196,7 +196,7 @@ def test_pages_open_without_a_network(study):
 def test_group_lists_and_compares_the_study(study):
     assert main([str(study / "raw"), str(study / "out"), "group", "-w", str(study / "group work")]) == 0
     for sequence in ("T1w", "T2w"):
-        with (study / "out" / f"group_{sequence}.tsv").open(newline="") as stream:
+        with (study / "out" / f"group_{sequence}_table.tsv").open(newline="") as stream:
             rows = list(csv.DictReader(stream, delimiter="\t"))
         assert [row["participant_id"] for row in rows] == ["sub-001", "sub-002"]
         assert [row["site"] for row in rows] == ["site01", "site02"]

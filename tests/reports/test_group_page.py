@@ -38,7 +38,7 @@ def _row(number, site, **changes):
 
 
 def _render(rows, comparison=None, **changes):
-    given = {"warnings": (), "tables": ["group_T1w.tsv"], "created": "2026-11-22 10:00 UTC", "version": "9.9"}
+    given = {"warnings": (), "tables": ["group_T1w_table.tsv"], "created": "2026-11-22 10:00 UTC", "version": "9.9"}
     return render_group_page([StudyPart("T1w", "MNI", rows, comparison)], StudyFacts(**{**given, **changes}))
 
 
@@ -141,4 +141,4 @@ def test_text_cannot_break_out_of_the_page():
 def test_no_address_leaves_the_folder():
     page = _render([_row(1, "A")])
     addresses = re.findall(r'(?:src|href)="([^"]*)"', page)
-    assert [a for a in addresses if not a.startswith(("data:", "#"))] == ["group_T1w.tsv"]
+    assert [a for a in addresses if not a.startswith(("data:", "#"))] == ["group_T1w_table.tsv"]

@@ -66,7 +66,7 @@ def finish_scan(
     to_mni = compose(anchor_to_mni, read_transform(files.to_anchor)) if files.to_anchor else anchor_to_mni
     corrected = divide_bias(read_work(files.full), read_work(files.bias))
     native_mask = onto(read_work(files.mask), corrected)
-    mni_image, mni_mask, whole_mask = _in_mni(files, corrected, to_mni, grid)
+    mni_image, mni_mask, whole_mask, seen = _in_mni(files, corrected, to_mni, grid)
     template, template_mask = template_on_grid(files.template, files.template_mask, grid)
     figures = quality(
         sequence,
@@ -74,6 +74,7 @@ def finish_scan(
         mni_image=mni_image,
         mni_mask=mni_mask,
         whole_mni_mask=whole_mask,
+        seen=seen,
         template=template,
         template_mask=template_mask,
     )
@@ -100,8 +101,8 @@ def save_on_grid(image: "SimpleITK.Image", grid: Grid, path: Path) -> Path:
 
 def _in_mni(
     files: FinishFiles, corrected: "SimpleITK.Image", to_mni: "SimpleITK.Transform", grid: Grid
-) -> "tuple[SimpleITK.Image, SimpleITK.Image, SimpleITK.Image]":
-    """Return the scan without its surroundings, its mask, and the whole brain's mask on the grid."""
+) -> "tuple[SimpleITK.Image, SimpleITK.Image, SimpleITK.Image, SimpleITK.Image]":
+    """On the grid: the scan without its surroundings, its mask, the whole brain's, and its field of view."""
     import SimpleITK
 
     from bids_mmh.preprocess.steps.resample import apply_mask, field_of_view, resample_mask, resample_scan
@@ -110,8 +111,9 @@ def _in_mni(
     reference = grid.reference()
     # The anchor's mask goes straight to the grid: by way of thick slices it would lose its detail.
     whole = resample_mask(read_work(files.anchor_mask), reference, read_transform(files.anchor_to_mni))
-    mask = SimpleITK.And(whole, field_of_view(corrected, reference, to_mni))
-    return apply_mask(resample_scan(corrected, reference, to_mni), mask), mask, whole
+    seen = field_of_view(corrected, reference, to_mni)
+    mask = SimpleITK.And(whole, seen)
+    return apply_mask(resample_scan(corrected, reference, to_mni), mask), mask, whole, seen
 
 
 def onto(mask: "SimpleITK.Image", full: "SimpleITK.Image") -> "SimpleITK.Image":

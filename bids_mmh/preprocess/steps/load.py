@@ -1,6 +1,8 @@
 """Read one raw scan, refuse what cannot be used, and write results back onto its own voxels."""
 
+import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
     import SimpleITK
 
 MIN_VOXELS = 8  # along an axis; thinner is a localizer or a single slice
+MAX_VOXELS = 1_000_000_000  # 4 GB as float32; a head at a quarter of a millimetre has half as many
+# The longest side of a field of view: shorter holds no head, longer comes from a wrong unit.
+MIN_SIDE_MM, MAX_SIDE_MM = 50.0, 1000.0
+_MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}  # by the code of a unit of length in NIfTI headers
+_FLAT = 0.2  # volume that three axes of length 1 span: 1 where they are at right angles
 # A voxel this many times further from the median than all but one in a thousand is no tissue.
 SPIKE = 10.0
 
@@ -43,13 +50,16 @@ def load_scan(path: Path) -> LoadedScan:
 
     Raises:
         NoInputError: the file does not exist.
-        BadDataError: it is truncated, not a 3D volume, without voxel size, empty or constant.
+        BadDataError: it is truncated, not a 3D volume, without voxel size, of a size that no head has, empty
+            or constant.
     """
     import nibabel as nib
 
     nifti = _open(path)
-    data = _volume(nifti, path)
+    _check_shape(nifti, path)
     affine, warnings = world_affine(nifti, path)
+    _check_size(nifti.shape, affine, path)
+    data = _volume(nifti, path)
     bad = ~np.isfinite(data)
     if bad.all():
         raise BadDataError(f"{path} holds no finite value: convert it from the original images again.")
@@ -72,6 +82,8 @@ def load_scan(path: Path) -> LoadedScan:
 def save_on_input_voxels(image: "SimpleITK.Image", like: Path, out_file: Path) -> Path:
     """Write a RAS working image with the shape, axes and header geometry of the raw scan ``like``.
 
+    The result is NIfTI-1 in millimetres, whatever the raw scan is.
+
     Args:
         image: image on the voxels that :func:`load_scan` gave for ``like``.
         like: the raw scan.
@@ -89,7 +101,7 @@ def save_on_input_voxels(image: "SimpleITK.Image", like: Path, out_file: Path) -
     header.extensions.clear()  # they may hold what identifies a person
     header.set_data_dtype(data.dtype)
     header["cal_min"] = header["cal_max"] = 0
-    return save_nifti(type(raw)(data, raw.affine, header), out_file)
+    return save_nifti(nib.Nifti1Image(data, raw.affine, header), out_file)
 
 
 def world_affine(nifti: "nib.Nifti1Image", path: Path) -> tuple[np.ndarray, list[str]]:
@@ -108,6 +120,8 @@ def world_affine(nifti: "nib.Nifti1Image", path: Path) -> tuple[np.ndarray, list
         )
     warnings = _form_warnings(nifti)
     axes = affine[:3, :3] / sizes
+    if abs(np.linalg.det(axes)) < _FLAT:
+        raise BadDataError(f"{path} has a header whose axes lie in one plane: convert it again.")
     u, _, vt = np.linalg.svd(axes)
     if np.abs(u @ vt - axes).max() > 1e-4:
         if np.abs(u @ vt - axes).max() > 1e-2:
@@ -122,31 +136,79 @@ def world_affine(nifti: "nib.Nifti1Image", path: Path) -> tuple[np.ndarray, list
 
 
 def _open(path: Path) -> "nib.Nifti1Image":
+    """Open a NIfTI file as NIfTI-1 in millimetres, the data not yet read."""
     import nibabel as nib
 
     if not path.is_file():
-        raise NoInputError(f"{path} does not exist or cannot be read: check the dataset (or fetch the file).")
+        raise _missing(path)
     try:
         image = nib.load(path)
-    except (OSError, EOFError, zlib.error, nib.filebasedimages.ImageFileError) as error:
+    except PermissionError as error:
+        raise NoInputError(f"{path} cannot be opened: mend its permissions.") from error
+    except (OSError, EOFError, zlib.error, nib.filebasedimages.ImageFileError, ValueError) as error:
         raise BadDataError(f"{path} is not a readable NIfTI file: copy or convert it again.") from error
     if not isinstance(image, nib.Nifti1Image):
         raise BadDataError(f"{path} is not a NIfTI file: convert it to .nii.gz.")
-    return image
+    return nifti1_in_mm(image)
 
 
-def _volume(nifti: "nib.Nifti1Image", path: Path) -> np.ndarray:
+def _missing(path: Path) -> NoInputError:
+    if path.is_symlink():
+        return NoInputError(
+            f"{path} is a link to content that is not here: fetch it (with 'datalad get {path.name}')."
+        )
+    return NoInputError(f"{path} does not exist or cannot be read: check the dataset (or fetch the file).")
+
+
+def nifti1_in_mm(image: "nib.Nifti1Image") -> "nib.Nifti1Image":
+    """Return an image as NIfTI-1 with its geometry in millimetres; its data stay where they are."""
+    import nibabel as nib
+
+    # An unknown unit is millimetres, which nearly every program means.
+    millimetres = _MILLIMETRES.get(int(image.header["xyzt_units"]) & 7, 1.0)
+    if millimetres == 1.0 and not isinstance(image, nib.Nifti2Image):
+        return image
+    header = nib.Nifti1Header()
+    for name in set(header.keys()) - {"sizeof_hdr", "magic", "vox_offset", "scl_slope", "scl_inter"}:
+        if name in image.header:
+            header[name] = image.header[name]
+    header["pixdim"][1:4] *= millimetres
+    for name in ("srow_x", "srow_y", "srow_z", "qoffset_x", "qoffset_y", "qoffset_z"):
+        header[name] = header[name] * millimetres
+    header.set_xyzt_units("mm")
+    return nib.Nifti1Image(image.dataobj, header.get_best_affine(), header)
+
+
+def _check_shape(nifti: "nib.Nifti1Image", path: Path) -> None:
     shape = nifti.shape
     if len(shape) < 3 or min(shape[:3]) < MIN_VOXELS or any(n != 1 for n in shape[3:]):
         raise BadDataError(
             f"{path} has the shape {'x'.join(map(str, shape))}: give one three-dimensional volume with at "
             f"least {MIN_VOXELS} voxels along each axis."
         )
+    if math.prod(shape) > MAX_VOXELS:
+        raise BadDataError(
+            f"{path} says that it has {'x'.join(map(str, shape))} voxels, more than any scan of a head: convert "
+            "it again."
+        )
     if nifti.get_data_dtype().kind not in "iufb":
         raise BadDataError(f"{path} holds colours or complex numbers: give the magnitude image.")
+
+
+def _check_size(shape: Sequence[int], affine: np.ndarray, path: Path) -> None:
+    """Refuse a field of view that is too small for a head, or too large."""
+    longest = float((np.linalg.norm(affine[:3, :3], axis=0) * shape[:3]).max())
+    if not MIN_SIDE_MM <= longest <= MAX_SIDE_MM:
+        raise BadDataError(
+            f"{path} is {longest:.3g} mm long by its header, which no scan of a head is: correct its voxel "
+            "sizes, or their unit (xyzt_units)."
+        )
+
+
+def _volume(nifti: "nib.Nifti1Image", path: Path) -> np.ndarray:
     try:
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is told of
-            return np.asanyarray(nifti.dataobj).reshape(shape[:3]).astype(np.float32)
+            return np.asanyarray(nifti.dataobj).reshape(nifti.shape[:3]).astype(np.float32)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise BadDataError(f"{path} is truncated or damaged: copy or convert it again.") from error
 
@@ -168,7 +230,7 @@ def _raw_sizes_missing(nifti: "nib.Nifti1Image", path: Path) -> bool:
     if int(nifti.header["sform_code"]) > 0:
         return False
     with nib.openers.ImageOpener(str(path)) as stream:
-        header = type(nifti.header).from_fileobj(stream, check=False)
+        header = type(nib.load(path).header).from_fileobj(stream, check=False)
     sizes = np.asarray(header["pixdim"][1:4], dtype=float)
     return bool((~np.isfinite(sizes) | (sizes == 0)).any())
 

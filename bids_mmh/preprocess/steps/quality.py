@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import SimpleITK
 
 LOW_CORRELATION = 0.35  # T1w with the template: 0.49 to 0.61 on well aligned scans of six scanners
+# A T2w named T1w, and the reverse: -0.42 to 0.08 for T2w scans, 0.49 to 0.72 for T1w scans.
+OTHER_THAN_T1W, OTHER_THAN_T2W = 0.2, 0.3
 LOW_OVERLAP = 0.9  # Dice of the brain mask with the template's: 0.941 to 0.969 on the same scans
 SMALL_ML, LARGE_ML = 900.0, 2000.0
 MUCH_LOST = 0.02
@@ -120,6 +122,23 @@ def session_alignment(
     }
 
 
+def _contrast(sequence: str, similarity: float) -> str | None:
+    """Say that a scan does not look like its suffix: its correlation with the template, a T1w, tells."""
+    if sequence == "T1w" and similarity < OTHER_THAN_T1W:
+        return (
+            f"The scan correlates with the template at only {similarity:.2f}, as no T1w does: it may be of "
+            "another sequence, such as a T2w named T1w, or badly aligned. Look at it."
+        )
+    if sequence == "T1w" and similarity < LOW_CORRELATION:
+        return f"The T1w correlates with the template at only {similarity:.2f}: look at the alignment."
+    if sequence == "T2w" and similarity > OTHER_THAN_T2W:
+        return (
+            f"The scan correlates with the template at {similarity:.2f}, as no T2w does: it may be a T1w named "
+            "T2w. Look at it."
+        )
+    return None
+
+
 def affine_parts(transform: "SimpleITK.Transform") -> tuple[list[float], float]:
     """Return the three scales of a linear transform, falling, and the angle of its rotation in degrees."""
     from bids_mmh.preprocess.transforms import to_matrix
@@ -180,27 +199,30 @@ def quality(
     mni_image: "SimpleITK.Image",
     mni_mask: "SimpleITK.Image",
     whole_mni_mask: "SimpleITK.Image",
+    seen: "SimpleITK.Image",
     template: "SimpleITK.Image",
     template_mask: "SimpleITK.Image",
 ) -> dict[str, Any]:
     """Measure one scan after resampling.
 
     Args:
-        sequence: BIDS suffix of the scan; a T1w is expected to look like the template.
+        sequence: BIDS suffix of the scan; a T1w is expected to look like the template, a T2w is not.
         native_mask: brain mask on the scan's own voxels.
         mni_image: scan on the grid, 0 outside the brain.
         mni_mask: brain inside the scan's field of view, on the grid.
         whole_mni_mask: the whole brain on the grid, also where the scan does not reach.
+        seen: the scan's field of view on the grid.
         template: template on the grid.
         template_mask: its brain mask on the grid.
 
     Returns:
         ``mask_volume_ml``, ``template_correlation``, ``template_dice``, ``mask_beyond_ml`` and
         ``mask_lacks_ml`` (see :func:`far_apart_ml`), ``covered_fraction`` (part of the
-        brain that the scan's field of view holds) and ``warnings``.
+        template's brain that the scan's field of view holds: a mask of a scan that is cut off is cut off as
+        well) and ``warnings``.
     """
-    volume, whole = volume_ml(native_mask), int(to_array(whole_mni_mask).sum())
-    covered = float(to_array(mni_mask).sum() / whole) if whole else 0.0
+    volume, brain = volume_ml(native_mask), to_array(template_mask) > 0
+    covered = float((to_array(seen)[brain] > 0).mean()) if brain.any() else 0.0
     overlap = dice(whole_mni_mask, template_mask)
     similarity = correlation(mni_image, template, mni_mask)
     stray, lacking = far_apart_ml(whole_mni_mask, template_mask)
@@ -214,10 +236,8 @@ def quality(
         warnings.append(f"The brain mask measures {volume:.0f} ml, unusual for an adult: look at it.")
     if overlap < LOW_OVERLAP:
         warnings.append(f"The brain overlaps the template with a Dice of only {overlap:.2f}: look at it.")
-    if sequence == "T1w" and similarity < LOW_CORRELATION:
-        warnings.append(
-            f"The T1w correlates with the template at only {similarity:.2f}: look at the alignment."
-        )
+    if sentence := _contrast(sequence, similarity):
+        warnings.append(sentence)
     if covered < 1 - MUCH_LOST:
         warnings.append(
             f"The scan covers {100 * covered:.0f} % of the brain: the rest is empty in MNI space."

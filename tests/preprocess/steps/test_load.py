@@ -8,6 +8,8 @@ from bids_mmh.errors import BadDataError, NoInputError
 from bids_mmh.preprocess.images import to_array
 from bids_mmh.preprocess.steps.load import load_scan, save_on_input_voxels
 
+WIDE = np.diag([5.0, 5, 5, 1])  # ten such voxels are as long as the smallest head
+
 
 def _noise(shape=(10, 12, 14)):
     return np.random.default_rng(0).normal(100, 10, shape).astype(np.float32)
@@ -45,7 +47,7 @@ def test_empty_volumes_are_refused(save, value):
 
 @pytest.mark.parametrize("form", ["sform", "pixdim"])
 def test_voxels_without_size_are_refused(tmp_path, form):
-    image = nib.Nifti1Image(_noise(), np.eye(4))
+    image = nib.Nifti1Image(_noise(), WIDE)
     raw = bytearray(image.to_bytes())
     header = nib.Nifti1Header(bytes(raw[:348]), check=False)
     if form == "sform":
@@ -60,7 +62,7 @@ def test_voxels_without_size_are_refused(tmp_path, form):
 
 
 def test_trailing_singleton_nan_and_scale_factor(tmp_path):
-    image = nib.Nifti1Image(np.arange(1000, dtype=np.int16).reshape(10, 10, 10, 1), np.eye(4))
+    image = nib.Nifti1Image(np.arange(1000, dtype=np.int16).reshape(10, 10, 10, 1), WIDE)
     image.header.set_slope_inter(0.5, 10)
     nib.save(image, tmp_path / "scaled.nii.gz")
     stored = nib.load(tmp_path / "scaled.nii.gz").get_fdata()[..., 0]
@@ -79,19 +81,19 @@ def test_values_that_are_not_finite_become_zero(save):
 
 
 def test_sform_without_code_gives_way_to_qform(tmp_path):
-    image = nib.Nifti1Image(_noise(), np.eye(4))
-    image.set_sform(np.diag([5, 5, 5, 1]), code=0)
-    image.set_qform(np.diag([-2, 2, 2, 1]), code=1)
+    image = nib.Nifti1Image(_noise(), WIDE)
+    image.set_sform(np.diag([7, 7, 7, 1]), code=0)
+    image.set_qform(np.diag([-6, 6, 6, 1]), code=1)
     nib.save(image, tmp_path / "q.nii")
     scan = load_scan(tmp_path / "q.nii")
-    assert scan.image.GetSpacing() == (2, 2, 2)
+    assert scan.image.GetSpacing() == (6, 6, 6)
     assert scan.geometry["orientation"] == "LAS"
 
 
 def test_forms_that_disagree_or_are_missing_are_reported(tmp_path):
-    image = nib.Nifti1Image(_noise(), np.eye(4))
-    image.set_sform(np.eye(4), code=1)
-    shifted = np.eye(4)
+    image = nib.Nifti1Image(_noise(), WIDE)
+    image.set_sform(WIDE, code=1)
+    shifted = WIDE.copy()
     shifted[0, 3] = 5
     image.set_qform(shifted, code=1)
     nib.save(image, tmp_path / "two.nii")
@@ -104,7 +106,7 @@ def test_forms_that_disagree_or_are_missing_are_reported(tmp_path):
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "PSR", "LAI", "SLP"])
 def test_native_output_has_the_raw_scans_own_voxels(tmp_path, codes):
     angle = np.deg2rad(12)
-    oblique = np.diag([0.9, 1.1, 3.0, 1.0])
+    oblique = np.diag([3.6, 4.4, 12.0, 1.0])
     turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
     oblique[:3, :3] = turn @ oblique[:3, :3]
     ras = nib.Nifti1Image(_noise(), oblique)
@@ -150,3 +152,52 @@ def test_what_float32_cannot_hold_is_told_of(save):
     scan = load_scan(save(data))
     assert any("not finite" in warning for warning in scan.warnings)
     assert np.isfinite(to_array(scan.image)).all()
+
+
+@pytest.mark.parametrize(("unit", "millimetres"), [("meter", 1000), ("mm", 1), ("micron", 0.001), ("unknown", 1)])
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_the_unit_of_length_is_read_and_results_are_nifti1_in_mm(tmp_path, kind, unit, millimetres):
+    affine = np.diag([-5.0, 5, 6, 1])
+    affine[:3, 3] = 10, -20, 30
+    stored = np.diag([*[1 / millimetres] * 3, 1]) @ affine
+    image = kind(_noise(), stored)
+    image.set_sform(stored, code=1)
+    image.set_qform(stored, code=1)
+    image.header.set_xyzt_units(unit)
+    nib.save(image, tmp_path / "raw.nii")
+    scan = load_scan(tmp_path / "raw.nii")
+    np.testing.assert_allclose(scan.image.GetSpacing(), (5, 5, 6), rtol=1e-5)
+    back = nib.load(save_on_input_voxels(scan.image, tmp_path / "raw.nii", tmp_path / "back.nii"))
+    assert type(back) is nib.Nifti1Image
+    np.testing.assert_allclose(back.affine, affine, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(back.get_qform(), affine, rtol=1e-5, atol=1e-4)
+    assert (back.header["sform_code"], back.header["qform_code"]) == (1, 1)
+    np.testing.assert_array_equal(back.get_fdata(), image.get_fdata())
+
+
+@pytest.mark.parametrize("size", [0.02, 2.0, 100.0, 5000.0])
+def test_what_is_too_small_or_too_large_for_a_head_is_refused(save, size):
+    with pytest.raises(BadDataError, match=r"mm long by its header, .* \(xyzt_units\)"):
+        load_scan(save(_noise(), np.diag([size, size, size, 1])))
+
+
+def test_axes_in_one_plane_are_refused(save):
+    affine = np.diag([5.0, 5, 5, 1])
+    affine[:3, 1] = 5, 0.1, 0
+    with pytest.raises(BadDataError, match="axes lie in one plane"):
+        load_scan(save(_noise(), affine))
+
+
+def test_a_header_that_promises_too_much_is_refused_before_anything_is_read(tmp_path):
+    header = nib.Nifti1Header()
+    header.set_data_shape((1024, 1024, 1024))
+    header.set_data_dtype(np.float64)
+    (tmp_path / "huge.nii").write_bytes(header.binaryblock + bytes(1000))
+    with pytest.raises(BadDataError, match="1024x1024x1024 voxels, more than"):
+        load_scan(tmp_path / "huge.nii")
+
+
+def test_a_link_without_content_is_to_be_fetched(tmp_path):
+    (tmp_path / "sub-01_T1w.nii.gz").symlink_to("../.git/annex/objects/xx/yy")
+    with pytest.raises(NoInputError, match=r"is not here: fetch it \(with 'datalad get sub-01_T1w\.nii\.gz'\)"):
+        load_scan(tmp_path / "sub-01_T1w.nii.gz")

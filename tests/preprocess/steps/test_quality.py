@@ -26,14 +26,20 @@ def _texture():
     return np.random.default_rng(0).normal(100, 10, (80, 80, 80)).astype(np.float32)
 
 
-def _measure(image, mask=None, whole=None, sequence="T1w"):
+def _noise():
+    return np.random.default_rng(1).normal(size=(80, 80, 80)).astype(np.float32)
+
+
+def _measure(image, mask=None, whole=None, seen=None, sequence="T1w"):
     ball = to_sitk(_ball(), AFFINE)
+    everything = np.ones((80, 80, 80), np.uint8)
     return quality(
         sequence,
         native_mask=ball,
         mni_image=to_sitk(image, AFFINE),
         mni_mask=ball if mask is None else to_sitk(mask, AFFINE),
         whole_mni_mask=ball if whole is None else to_sitk(whole, AFFINE),
+        seen=to_sitk(everything if seen is None else seen, AFFINE),
         template=to_sitk(_texture(), AFFINE),
         template_mask=ball,
     )
@@ -65,11 +71,24 @@ def test_a_good_scan_has_no_warning():
 def test_each_fault_has_its_sentence():
     unlike = _measure(_texture()[::-1])
     assert "correlates" in unlike["warnings"][0]
+    assert "look at the alignment" in _measure(_texture() + 35 * _noise(), sequence="T1w")["warnings"][0]
     assert _measure(_texture()[::-1], sequence="T2w")["warnings"] == []
-    half = _ball()
+    half = np.ones((80, 80, 80), np.uint8)
     half[:, :, :40] = 0
-    assert any("covers 50 %" in w for w in _measure(_texture(), mask=half)["warnings"])
+    # The mask of a scan that is cut off ends where the scan ends.
+    cut = _measure(_texture(), mask=_ball() * half, whole=_ball() * half, seen=half)
+    assert any("covers 50 %" in w for w in cut["warnings"])
+    assert cut["covered_fraction"] == pytest.approx(0.5)
     assert any("Dice" in w for w in _measure(_texture(), whole=_ball(40))["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("sequence", "sign", "words"),
+    [("T1w", 1, None), ("T1w", -1, "a T2w named T1w"), ("T2w", -1, None), ("T2w", 1, "a T1w named T2w")],
+)
+def test_a_scan_of_the_other_contrast_is_flagged(sequence, sign, words):
+    warnings = _measure(sign * _texture() + 10 * _noise(), sequence=sequence)["warnings"]
+    assert [words in sentence for sentence in warnings] == ([True] if words else [])
 
 
 def test_eyes_taken_for_brain_and_a_lost_lobe_are_flagged():
