@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import SpatialImage
 
-from bids_mmh.derivatives.models import UNIFIED, resolve_model
+from bids_mmh.derivatives.models import resolve_model
 from bids_mmh.errors import BadDataError, BidsMmhError, UsageError
 from bids_mmh.method import harmonizer
 from bids_mmh.participant.harmonize import choose_device, harmonize_volume
@@ -92,9 +92,9 @@ class Harmonizer:
 
     @property
     def target(self) -> str:
-        """The target site of a Stage II model, else ``unified``."""
-        target = self._model.config.target
-        return target.site if target else UNIFIED
+        """The site that the model leads to, else ``unified``."""
+        config = self._model.config
+        return config.target.site if config.target else config.domain
 
     @property
     def spacing(self) -> float:

@@ -24,8 +24,8 @@ class ModelReference:
 
     @property
     def target(self) -> str:
-        """The target site of a Stage II model, else ``unified``: the domain that Stage I leads to."""
-        return self.config.target.site if self.config.target else UNIFIED
+        """The site that the model leads to, else ``unified``: the domain of all that Stage I was trained on."""
+        return self.config.target.site if self.config.target else self.config.domain
 
     @property
     def provenance(self) -> Model:

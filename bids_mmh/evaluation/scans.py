@@ -4,13 +4,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bids_mmh.errors import NoInputError
 from bids_mmh.evaluation.controls import baselines
+from bids_mmh.evaluation.controls.landmarks import landmark_style
+
+if TYPE_CHECKING:
+    from bids_mmh.method.style.tissue_style import TissueStatistics
 
 
 class Visit(Protocol):
@@ -65,6 +69,11 @@ class Scan:
     def landmarks(self) -> NDArray[np.float64]:
         """What Nyúl's standard scale is learnt from."""
         return baselines.nyul_landmarks(self.preproc, self.mask)
+
+    @cached_property
+    def tissues(self) -> "TissueStatistics":
+        """What tissue landmarks map."""
+        return landmark_style(self.preproc, self.mask)
 
 
 def choose_target(scans: Sequence[Visit], wanted: str | None = None) -> str:

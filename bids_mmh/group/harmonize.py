@@ -126,6 +126,7 @@ class _Harmonizing:
                     files["mni_preproc"],
                     files["mni_mask"],
                     sequence=scan.scan.sequence,
+                    subject=f"sub-{job.session.subject}",
                     out_file=out_file,
                 )
                 works.append((scan, files | made))

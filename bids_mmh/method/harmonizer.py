@@ -25,9 +25,16 @@ from bids_mmh.method.model_files import CONFIG_FILE, WEIGHTS_FILE, existing, rea
 from bids_mmh.method.padding import BACKGROUND
 from bids_mmh.method.precision import fast_autocast
 from bids_mmh.method.style.code import style_code
-from bids_mmh.method.style.statistics import StyleRecords, StyleStatistics, style_statistics, to_style
+from bids_mmh.method.style.statistics import (
+    StyleRecords,
+    StyleStatistics,
+    join_styles,
+    style_statistics,
+    to_style,
+)
 from bids_mmh.method.style.tissue_style import mapped_statistics, tissue_map
 from bids_mmh.method.style.tissues import default_priors, priors_on_grid, tissue_maps
+from bids_mmh.method.target_style import TargetStyles
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,7 @@ class Harmonizer(nn.Module):
         records: unified domain of each sequence.
         target_network: fine-tuned copy of ``network``; None without a target site.
         target_records: style of each sequence at the target site; None without one.
+        target_styles: styles of the scans of the site that the records are of; None for the unified domain.
         priors: (1, 4, 36, 46, 46) uint8 prior maps of the tissues, a buffer saved with the model.
     """
 
@@ -89,6 +97,7 @@ class Harmonizer(nn.Module):
         self.records = self._new_records()
         self.target_network = None if config.target is None else self._new_network()
         self.target_records = None if config.target is None else self._new_records()
+        self.target_styles: TargetStyles | None = None
 
     def _new_network(self) -> ConditionalUNet:
         return ConditionalUNet(self.config.network, len(self.config.sequences))
@@ -106,7 +115,15 @@ class Harmonizer(nn.Module):
         return self.config.sequences.index(sequence)
 
     @torch.inference_mode()
-    def forward(self, volume: Tensor, mask: Tensor, sequence: Tensor, *, stage: int | None = None) -> Tensor:
+    def forward(
+        self,
+        volume: Tensor,
+        mask: Tensor,
+        sequence: Tensor,
+        *,
+        stage: int | None = None,
+        subject: str | None = None,
+    ) -> Tensor:
         """Harmonize a batch; deterministic on one kind of device.
 
         Args:
@@ -115,12 +132,14 @@ class Harmonizer(nn.Module):
             sequence: (B,) sequence indices.
             stage: 1 to stop in the unified domain, 2 to go on to the target site; by default as far as the
                 model goes.
+            subject: whose scans these are, with ``sub-``: its own scans at a target site do not count.
 
         Returns:
             Harmonized volumes, shape of ``volume``, background −1.
 
         Raises:
             ValueError: the model has no such stage.
+            BadDataError: the style of the target site is known from this subject alone.
         """
         stages = (None, 1) if self.target_network is None else (None, 1, 2)
         if stage not in stages:
@@ -128,7 +147,7 @@ class Harmonizer(nn.Module):
         with fast_autocast(volume.device):
             volume = volume.to(memory_format=torch.channels_last_3d)
             anchor = self.anchor(volume, mask, sequence)
-            result = self.unify(volume, anchor)
+            result = self.unify(volume, anchor, subject=subject)
             if self.target_network is not None and self.target_records is not None and stage != 1:
                 result = self.harmonize(self.target_network, result, anchor, self.target_records.of(sequence))
         return result
@@ -159,9 +178,27 @@ class Harmonizer(nn.Module):
         code = style_code(own, told, self.config.network.style_code, remaining=remaining)
         return code if self.config.ema_guidance else torch.zeros_like(code)
 
-    def unify(self, volume: Tensor, anchor: Anchor) -> Tensor:
-        """Stage I on a batch: into the domain of the model's records; background −1."""
-        return self.harmonize(self.network, volume, anchor, self.records.of(anchor.sequence))
+    def unify(self, volume: Tensor, anchor: Anchor, *, subject: str | None = None) -> Tensor:
+        """Stage I on a batch: into the domain of the model's records, or to its target styles; background −1."""
+        style = self.domain(anchor.sequence, subject)
+        return self.harmonize(self.network, volume, anchor, style)
+
+    def domain(self, sequence: Tensor, subject: str | None = None) -> StyleStatistics:
+        """Style that Stage I leads to, for a batch of one subject's scans."""
+        if self.target_styles is None:
+            return self.records.of(sequence)
+        device = self.records.mean.device
+        means = [self.target_styles.mean(m, without=subject) for m in sequence.tolist()]
+        return join_styles(means).map(lambda values: values.to(device))
+
+    def towards(self, site: str, styles: TargetStyles) -> "Harmonizer":
+        """The same networks, with the style of a site in place of the unified domain; nothing is trained."""
+        model = Harmonizer(replace(self.config, domain=site, target=None))
+        model.network.load_state_dict(self.network.state_dict())
+        for m in sorted(set(styles.sequence.tolist())):
+            model.records.assign(m, styles.mean(m))
+        model.target_styles = styles
+        return model.to(memory_format=torch.channels_last_3d).eval()
 
     def harmonize(self, network: nn.Module, volume: Tensor, anchor: Anchor, style: StyleStatistics) -> Tensor:
         """Bring a batch to a style: landmark map, inversion, sampling with a network; background −1."""
@@ -256,6 +293,8 @@ class Harmonizer(nn.Module):
         config = folder / f".{CONFIG_FILE}.part"
         config.write_text(json.dumps(self.config.to_dict(), indent=2) + "\n", encoding="utf-8")
         config.replace(folder / CONFIG_FILE)
+        if self.target_styles is not None:
+            self.target_styles.save(folder)
 
     @classmethod
     def from_pretrained(cls, folder: Path, device: str | torch.device = "cpu") -> "Harmonizer":
@@ -271,4 +310,5 @@ class Harmonizer(nn.Module):
         except (RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
             raise BadDataError(f"The weights in {folder} do not fit its configuration: {reason}.") from error
+        model.target_styles = TargetStyles.load(folder)
         return model.to(device).to(memory_format=torch.channels_last_3d).eval()

@@ -9,6 +9,7 @@ from bids_mmh.errors import BadDataError, NoInputError
 from bids_mmh.method.config import ModelConfig
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+STYLES_FILE = "target_styles.safetensors"  # of a model that leads to a site without having been trained for it
 
 
 def embedded_folder() -> Path:
@@ -17,7 +18,7 @@ def embedded_folder() -> Path:
 
 
 def model_sha256(folder: Path) -> str:
-    """SHA-256 of a model folder's configuration and weights, one after the other; every sidecar has it.
+    """SHA-256 of a model folder's configuration, weights and target styles, one after the other; every sidecar has it.
 
     The configuration counts too: the same weights sampled from another depth are another model.
 
@@ -27,6 +28,8 @@ def model_sha256(folder: Path) -> str:
     digest = hashlib.sha256()
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         digest.update(existing(folder / name).read_bytes())
+    if (folder / STYLES_FILE).is_file():
+        digest.update((folder / STYLES_FILE).read_bytes())
     return digest.hexdigest()
 
 

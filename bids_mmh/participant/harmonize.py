@@ -26,6 +26,7 @@ class _Inputs(BaseInterfaceInputSpec):
     image = File(exists=True, mandatory=True, desc="preprocessed scan on the model's grid")
     mask = File(exists=True, mandatory=True, desc="brain mask on the model's grid")
     sequence = traits.Str(mandatory=True, desc="BIDS suffix")
+    subject = traits.Str(desc="whose scan it is, with sub-")
     model = Directory(exists=True, mandatory=True, desc="model folder")
     model_sha256 = traits.Str(mandatory=True, desc="digest of the weights; other weights run the node again")
     device = traits.Str("auto", usedefault=True, desc="auto, cpu, cuda or cuda:N")
@@ -58,6 +59,7 @@ class HarmonizeScan(SimpleInterface):
                 Path(self.inputs.image),
                 Path(self.inputs.mask),
                 sequence=self.inputs.sequence,
+                subject=self.inputs.subject if isdefined(self.inputs.subject) else None,
                 model=Path(self.inputs.model),
                 device=self._device(),
                 threads=self.inputs.num_threads,
@@ -109,7 +111,14 @@ def scale_brain(values: np.ndarray, brain: np.ndarray) -> tuple[np.ndarray, floa
     return np.where(brain, scaled, np.float32(BACKGROUND)), slope, intercept
 
 
-def harmonize_volume(model: "Harmonizer", values: np.ndarray, brain: np.ndarray, sequence: str) -> Harmonized:
+def harmonize_volume(
+    model: "Harmonizer",
+    values: np.ndarray,
+    brain: np.ndarray,
+    sequence: str,
+    *,
+    subject: str | None = None,
+) -> Harmonized:
     """Scale a preprocessed scan and harmonize it, where the model is.
 
     Args:
@@ -117,6 +126,7 @@ def harmonize_volume(model: "Harmonizer", values: np.ndarray, brain: np.ndarray,
         values: (X, Y, Z) float32 intensities on the model's grid, in any unit.
         brain: boolean mask of the same shape.
         sequence: BIDS suffix.
+        subject: whose scan it is, with ``sub-``: what is known of a target site then comes from others alone.
 
     Raises:
         BadDataError: the brain is empty or has no contrast, or the model does not know the sequence.
@@ -127,12 +137,20 @@ def harmonize_volume(model: "Harmonizer", values: np.ndarray, brain: np.ndarray,
     index = torch.tensor([model.sequence_index(sequence)], device=device)
     before, slope, intercept = scale_brain(values, brain)
     volume, mask = (torch.from_numpy(array)[None, None].to(device) for array in (before, brain))
-    after = model(volume, mask, index)[0, 0].cpu().numpy()
+    after = model(volume, mask, index, subject=subject)[0, 0].cpu().numpy()
     return Harmonized(before, after, slope, intercept)
 
 
 def harmonize_file(
-    image: Path, mask: Path, *, sequence: str, model: Path, device: str, threads: int, out_file: Path
+    image: Path,
+    mask: Path,
+    *,
+    sequence: str,
+    model: Path,
+    device: str,
+    threads: int,
+    out_file: Path,
+    subject: str | None = None,
 ) -> dict[str, Any]:
     """Harmonize one preprocessed file; returns what :class:`HarmonizeScan` puts out.
 
@@ -145,11 +163,19 @@ def harmonize_file(
 
     torch.set_num_threads(threads)
     harmonizer = Harmonizer.from_pretrained(model, choose_device(device))
-    return harmonize_image(harmonizer, image, mask, sequence=sequence, out_file=out_file)
+    return harmonize_image(
+        harmonizer, image, mask, sequence=sequence, out_file=out_file, subject=subject
+    )
 
 
 def harmonize_image(
-    model: "Harmonizer", image: Path, mask: Path, *, sequence: str, out_file: Path
+    model: "Harmonizer",
+    image: Path,
+    mask: Path,
+    *,
+    sequence: str,
+    out_file: Path,
+    subject: str | None = None,
 ) -> dict[str, Any]:
     """Harmonize one preprocessed file with a loaded model, where that is.
 
@@ -167,7 +193,7 @@ def harmonize_image(
     values = np.asarray(source.dataobj, dtype=np.float32)
     brain = np.asarray(nib.Nifti1Image.from_filename(mask).dataobj) > 0
     start = time.perf_counter()
-    result = harmonize_volume(model, values, brain, sequence)
+    result = harmonize_volume(model, values, brain, sequence, subject=subject)
     seconds = time.perf_counter() - start
     device = next(model.parameters()).device
     header = source.header.copy()

@@ -114,6 +114,7 @@ def _add_scan(workflow: Workflow, job: ScanJob, key: str, device: str) -> Node:
     harmonize = Node(
         HarmonizeScan(
             sequence=job.scan.sequence,
+            subject=f"sub-{job.scan.entities['subject']}",
             model=str(job.model.folder),
             model_sha256=job.model.sha256,
             device=device,

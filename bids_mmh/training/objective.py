@@ -138,13 +138,13 @@ def pair_losses(
     """
     schedule = model.schedule
     noisy = schedule.add_noise(pair.image, draw.noise, draw.t)
-    signal, sigma = schedule.signal_and_noise(draw.t, noisy)
-    answer = (noisy - signal * pair.target) / sigma
     code = model.style_code(pair.own, pair.style)
     gradient = pair.gradient if model.config.gradient_condition else torch.zeros_like(pair.gradient)
-    epsilon = network(noisy, draw.t, gradient, pair.sequence, code)
-    noise = recipe.weight_noise * noise_loss(answer, epsilon, torch.ones_like(pair.mask))
-    estimate = schedule.clean_estimate(noisy, epsilon, draw.t)
+    epsilon = network(noisy, draw.t, gradient, pair.sequence, code, split=True)
+    noise = recipe.weight_noise * _pair_noise_term(model, pair, draw, *epsilon)
+    estimate = schedule.clean_estimate(noisy, epsilon[0], draw.t)
+    if epsilon[1] is not None:
+        estimate = estimate + epsilon[1]
     anatomy = noise.new_zeros(1)
     if model.config.gradient_condition and recipe.weight_gradient and bool(pair.mask.any()):
         anatomy = recipe.weight_gradient * gradient_loss(
@@ -152,6 +152,23 @@ def pair_losses(
         )
     losses = Losses((noise + anatomy).mean(), noise.mean(), anatomy.mean(), noise.new_zeros(()))
     return Stage1Result(losses, [Observation(int(pair.sequence[0]), pair.seen)])
+
+
+def _pair_noise_term(
+    model: Harmonizer, pair: SimulatedPair, draw: Draw, epsilon: Tensor, change: Tensor | None
+) -> Tensor:
+    """L_N (B,) of a pair. Where noise and change are predicted apart, each has an answer of its own.
+
+    Their sum in ε would be enough, but the error of the one would be noise in the gradient of the other.
+    """
+    everywhere = torch.ones_like(pair.mask)
+    answer = pair.target - pair.image
+    per_noise = model.network.per_noise(draw.t, answer)
+    if change is None:
+        return noise_loss(draw.noise - per_noise * answer, epsilon, everywhere)
+    return noise_loss(draw.noise, epsilon, everywhere) + noise_loss(
+        per_noise * answer, per_noise * change, everywhere
+    )
 
 
 def _noise_term(volume: Volume, draw: Draw, epsilon: Tensor, moved: Tensor, recipe: Recipe) -> Tensor:

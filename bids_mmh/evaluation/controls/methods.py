@@ -3,14 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bids_mmh.errors import NoInputError
-from bids_mmh.evaluation.controls import baselines
+from bids_mmh.evaluation.controls import baselines, landmarks
 from bids_mmh.evaluation.scans import Scan
+
+if TYPE_CHECKING:
+    from bids_mmh.method.style.tissue_style import TissueStatistics
 
 RAW, BLUR = "Raw", "Gaussian blur"
 UNFITTED = frozenset({RAW, BLUR})
@@ -26,12 +29,14 @@ class Fit:
         brain: Mean moments of the brain, for the z-score.
         stripe: Mean moments of the white stripe.
         scale: Nyúl's standard landmarks.
+        tissues: Mean style by tissue.
     """
 
     reference: Scan
     brain: baselines.Moments
     stripe: baselines.Moments
     scale: NDArray[np.float64]
+    tissues: "TissueStatistics"
 
 
 Control = Callable[[Scan, Fit], NDArray[np.float32]]
@@ -47,6 +52,9 @@ CONTROLS: Mapping[str, Control] = MappingProxyType(
             scan.preproc, scan.mask, scan.stripe, fit.stripe
         ),
         "Nyúl": lambda scan, fit: baselines.match_landmarks(scan.preproc, scan.mask, fit.scale),
+        "Tissue landmarks": lambda scan, fit: landmarks.match_tissues(
+            scan.preproc, scan.mask, scan.tissues, fit.tissues
+        ),
         BLUR: lambda scan, _: baselines.gaussian_blur(scan.preproc, scan.mask, spacing_mm=scan.spacing),
     }
 )
@@ -90,4 +98,5 @@ def fit_controls(training: Sequence[Scan], target: str | None) -> Fit:
         brain=baselines.mean_moments([scan.brain for scan in at_target]),
         stripe=baselines.mean_moments([scan.stripe for scan in at_target]),
         scale=baselines.nyul_scale([scan.landmarks for scan in at_target]),
+        tissues=landmarks.mean_landmark_style([scan.tissues for scan in at_target]),
     )

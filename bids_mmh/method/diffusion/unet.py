@@ -124,8 +124,38 @@ class ConditionalUNet(nn.Module):
         up = nn.Conv3d(width, channels[level - 1], 3, padding=1) if level > 0 else None
         return DecoderLevel(stages, style, up)
 
-    def forward(self, volume: Tensor, t: Tensor, gradient: Tensor, sequence: Tensor, style: Tensor) -> Tensor:
-        """Predict ε.
+    def forward(
+        self,
+        volume: Tensor,
+        t: Tensor,
+        gradient: Tensor,
+        sequence: Tensor,
+        style: Tensor,
+        *,
+        split: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor | None]:
+        """Predict ε: the noise, less the change of style in units of the noise at t.
+
+        A change of style is the same at every t; in ε it grows as 1/σ. Predicted in ε alone it would have to be
+        learnt at each t anew.
+
+        Args and shape as in :meth:`parts`; with ``split`` the two are returned apart.
+        """
+        epsilon, change = self.parts(volume, t, gradient, sequence, style)
+        if split:
+            return epsilon, change
+        if change is None:
+            return epsilon
+        return epsilon - self.per_noise(t, change) * change
+
+    def per_noise(self, t: Tensor, like: Tensor) -> Tensor:
+        """√SNR at timesteps t (B,): what a change of the clean volume weighs in ε; (B, 1, 1, 1, 1)."""
+        return self.schedule.snr(t.clamp(min=1)).sqrt().to(like).view(-1, 1, 1, 1, 1)
+
+    def parts(
+        self, volume: Tensor, t: Tensor, gradient: Tensor, sequence: Tensor, style: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Predict the noise in a volume, and how its clean version changes.
 
         Args:
             volume: noisy volume (B, 1, H, W, D); padded with background to sides that the network can halve.
@@ -135,7 +165,7 @@ class ConditionalUNet(nn.Module):
             style: code of the style to be in (B, code), of :func:`~bids_mmh.method.style.code.style_code`.
 
         Returns:
-            ε, shape of ``volume``.
+            ε and the change, shape of ``volume``; no change where the network predicts ε alone.
         """
         shape = volume.shape
         volume = pad_to_multiple(volume, self.config.multiple)
@@ -151,7 +181,10 @@ class ConditionalUNet(nn.Module):
         if self.style_gain is not None:
             gain = gain + self.style_gain(style)
         answer = self.head(torch.cat([x, modulate(inputs, *gain.chunk(2, dim=1))], dim=1))
-        return crop_to(self._epsilon(answer, t), shape)
+        if not self.config.direct_change:
+            return crop_to(depth_to_space(answer, self.config.patch), shape), None
+        epsilon, change = (depth_to_space(part, self.config.patch) for part in answer.float().chunk(2, dim=1))
+        return crop_to(epsilon, shape), crop_to(change, shape)
 
     def _with_bins(self, volume: Tensor, inputs: Tensor, style: Tensor) -> Tensor:
         """The stem's channels: the inputs, and the bins of intensity where the network has them."""
@@ -159,18 +192,6 @@ class ConditionalUNet(nn.Module):
             return inputs
         bins = soft_bins(volume, style[:, [Tissue.FLUID, Tissue.CORTICAL_GREY, Tissue.WHITE]], self.bins)
         return torch.cat([inputs, space_to_depth(bins, self.config.patch).to(inputs.dtype)], dim=1)
-
-    def _epsilon(self, answer: Tensor, t: Tensor) -> Tensor:
-        """ε from the head's channels: itself, less a change of the clean volume in units of the noise at t.
-
-        A change of style is the same at every t; in ε it grows as 1/σ. Answered in ε alone it would have to
-        be learnt at each t anew.
-        """
-        if not self.config.direct_change:
-            return depth_to_space(answer, self.config.patch)
-        epsilon, change = (depth_to_space(part, self.config.patch) for part in answer.float().chunk(2, dim=1))
-        per_noise = self.schedule.snr(t.clamp(min=1)).sqrt().to(change)
-        return epsilon - per_noise.view(-1, 1, 1, 1, 1) * change
 
     def _encode(self, inputs: Tensor, embedding: Tensor) -> tuple[Tensor, list[Tensor]]:
         x = self.stem(inputs)

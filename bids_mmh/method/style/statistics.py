@@ -11,6 +11,7 @@ from bids_mmh.method.style.tissue_style import (
     BOX,
     KNOTS,
     TissueStatistics,
+    join_tissue_statistics,
     mean_tissue_statistics,
     tissue_statistics,
 )
@@ -123,6 +124,14 @@ def mean_style(styles: Sequence[StyleStatistics]) -> StyleStatistics:
     tissues = [style.tissues for style in styles if style.tissues is not None]
     by_tissue = mean_tissue_statistics(tissues) if len(tissues) == len(styles) else None
     return StyleStatistics(histogram, mean, std, by_tissue)
+
+
+def join_styles(styles: Sequence[StyleStatistics]) -> StyleStatistics:
+    """One batch of several; by tissue where all have that."""
+    whole = (torch.cat([getattr(style, name) for style in styles]) for name in ("histogram", "mean", "std"))
+    tissues = [style.tissues for style in styles if style.tissues is not None]
+    by_tissue = join_tissue_statistics(tissues) if len(tissues) == len(styles) else None
+    return StyleStatistics(*whole, by_tissue)
 
 
 def wasserstein(a: Tensor, b: Tensor) -> Tensor:

@@ -82,6 +82,12 @@ def mean_tissue_statistics(styles: Sequence[TissueStatistics]) -> TissueStatisti
     return TissueStatistics(*(torch.stack(part).mean(0) for part in parts))
 
 
+def join_tissue_statistics(styles: Sequence[TissueStatistics]) -> TissueStatistics:
+    """One batch of several."""
+    parts = ([getattr(style, field.name) for style in styles] for field in fields(TissueStatistics))
+    return TissueStatistics(*(torch.cat(part) for part in parts))
+
+
 @torch.no_grad()
 def tissue_map(
     volume: Tensor, mask: Tensor, own: TissueStatistics, target: TissueStatistics, *, regional: bool = True

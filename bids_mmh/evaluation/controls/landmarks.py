@@ -1,0 +1,71 @@
+"""Tissue landmarks: straight lines between the medians of fluid, grey and white matter. Nothing is learnt.
+
+It is also where the model starts from (:mod:`bids_mmh.method.style.tissue_style`), without what varies over the
+brain: a network that is not better than this control has learnt nothing worth having.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bids_mmh.method.style.tissue_style import TissueStatistics
+
+
+def landmark_style(volume: NDArray[Any], mask: NDArray[Any]) -> "TissueStatistics":
+    """Measure a scan's style by tissue.
+
+    Args:
+        volume: Scaled intensities on the model's box, shape (x, y, z).
+        mask: Brain mask of the same shape.
+    """
+    from bids_mmh.method.style.tissue_style import tissue_statistics
+    from bids_mmh.method.style.tissues import default_priors, priors_on_grid, tissue_maps
+
+    image, inside = _batch(volume, mask)
+    priors = priors_on_grid(default_priors()[None], image.shape[2:])
+    return tissue_statistics(image, inside, tissue_maps(image, inside, priors))
+
+
+def mean_landmark_style(styles: "Sequence[TissueStatistics]") -> "TissueStatistics":
+    """Mean style of scans at the target site."""
+    from bids_mmh.method.style.tissue_style import mean_tissue_statistics
+
+    return mean_tissue_statistics(styles)
+
+
+def match_tissues(
+    volume: NDArray[Any],
+    mask: NDArray[Any],
+    own: "TissueStatistics",
+    target: "TissueStatistics",
+    *,
+    regional: bool = False,
+) -> NDArray[np.float32]:
+    """Map a scan from its own tissue medians to those of the target.
+
+    Args:
+        volume: Scaled intensities on the model's box, background -1, shape (x, y, z).
+        mask: Brain mask of the same shape.
+        own: The scan's style, from :func:`landmark_style`.
+        target: Style to be in.
+        regional: Whether the medians vary over the brain.
+
+    Returns:
+        The mapped volume, background -1; the scan itself where its tissues cannot be told apart.
+    """
+    from bids_mmh.method.style.tissue_style import tissue_map
+
+    image, inside = _batch(volume, mask)
+    return np.asarray(tissue_map(image, inside, own, target, regional=regional)[0, 0].numpy())
+
+
+def _batch(volume: NDArray[Any], mask: NDArray[Any]) -> "tuple[Tensor, Tensor]":
+    import torch
+
+    image = torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32))[None, None]
+    return image, torch.from_numpy(np.asarray(mask) != 0)[None, None]
