@@ -14,6 +14,7 @@ from bids_mmh.group.harmonize import harmonize_study
 from bids_mmh.group.report import write_study
 from bids_mmh.group.select import chosen_rows, subset_warning
 from bids_mmh.group.target_site import StudyTarget, choose_study_target
+from bids_mmh.group.transfer import transfer_model, wants_transfer
 from bids_mmh.group.warnings import study_warnings
 from bids_mmh.reports.group_table import ScanRow
 from bids_mmh.runtime.locks import file_lock
@@ -45,7 +46,7 @@ def run_group(settings: Settings) -> ExitCode:
     rows, _ = chosen_rows(settings)
     target = _choose_target(settings, rows)
     code = ExitCode.OK
-    if settings.fit is not None or settings.model is not None:
+    if settings.fit is not None or settings.model is not None or wants_transfer(settings):
         code = _harmonize(settings, rows, target, process)
     if not process.is_first:
         return code
@@ -89,6 +90,8 @@ def _harmonize(
     model: ModelReference
     if settings.fit is not None:
         model = fit_study(settings, scans, target, process)
+    elif wants_transfer(settings):
+        model = transfer_model(settings, scans, target, process)
     else:
         model = resolve_model(str(settings.model), settings.output_dir)
     return harmonize_study(settings, model, scans, process)

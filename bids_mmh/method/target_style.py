@@ -75,9 +75,9 @@ class TargetStyles:
         try:
             with safe_open(file, "pt") as stored:
                 subjects = tuple(json.loads((stored.metadata() or {})["subjects"]))
-                tissues = TissueStatistics(*(stored.get_tensor(name) for name in _TISSUES))
-                styles = StyleStatistics(*(stored.get_tensor(name) for name in _WHOLE), tissues)
-                return cls(subjects, stored.get_tensor("sequence"), styles)
+                tissues = TissueStatistics(*(stored.get_tensor(name).clone() for name in _TISSUES))
+                styles = StyleStatistics(*(stored.get_tensor(name).clone() for name in _WHOLE), tissues)
+                return cls(subjects, stored.get_tensor("sequence").clone(), styles)  # the file may be replaced
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise BadDataError(f"{file} is damaged ({error}): make the model again.") from error
 

@@ -1,0 +1,142 @@
+"""Tissue maps, styles by tissue and the landmark map, on a toy brain of three shells at 4 mm."""
+
+import pytest
+import torch
+
+from bids_mmh.method.style.tissue_style import (
+    TissueStatistics,
+    corresponding,
+    mapped_statistics,
+    mean_tissue_statistics,
+    tissue_map,
+    tissue_statistics,
+)
+from bids_mmh.method.style.tissues import Tissue, default_priors, priors_on_grid, tissue_maps
+
+SHAPE = (36, 46, 46)
+T1W, T2W = (-0.6, 0.2, 0.4, 0.7), (0.6, -0.3, -0.45, -0.7)
+
+
+def shells():
+    """True tissue of each voxel (fluid outside, then grey, white with deep grey at the centre), and the mask."""
+    axes = torch.meshgrid(*(torch.linspace(-1, 1, side) for side in SHAPE), indexing="ij")
+    radius = sum(axis.square() for axis in axes).sqrt()
+    tissue = torch.full(SHAPE, int(Tissue.FLUID))
+    tissue[radius < 0.8] = Tissue.CORTICAL_GREY
+    tissue[radius < 0.65] = Tissue.WHITE
+    tissue[radius < 0.2] = Tissue.DEEP_GREY
+    return tissue, radius < 0.9
+
+
+def brain(medians, noise=0.02, slope=0.0, seed=0):
+    """(1, 1, H, W, D) volume and mask with a tissue's median everywhere, noise, and a slope from left to right."""
+    tissue, mask = shells()
+    values = torch.tensor(medians)[tissue]
+    values = values + noise * torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
+    values = values + slope * torch.linspace(-1, 1, SHAPE[0]).view(-1, 1, 1)
+    return torch.where(mask, values, -1.0)[None, None], mask[None, None]
+
+
+def truth():
+    tissue, mask = shells()
+    return (torch.nn.functional.one_hot(tissue, 4).movedim(-1, 0) * mask).float()[None]
+
+
+def style(medians, **kwargs):
+    volume, mask = brain(medians, **kwargs)
+    return tissue_statistics(volume, mask, truth())
+
+
+@pytest.mark.parametrize("medians", [T1W, T2W])
+def test_maps_are_found_whichever_tissue_is_bright(medians):
+    volume, mask = brain(medians)
+    blurred = torch.nn.functional.avg_pool3d(truth() + 0.05, 5, 1, 2)
+    maps = tissue_maps(volume, mask, blurred / blurred.sum(1, keepdim=True))
+    torch.testing.assert_close(maps.sum(1)[mask[:, 0]], torch.ones(int(mask.sum())))
+    assert not maps[:, :, ~mask[0, 0]].any()
+    right = (maps.argmax(1) == truth().argmax(1))[mask[:, 0]]
+    assert right.float().mean() > 0.97
+
+
+def test_maps_follow_no_linear_change_of_intensity():
+    volume, mask = brain(T1W, noise=0.1)
+    priors = priors_on_grid(default_priors()[None], SHAPE)
+    torch.testing.assert_close(
+        tissue_maps(volume, mask, priors), tissue_maps(3 * volume + 7, mask, priors), atol=1e-3, rtol=0
+    )
+
+
+def test_shipped_priors_are_probabilities_with_grey_matter_in_the_middle():
+    priors = priors_on_grid(default_priors()[None], (144, 184, 184))
+    torch.testing.assert_close(priors.sum(1), torch.ones(1, 144, 184, 184))
+    thalamus = priors[0, :, 72 + 12, 109 - 18, 86 + 8]  # MNI (12, -18, 8)
+    assert thalamus.argmax() == Tissue.DEEP_GREY
+
+
+@pytest.mark.parametrize("medians", [T1W, T2W])
+def test_medians_spreads_and_detail_are_the_truth(medians):
+    found = style(medians, noise=0.05)
+    torch.testing.assert_close(found.median[0], torch.tensor(medians), atol=0.01, rtol=0)
+    torch.testing.assert_close(found.spread[0], torch.full((4,), 0.05), atol=0.01, rtol=0)
+    expected = 0.6745 * 2**0.5 * 0.05  # median of |a - b| of normal numbers
+    torch.testing.assert_close(found.detail[0], torch.full((3,), expected), atol=0.01, rtol=0)
+    assert found.reliable.all()
+
+
+def test_regional_medians_follow_a_slow_field_and_no_lesion():
+    field = style(T1W, slope=0.1).regional[0, 2]
+    assert field[4, 11, 11] < -0.03
+    assert field[13, 11, 11] > 0.03
+    volume, mask = brain(T1W)
+    volume[0, 0, 12:15, 20:23, 20:23] = -0.5  # a lesion of 12 mm in the white matter
+    hurt = tissue_statistics(volume, mask, truth()).regional
+    assert (hurt - style(T1W).regional).abs().max() < 0.03
+
+
+def test_the_map_takes_medians_to_medians_and_agreeing_styles_to_themselves():
+    volume, mask = brain(T1W)
+    own, other = style(T1W), style((-0.4, 0.1, 0.3, 0.8))
+    torch.testing.assert_close(tissue_map(volume, mask, own, own), volume)
+    moved = tissue_map(volume, mask, own, other)
+    found = tissue_statistics(moved, mask, truth())
+    torch.testing.assert_close(found.knots, other.knots, atol=0.01, rtol=0)
+    assert torch.equal(moved[~mask], volume[~mask])
+    order = volume[mask].argsort()
+    flat = tissue_map(volume, mask, own, other, regional=False)[mask][order]
+    assert (flat.diff() >= 0).all()
+
+
+def test_a_field_is_taken_out_by_the_regional_map_alone():
+    volume, mask = brain(T1W, slope=0.15)
+    own, even = style(T1W, slope=0.15), style(T1W)
+    answer, _ = brain(T1W)
+    errors = [
+        (tissue_map(volume, mask, own, even, regional=regional) - answer)[mask].square().mean().sqrt()
+        for regional in (False, True)
+    ]
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_expected_statistics_are_those_of_the_mapped_scan():
+    volume, mask = brain(T1W, noise=0.05)
+    own, other = style(T1W, noise=0.05), style((-0.4, 0.1, 0.3, 0.8), noise=0.05)
+    expected = mapped_statistics(own, other)
+    found = tissue_statistics(tissue_map(volume, mask, own, other), mask, truth())
+    torch.testing.assert_close(expected.median, found.median, atol=0.04, rtol=0)
+    torch.testing.assert_close(expected.spread, found.spread, atol=0.02, rtol=0)
+    torch.testing.assert_close(expected.detail, found.detail, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("other", [T2W, (0.2, 0.2, 0.2, 0.2), (-0.6, 0.69, 0.7, 0.7)])
+def test_styles_that_do_not_correspond_leave_the_scan_as_it_is(other):
+    volume, mask = brain(T1W)
+    own, wrong = style(T1W), style(other)
+    assert not corresponding(own, wrong).any()
+    assert torch.equal(tissue_map(volume, mask, own, wrong), volume)
+    torch.testing.assert_close(mapped_statistics(own, wrong).median, own.median)
+
+
+def test_means_of_styles():
+    mean = mean_tissue_statistics([style(T1W), style(T2W)])
+    torch.testing.assert_close(mean.median[0], (torch.tensor(T1W) + torch.tensor(T2W)) / 2, atol=0.01, rtol=0)
+    assert isinstance(mean.map(torch.zeros_like), TissueStatistics)
