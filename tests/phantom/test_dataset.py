@@ -143,7 +143,7 @@ def test_failure_leaves_nothing_behind(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(dataset_module, "_write_people", full)
+    monkeypatch.setattr(dataset_module, "_write_subjects", full)
     with pytest.raises(CannotCreateError, match="No space left"):
         make_phantom(tmp_path / "out", subjects=1, sites=1)
     assert list((tmp_path / "out").iterdir()) == []
