@@ -5,7 +5,7 @@ import SimpleITK
 
 from bids_mmh.errors import BadDataError, NoInputError, UsageError
 from bids_mmh.preprocess import synthstrip
-from bids_mmh.preprocess.images import corners, like, to_array, to_sitk
+from bids_mmh.preprocess.images import corners, image_like, to_array, to_sitk
 from bids_mmh.preprocess.synthstrip import (
     check_weights,
     conform,
@@ -123,4 +123,8 @@ def test_largest_component_is_filled():
     inside[8, 8, 8] = True
     assert largest_component(inside).sum() == 125
     assert largest_component(np.zeros((3, 3, 3), bool)).sum() == 0
-    assert like(largest_component(inside), to_sitk(np.zeros((9, 9, 9)), np.eye(4))).GetSize() == (9, 9, 9)
+    assert image_like(largest_component(inside), to_sitk(np.zeros((9, 9, 9)), np.eye(4))).GetSize() == (
+        9,
+        9,
+        9,
+    )

@@ -8,7 +8,7 @@ from bids_mmh.preprocess.steps.quality import (
     affine_parts,
     correlation,
     dice,
-    quality,
+    quality_metrics,
     session_alignment,
     template_alignment,
 )
@@ -33,7 +33,7 @@ def _noise():
 def _measure(image, mask=None, whole=None, seen=None, sequence="T1w"):
     ball = to_sitk(_ball(), AFFINE)
     everything = np.ones((80, 80, 80), np.uint8)
-    return quality(
+    return quality_metrics(
         sequence,
         native_mask=ball,
         mni_image=to_sitk(image, AFFINE),
@@ -188,15 +188,15 @@ def test_another_persons_t2w_is_flagged_at_its_best_place(session, person):
     t1w, mask, _ = session
     other, affine = person(2)
     found = session_alignment(t1w, mask, UNMOVED, to_sitk(_t2w(other), affine), UNMOVED)
-    assert "another person's" in found["warnings"][0]
+    assert "another subject's" in found["warnings"][0]
 
 
 def test_a_t2w_whose_sides_are_swapped_is_flagged(session):
-    from bids_mmh.preprocess.images import like, to_array
+    from bids_mmh.preprocess.images import image_like, to_array
 
     t1w, mask, t2w = session
     # The template's grid is symmetric about x = 0 but for one voxel at 2 mm.
-    mirrored = like(np.ascontiguousarray(to_array(t2w)[::-1]), t2w)
+    mirrored = image_like(np.ascontiguousarray(to_array(t2w)[::-1]), t2w)
     swapped = SimpleITK.TranslationTransform(3, (2.0, 0.0, 0.0))
     warnings = session_alignment(t1w, mask, UNMOVED, mirrored, swapped)["warnings"]
     assert len(warnings) == 1
