@@ -1,4 +1,4 @@
-"""The text for the methods section: what was really done, and the papers behind it."""
+"""The text for the methods section: the processing that was really done, and its references."""
 
 from collections.abc import Mapping, Sequence
 
@@ -148,6 +148,17 @@ def number_references(text: str, references: Mapping[str, str] = REFERENCES) -> 
 
     Returns:
         Markdown with the headings Methods and References.
+
+    Examples:
+        >>> print(number_references("N4 [n4] was run.", {"n4": "Tustison 2010.", "other": "Not cited."}))
+        # Methods
+        <BLANKLINE>
+        N4 [1] was run.
+        <BLANKLINE>
+        # References
+        <BLANKLINE>
+        1. Tustison 2010.
+        <BLANKLINE>
     """
     cited = sorted((key for key in references if f"[{key}]" in text), key=lambda key: text.index(f"[{key}]"))
     for number, key in enumerate(cited, start=1):

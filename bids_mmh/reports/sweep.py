@@ -59,7 +59,16 @@ def sweep_figure(quantities: Mapping[str, Mapping[Setting, float]], chosen: Sett
 
 
 def sweep_markdown(before: Figures, results: Sequence[tuple[Walk, Figures]], best: Walk) -> str:
-    """Write a Markdown table: the scans as they were, then a row a setting, the best in bold."""
+    """Write the results of a sweep as a Markdown table.
+
+    Args:
+        before: Metrics of the scans before harmonization.
+        results: Settings with their metrics.
+        best: The setting to set in bold.
+
+    Returns:
+        The table: the scans before harmonization, then a row per setting.
+    """
     lines = [
         "| depth | T_f | T_r | inter-site WD | SSIM | anatomy |",
         "|---|---|---|---|---|---|",

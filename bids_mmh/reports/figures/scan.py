@@ -88,7 +88,7 @@ def edges_figure(
 
     Args:
         image: Scaled intensities, shape (x, y, z), RAS order.
-        reference: A brain-only T1w-like volume on the same grid: the template, or the same person's T1w.
+        reference: A brain-only T1w-like volume on the same grid: the template, or the same subject's T1w.
         mask: Brain mask of ``image``; slices and field of view cover it and the reference.
         affine: Voxel to world, (4, 4).
 
