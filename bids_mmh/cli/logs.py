@@ -33,12 +33,12 @@ def start_logs(settings: "Settings") -> Path:
     write_text(log_file.with_suffix(".toml"), settings.to_toml())
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    # Tracebacks are for the file: the terminal gets one sentence, unless --debug asks for more.
+    # Tracebacks go to the file: the terminal gets one sentence, unless --debug is set.
     terminal.addFilter(lambda record: record.exc_info is None)
     terminal.addFilter(without_polling)
     if not settings.verbose:
         terminal.addFilter(_without_nipype)
-    # Nipype adds a handler of its own, which would say everything twice, unless it finds one.
+    # Nipype adds a handler of its own, which would repeat every message, unless it finds one.
     logging.getLogger("nipype").handlers[:] = [logging.NullHandler()]
     logging.captureWarnings(True)
     everything, libraries = settings.verbose > 1, settings.verbose == 1

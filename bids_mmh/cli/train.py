@@ -14,7 +14,7 @@ from bids_mmh.errors import BidsMmhError
 
 _EPILOG = """\
 Several processes: --devices 2, or `torchrun --nproc_per_node 8 -m bids_mmh.cli.train ...`, or srun with one
-task a device. Run the same command again to resume an interrupted run.
+task per device. Run the same command again to resume an interrupted run.
 """
 
 
@@ -87,7 +87,7 @@ def _parse(argv: Sequence[str]) -> Namespace:
     machine = parser.add_argument_group("machine (does not affect the result)")
     add = machine.add_argument
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    add("--devices", type=_positive, metavar="N", help="processes on this machine, one a device (default: 1)")
+    add("--devices", type=_positive, metavar="N", help="processes here, one per device (default: 1)")
     add(
         "--num-nodes",
         type=_positive,

@@ -60,7 +60,7 @@ def make_phantom(
     _check_empty(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        # Everything appears at once at the end: an interrupted run leaves no half dataset behind.
+        # Everything is moved into place at the end: an interrupted run leaves no partial dataset behind.
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=out) as partial_folder:
             folder = Path(partial_folder)
             _write_subjects(folder, plan, nprocs)

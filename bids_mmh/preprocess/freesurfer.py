@@ -58,7 +58,8 @@ def check_freesurfer() -> None:
     licences = [os.environ.get("FS_LICENSE", ""), str(home / "license.txt"), str(home / ".license")]
     if not any(licence and Path(licence).is_file() for licence in licences):
         raise UsageError(
-            "FreeSurfer has no licence file: put license.txt into FREESURFER_HOME, or name it by FS_LICENSE."
+            "FreeSurfer has no licence file: put license.txt into FREESURFER_HOME, or set FS_LICENSE to its "
+            "path."
         )
 
 
@@ -150,7 +151,7 @@ def _run(command: CommandLine, work_dir: Path) -> None:
     try:
         command.run(cwd=str(work_dir))
     except (OSError, RuntimeError) as error:
-        # Nipype's message is a page; the command's own last line says what it was.
+        # Nipype's message is long; the last line of the command's own output gives the reason.
         last = (str(error).strip().splitlines() or ["no message"])[-1].strip()
         raise BadDataError(
             f"FreeSurfer's {command.cmd} failed ({last}): run it by hand to see why."

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 WEIGHTS_VARIABLE = "BIDS_MMH_SYNTHSTRIP"
 HOW_TO_GET = (
     "get synthstrip.1.pt from https://surfer.nmr.mgh.harvard.edu/docs/synthstrip (or models/ of FreeSurfer "
-    f"7.3 or later), name it by --synthstrip-weights or {WEIGHTS_VARIABLE}, or use --preproc-engine builtin"
+    f"7.3 or later), give its path by --synthstrip-weights or {WEIGHTS_VARIABLE}, or use "
+    "--preproc-engine builtin"
 )
-# The network was trained on 1 mm voxels in LIA order; its six poolings want multiples of 64.
+# The network was trained on 1 mm voxels in LIA order; its six pooling layers need multiples of 64.
 ORDER, MULTIPLE, SMALLEST, LARGEST = "LIA", 64, 192, 320
 # It predicts the distance to the brain's surface in mm, negative inside: its authors cut at 1 mm.
 BORDER_MM = 1.0

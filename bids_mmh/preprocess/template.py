@@ -130,7 +130,7 @@ def _nilearn_template(cache_dir: Path, reason: str) -> Template:
     mask_file = cache_dir / f"tpl-{NILEARN_SPACE}_res-01_desc-brain_mask.nii.gz"
     if not _is_usable(mask_file):
         image = nib.Nifti1Image.from_filename(t1w)
-        # This T1w is brain only: what is left of zero inside it are ventricles and deep sulci.
+        # This T1w is brain only: its zeros inside the brain are ventricles and deep sulci.
         brain = ndimage.binary_closing(np.asanyarray(image.dataobj) > 0, iterations=2)
         brain = ndimage.binary_fill_holes(brain).astype(np.uint8)
         save_nifti(nib.Nifti1Image(brain, image.affine), mask_file)

@@ -108,7 +108,7 @@ def evaluation_text(parts: Sequence[Evaluated], trained_on: int) -> str:
         against = (
             f"each with the same subject's raw scan at {' or '.join(targets)}"
             if targets
-            else "each with the same subject's scan at another site as the same method leaves it"
+            else "each with the same subject's scan at another site after the same method"
         )
         paragraphs.append(_PAIRS.format(pairs=counts, against=against))
     paragraphs += [_ANATOMY[name] for name in sorted({part.segmenter for part in parts})]

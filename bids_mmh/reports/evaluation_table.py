@@ -79,7 +79,7 @@ def evaluation_dictionary() -> dict[str, dict[str, Any]]:
             "Description": "Unit of the value",
             "Levels": {
                 PAIR: "Two scans of one travelling subject, at two sites",
-                SCAN: "One scan, beside its own raw version",
+                SCAN: "One scan, compared with its own raw version",
                 STUDY: "All pairs, scans or subjects in the evaluation",
             },
         },

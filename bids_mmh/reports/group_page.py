@@ -60,8 +60,8 @@ class StudyPart:
         sequence: Suffix: ``T1w``, ``T2w``, ...
         space: Label of the template space.
         rows: Scans, those with a problem included.
-        comparison: Distances between its sites, or None where there is nothing to compare.
-        evaluation: Its evaluation, or None where none was asked for.
+        comparison: Distances between its sites, or None if there is nothing to compare.
+        evaluation: Its evaluation, or None if there is none.
     """
 
     sequence: str

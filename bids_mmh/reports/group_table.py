@@ -15,7 +15,7 @@ STATISTICS: Mapping[str, str] = {
     "p99": "99th percentile of the scaled intensity inside the brain mask",
     "skewness": "Skewness of the scaled intensity inside the brain mask",
     "entropy": "Shannon entropy, in bits, of the histogram of 100 bins over [-1, 1]",
-    "quartile_dispersion": "(p75 - p25) / (p75 + p25 + 2), a contrast that outliers do not move",
+    "quartile_dispersion": "(p75 - p25) / (p75 + p25 + 2), a measure of contrast that is robust to outliers",
     "out_of_range": "Fraction of voxels outside [-1, 1], which the histogram leaves out",
 }
 IDENTITY: Mapping[str, str] = {
@@ -24,7 +24,7 @@ IDENTITY: Mapping[str, str] = {
     "scan": "Name of the source scan: its entities and its suffix",
     "site": "Site of the scan; n/a where it is not known",
     "space": "Template space of the scan",
-    "state": "How far the scan came",
+    "state": "Processing state of the scan",
     "age": "Age in years, from participants.tsv",
     "model_split": "Part that the subject had in the training of the model",
 }
@@ -40,8 +40,8 @@ VERDICT: Mapping[str, str] = {
     "configuration_hash": "Hash of the options that change results",
     "warnings": "Quality warnings of the scan, separated by semicolons",
     "problem": "Why the scan's sidecar could not be used",
-    "suggestion": "What to do with a scan that stands out",
-    "outlier_reasons": "Why it stands out: robust z of its intensities within the site, size of the brain "
+    "suggestion": "Recommended action for an outlier",
+    "outlier_reasons": "Reasons: robust z of its intensities within the site, size of the brain "
     "mask, anatomy preservation, quality warnings",
 }
 
@@ -75,8 +75,8 @@ class ScanRow:
         sidecar: Address of the scan's sidecar relative to the group page, or None.
         age: Years, or None.
         model_split: ``train`` or ``validation`` if the model has seen the subject, or None.
-        suggestion: ``exclude``, ``look`` or ``run again`` where the scan stands out, or None.
-        outlier_reasons: Sentences: why it does.
+        suggestion: ``exclude``, ``look`` or ``run again`` for an outlier, or None.
+        outlier_reasons: Sentences on why it is an outlier.
     """
 
     participant_id: str
@@ -113,7 +113,7 @@ class ScanRow:
 
     @property
     def state(self) -> str:
-        """How far the scan came."""
+        """Processing state of the scan."""
         return "harmonized" if self.harmonized else "preprocessed"
 
     def record(self) -> dict[str, Any]:
@@ -153,8 +153,8 @@ def data_dictionary() -> dict[str, dict[str, Any]]:
             entries[f"{name}_{when}"] = {"Description": f"{text}, {when} harmonization"}
     entries.update({name: {"Description": text} for name, text in VERDICT.items()})
     entries["suggestion"]["Levels"] = {
-        "exclude": "Two things or more speak against the scan, or its anatomy is lost",
-        "look": "One thing stands out: look at the scan's page before you decide",
+        "exclude": "At least two reasons against the scan, or its anatomy is lost",
+        "look": "One reason: look at the scan's page before you decide",
         "run again": "The sidecar cannot be used",
     }
     return entries

@@ -97,7 +97,7 @@ def test_outliers_come_with_their_reason():
     assert page.index("Anatomy is lost.") < page.index("Look at the mask.")
     assert [row[-2] for row in _data(page)] == ["look", "exclude", None]
     assert "nothing flagged" in _render([_row(3, "A")])
-    assert "No scan stands out" in _render([_row(3, "A")])
+    assert "No outliers." in _render([_row(3, "A")])
 
 
 def test_ranking_of_sites_and_methods_text_are_shown():

@@ -82,7 +82,7 @@ def _gradients(image: NDArray[Any]) -> NDArray[np.float32]:
 def _cosine(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     a, b = first.astype(np.float64), second.astype(np.float64)
     scale = float(np.sqrt((a @ a) * (b @ b)))
-    # Rounding leaves a residue in flat images: below it there is no structure to compare.
+    # Constant images have a residue of rounding errors: below it there is no structure to compare.
     if scale <= 1e-12 * a.size:
         return 0.0
     return float(np.clip((a @ b) / scale, -1.0, 1.0))

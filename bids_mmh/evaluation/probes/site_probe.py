@@ -1,7 +1,7 @@
 """Site classification from features, by a classifier that is trained on each method's own outputs.
 
 A classifier trained on raw images and then frozen is misled by anything that changes images, even a blur; one
-that is trained anew on the outputs is not.
+that is retrained on the outputs is not.
 """
 
 from collections.abc import Iterator, Sequence

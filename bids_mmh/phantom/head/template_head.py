@@ -16,7 +16,7 @@ from bids_mmh.phantom.head.shapes import Mask, closing, ellipsoid, ellipsoid_pai
 
 @dataclass(frozen=True)
 class TemplateHead:
-    """Maps on the head grid (``HEAD``), before any subject is made of them.
+    """Maps of the average head on the head grid (``HEAD``).
 
     Attributes:
         t1: Sharpened MNI152 T1-weighted intensity, about 0 to 1, 0 outside the brain.
@@ -45,7 +45,7 @@ def _on_head_grid(name: str) -> Float:
 
     image = getattr(datasets, name)(resolution=1)
     start = np.round(image.affine[:3, 3] - np.asarray(HEAD.origin)).astype(int)
-    # The maps reach beyond the head grid only where they are empty.
+    # The maps extend beyond the head grid only where they are empty.
     spans = [(max(0, -s), min(n, m - s)) for s, n, m in zip(start, image.shape, HEAD.shape, strict=True)]
     out = np.zeros(HEAD.shape, np.float32)
     target = tuple(slice(s + a, s + b) for s, (a, b) in zip(start, spans, strict=True))

@@ -24,7 +24,7 @@ GRID = model_grid(2.0)
 # Perturbations that make a good alignment worse: small enough that the optimum is near, large enough that
 # noise and interpolation do not matter.
 SHIFT_MM, ROTATION_DEG = 5.0, 6.0
-MARGIN = 10  # voxels around the grid, so that a shift brings in what lies beside it
+MARGIN = 10  # voxels around the grid, so that a shift has data beyond its edge
 STRIDE = 2  # every second voxel of the mask: 100,000 fill the histogram as well as 200,000
 MIN_VOXELS = 1000  # for a meaningful histogram
 MIRROR = "mirror"

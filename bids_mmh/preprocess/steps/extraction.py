@@ -111,7 +111,7 @@ def _residue_warnings(outside_ml: float) -> list[str]:
     if outside_ml <= brain.MAX_OUTSIDE_ML:
         return []
     return [
-        f"The scan was skull-stripped before, but {outside_ml:.0f} ml of what is left lie well outside the "
+        f"The scan was skull-stripped before, but {outside_ml:.0f} ml of the foreground lie well outside the "
         f"brain (what was beyond {brain.RESIDUE_MM:g} mm was cut): look at the mask; --skull-strip force "
         "strips the scan again."
     ]

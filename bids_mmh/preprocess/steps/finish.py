@@ -118,7 +118,7 @@ def _in_mni(
     from bids_mmh.preprocess.transforms import read_transform
 
     reference = grid.reference()
-    # The anchor's mask goes straight to the grid: by way of thick slices it would lose its detail.
+    # The anchor's mask is resampled directly to the grid: by way of thick slices it would lose detail.
     whole = resample_mask(read_work(files.anchor_mask), reference, read_transform(files.anchor_to_mni))
     seen = field_of_view(corrected, reference, to_mni)
     mask = SimpleITK.And(whole, seen)

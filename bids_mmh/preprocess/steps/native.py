@@ -7,8 +7,8 @@ import numpy as np
 from bids_mmh.preprocess.grid import Grid
 from bids_mmh.preprocess.images import image_like, to_array
 
-# Weight of the blurred mask at one and two smoothing widths outside a flat edge: nearer than the one the
-# change goes on in full, further than the other there is none.
+# Weight of the blurred mask at one and two smoothing widths outside a flat edge: the change is full up to the
+# first distance and fades to 0 at the second.
 FULL_WEIGHT, NO_WEIGHT = 0.16, 0.023
 
 

@@ -230,8 +230,8 @@ def _run(
     start: "SimpleITK.Transform",
 ) -> "tuple[SimpleITK.Transform, float]":
     method.SetInitialTransform(start, inPlace=True)
-    # After a successful run SimpleITK looks for the Python class of the result and knows none for scale and
-    # skew together; the result itself is in ``start`` by then.
+    # After a successful run SimpleITK looks up the Python class of the result and has none for scale and skew
+    # together; the result itself is in ``start`` by then.
     with suppress(KeyError):
         method.Execute(fixed, moving)
     return start, -float(method.GetMetricValue())

@@ -59,7 +59,7 @@ def _trusted(image: "SimpleITK.Image") -> BrainMask:
     support = stripped_support(image)
     if support is None:
         raise BadDataError(
-            "The scan is not a brain on a blank background, though --skull-strip skip says that it was "
-            "stripped: use auto or force."
+            "The scan is not a brain on a blank background, as --skull-strip skip requires: use auto or "
+            "force."
         )
     return BrainMask(support, "already stripped")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HIGHLIGHT, PLAIN, CONTROL = "#d62728", "#888888", "#0072b2"
-# Okabe and Ito's colours, which colour-blind readers can tell apart, without the red of the target.
+# Okabe and Ito's colour-blind-safe palette, without the red of the target.
 SITES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#8c6d31", "#444444")
 MARKERS = "osD^vP*X"
 GREY, DIFFERENCE = (-1.0, 1.0), 0.6
@@ -80,7 +80,7 @@ def draw_violin(axes: Axes, values: Sequence[float], place: int, colour: str) ->
         return
     if finite.size > 1 and np.ptp(finite) > 0:
         drawn = axes.violinplot(finite, [place], orientation="horizontal", widths=0.8, showextrema=False)
-        for body in drawn["bodies"]:  # type: ignore[attr-defined]  # one a data set, says its documentation
+        for body in drawn["bodies"]:  # type: ignore[attr-defined]  # one per data set, by its documentation
             body.set_facecolor(colour)
     many = finite.size > 50  # thousands of points would be megabytes of SVG
     axes.scatter(

@@ -1,7 +1,7 @@
 """Rows of axial, coronal and sagittal slices in one set of axes, in millimetres.
 
 The convention is neurological: the image's left is the subject's left; sagittal slices look to the right.
-Every mosaic of one volume and mask has the same layout, so that pages can lay one over the other.
+Every mosaic of one volume and mask has the same layout, so that pages can overlay them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 6
-# The outermost tenth of the brain shows little, and its outline is a speck.
+# The outermost tenth of the brain shows little, and its outline is tiny.
 FIRST, LAST = 0.12, 0.88
 GAP_MM = 4.0
-# Height of the line of text above a row, as a share of the mosaic's width: text has a fixed size in pixels.
+# Height of the text above a row, as a fraction of the mosaic's width: text has a fixed size in pixels.
 HEADER = 0.0135
 PIXELS_WIDE = 1500
 
@@ -150,7 +150,7 @@ def annotate(figure: Figure, placed: Layout, affine: NDArray[Any], *, colour: st
     """
     axes = figure.axes[0]
     for tile, first in _with_row_starts(placed.tiles):
-        # An oblique affine has no one coordinate per slice: the centre of the slice stands for it.
+        # Slices of an oblique affine have no single coordinate: that of the centre is shown.
         centre = np.array([*(_middle(tile)), 1.0])
         position = f"{'xyz'[tile.axis]} = {round(float((affine @ centre)[tile.axis]))}"
         left, right, bottom, top = tile.extent
