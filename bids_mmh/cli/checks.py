@@ -54,7 +54,7 @@ def _check_outside(output_dir: Path, bids_dir: Path) -> None:
         return
     if not ignored_in(bids_dir)(output_dir / "dataset_description.json"):
         raise CannotCreateError(
-            f"The output folder {output_dir} lies inside the dataset, which would not be valid BIDS any more: "
+            f"The output folder {output_dir} lies inside the dataset, which would no longer be valid BIDS: "
             f"choose {bids_dir / 'derivatives' / output_dir.name} or a folder elsewhere."
         )
 

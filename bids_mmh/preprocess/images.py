@@ -93,8 +93,8 @@ def itk_writes(path: Path) -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise IoError(
-            f"{path} cannot be written: the disk is full, the quota exceeded, or the folder is gone. Free space "
-            "and run again."
+            f"{path} cannot be written: the disk is full, the quota exceeded, or the folder is gone. Free "
+            "space and run again."
         ) from error
 
 

@@ -50,10 +50,10 @@ class _Step(SimpleInterface):
             if "ITK ERROR" not in str(error):
                 raise
             text = " ".join(str(error).rpartition("ITK ERROR: ")[2].split()).rstrip(".")
-            reason = re.sub(r"\w+\(0x[0-9a-f]+\): ", "", text)  # the name and address of a filter
+            reason = re.sub(r"\w+\(0x[0-9a-f]+\): ", "", text)  # name and address of a filter
             raise BadDataError(
-                f"{self.inputs.in_file} cannot be used in the step '{name}', so it may show no head: look at it, "
-                f"or leave it out ({reason})."
+                f"{self.inputs.in_file} cannot be used in the step '{name}', so it may show no head: look at "
+                f"it, or leave it out ({reason})."
             ) from error
         report["seconds"] = {name: round(_cpu_seconds() - start, 2)}
         self._results["report"] = report

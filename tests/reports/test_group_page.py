@@ -38,7 +38,8 @@ def _row(number, site, **changes):
 
 
 def _render(rows, comparison=None, **changes):
-    given = {"warnings": (), "tables": ["group_T1w_table.tsv"], "created": "2026-11-22 10:00 UTC", "version": "9.9"}
+    given = {"warnings": (), "tables": ["group_T1w_table.tsv"], "created": "2026-11-22 10:00 UTC"}
+    given["version"] = "9.9"
     return render_group_page([StudyPart("T1w", "MNI", rows, comparison)], StudyFacts(**{**given, **changes}))
 
 

@@ -66,7 +66,7 @@ def finish_scan(
     to_mni = compose(anchor_to_mni, read_transform(files.to_anchor)) if files.to_anchor else anchor_to_mni
     corrected = divide_bias(read_work(files.full), read_work(files.bias))
     native_mask = resample_nearest(read_work(files.mask), corrected)
-    mni_image, mni_mask, whole_mask, seen = _in_mni(files, corrected, to_mni, grid)
+    mni_image, mni_mask, whole_mask, in_view = _in_mni(files, corrected, to_mni, grid)
     template, template_mask = template_on_grid(files.template, files.template_mask, grid)
     figures = quality_metrics(
         sequence,
@@ -74,7 +74,7 @@ def finish_scan(
         mni_image=mni_image,
         mni_mask=mni_mask,
         whole_mni_mask=whole_mask,
-        seen=seen,
+        field_of_view=in_view,
         template=template,
         template_mask=template_mask,
     )
@@ -120,9 +120,9 @@ def _in_mni(
     reference = grid.reference()
     # The anchor's mask is resampled directly to the grid: by way of thick slices it would lose detail.
     whole = resample_mask(read_work(files.anchor_mask), reference, read_transform(files.anchor_to_mni))
-    seen = field_of_view(corrected, reference, to_mni)
-    mask = SimpleITK.And(whole, seen)
-    return apply_mask(resample_scan(corrected, reference, to_mni), mask), mask, whole, seen
+    in_view = field_of_view(corrected, reference, to_mni)
+    mask = SimpleITK.And(whole, in_view)
+    return apply_mask(resample_scan(corrected, reference, to_mni), mask), mask, whole, in_view
 
 
 def resample_nearest(mask: "SimpleITK.Image", full: "SimpleITK.Image") -> "SimpleITK.Image":

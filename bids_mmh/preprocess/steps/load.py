@@ -177,7 +177,14 @@ def _missing(path: Path) -> NoInputError:
 
 
 def nifti1_in_mm(image: "nib.Nifti1Image") -> "nib.Nifti1Image":
-    """Return an image as NIfTI-1 with its geometry in millimetres; its data stay where they are."""
+    """Convert an image to NIfTI-1 with its geometry in millimetres; the data are not read.
+
+    Args:
+        image: NIfTI-1 or NIfTI-2 image with any unit of length.
+
+    Returns:
+        The converted image; the image itself if there is nothing to convert.
+    """
     import nibabel as nib
 
     # An unknown unit is millimetres, which nearly every program means.
@@ -204,8 +211,8 @@ def _check_shape(nifti: "nib.Nifti1Image", path: Path) -> None:
         )
     if math.prod(shape) > MAX_VOXELS:
         raise BadDataError(
-            f"{path} says that it has {'x'.join(map(str, shape))} voxels, more than any scan of a head: convert "
-            "it again."
+            f"{path} has {'x'.join(map(str, shape))} voxels by its header, more than any scan of a head: "
+            "convert it again."
         )
     if nifti.get_data_dtype().kind not in "iufb":
         raise BadDataError(f"{path} holds colours or complex numbers: give the magnitude image.")
@@ -240,13 +247,13 @@ def _without_spikes(data: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _raw_sizes_missing(nifti: "nib.Nifti1Image", path: Path) -> bool:
-    # nibabel quietly turns a voxel size of 0 into 1 mm; the bytes of the file still tell.
+    # nibabel silently turns a voxel size of 0 into 1 mm: read the bytes of the file.
     import nibabel as nib
 
     if int(nifti.header["sform_code"]) > 0:
         return False
     with nib.openers.ImageOpener(str(path)) as stream:
-        header = type(nib.load(path).header).from_fileobj(stream, check=False)
+        header: Any = type(nib.load(path).header).from_fileobj(stream, check=False)
     sizes = np.asarray(header["pixdim"][1:4], dtype=float)
     return bool((~np.isfinite(sizes) | (sizes == 0)).any())
 

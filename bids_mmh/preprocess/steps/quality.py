@@ -135,8 +135,8 @@ def _contrast(sequence: str, similarity: float) -> str | None:
         return f"The T1w correlates with the template at only {similarity:.2f}: look at the alignment."
     if sequence == "T2w" and similarity > OTHER_THAN_T2W:
         return (
-            f"The scan correlates with the template at {similarity:.2f}, as no T2w does: it may be a T1w named "
-            "T2w. Look at it."
+            f"The scan correlates with the template at {similarity:.2f}, as no T2w does: it may be a T1w "
+            "named T2w. Look at it."
         )
     return None
 
@@ -237,7 +237,7 @@ def quality_metrics(
     mni_image: "SimpleITK.Image",
     mni_mask: "SimpleITK.Image",
     whole_mni_mask: "SimpleITK.Image",
-    seen: "SimpleITK.Image",
+    field_of_view: "SimpleITK.Image",
     template: "SimpleITK.Image",
     template_mask: "SimpleITK.Image",
 ) -> dict[str, Any]:
@@ -249,7 +249,7 @@ def quality_metrics(
         mni_image: Scan on the grid, 0 outside the brain.
         mni_mask: Brain inside the scan's field of view, on the grid.
         whole_mni_mask: The whole brain on the grid, also outside the scan's field of view.
-        seen: The scan's field of view on the grid.
+        field_of_view: The scan's field of view on the grid.
         template: Template on the grid.
         template_mask: Its brain mask on the grid.
 
@@ -260,7 +260,7 @@ def quality_metrics(
         ``warnings``.
     """
     volume, brain = volume_ml(native_mask), to_array(template_mask) > 0
-    covered = float((to_array(seen)[brain] > 0).mean()) if brain.any() else 0.0
+    covered = float((to_array(field_of_view)[brain] > 0).mean()) if brain.any() else 0.0
     overlap = dice(whole_mni_mask, template_mask)
     similarity = correlation(mni_image, template, mni_mask)
     stray, lacking = mask_deviation_ml(whole_mni_mask, template_mask)

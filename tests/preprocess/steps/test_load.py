@@ -154,7 +154,9 @@ def test_what_float32_cannot_hold_is_told_of(save):
     assert np.isfinite(to_array(scan.image)).all()
 
 
-@pytest.mark.parametrize(("unit", "millimetres"), [("meter", 1000), ("mm", 1), ("micron", 0.001), ("unknown", 1)])
+@pytest.mark.parametrize(
+    ("unit", "millimetres"), [("meter", 1000), ("mm", 1), ("micron", 0.001), ("unknown", 1)]
+)
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
 def test_the_unit_of_length_is_read_and_results_are_nifti1_in_mm(tmp_path, kind, unit, millimetres):
     affine = np.diag([-5.0, 5, 6, 1])
@@ -199,5 +201,7 @@ def test_a_header_that_promises_too_much_is_refused_before_anything_is_read(tmp_
 
 def test_a_link_without_content_is_to_be_fetched(tmp_path):
     (tmp_path / "sub-01_T1w.nii.gz").symlink_to("../.git/annex/objects/xx/yy")
-    with pytest.raises(NoInputError, match=r"is not here: fetch it \(with 'datalad get sub-01_T1w\.nii\.gz'\)"):
+    with pytest.raises(
+        NoInputError, match=r"is not here: fetch it \(with 'datalad get sub-01_T1w\.nii\.gz'\)"
+    ):
         load_scan(tmp_path / "sub-01_T1w.nii.gz")

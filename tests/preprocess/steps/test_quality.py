@@ -30,7 +30,7 @@ def _noise():
     return np.random.default_rng(1).normal(size=(80, 80, 80)).astype(np.float32)
 
 
-def _measure(image, mask=None, whole=None, seen=None, sequence="T1w"):
+def _measure(image, mask=None, whole=None, field_of_view=None, sequence="T1w"):
     ball = to_sitk(_ball(), AFFINE)
     everything = np.ones((80, 80, 80), np.uint8)
     return quality_metrics(
@@ -39,7 +39,7 @@ def _measure(image, mask=None, whole=None, seen=None, sequence="T1w"):
         mni_image=to_sitk(image, AFFINE),
         mni_mask=ball if mask is None else to_sitk(mask, AFFINE),
         whole_mni_mask=ball if whole is None else to_sitk(whole, AFFINE),
-        seen=to_sitk(everything if seen is None else seen, AFFINE),
+        field_of_view=to_sitk(everything if field_of_view is None else field_of_view, AFFINE),
         template=to_sitk(_texture(), AFFINE),
         template_mask=ball,
     )
@@ -76,7 +76,7 @@ def test_each_fault_has_its_sentence():
     half = np.ones((80, 80, 80), np.uint8)
     half[:, :, :40] = 0
     # The mask of a scan that is cut off ends where the scan ends.
-    cut = _measure(_texture(), mask=_ball() * half, whole=_ball() * half, seen=half)
+    cut = _measure(_texture(), mask=_ball() * half, whole=_ball() * half, field_of_view=half)
     assert any("covers 50 %" in w for w in cut["warnings"])
     assert cut["covered_fraction"] == pytest.approx(0.5)
     assert any("Dice" in w for w in _measure(_texture(), whole=_ball(40))["warnings"])
