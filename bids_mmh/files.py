@@ -67,7 +67,7 @@ def fingerprint(path: Path) -> str:
     if not path.is_file():
         return "0" * 16
     with path.open("rb") as stream:
-        if _ends_tell_all(stream):
+        if _ends_are_enough(stream):
             digest = _digest_of_ends(stream)
         else:
             stream.seek(0)
@@ -75,14 +75,14 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _ends_tell_all(stream: BinaryIO) -> bool:
-    """Whether the checksum at the end of a gzip file is one of all that it holds."""
+def _ends_are_enough(stream: BinaryIO) -> bool:
+    """Whether the checksum at the end of a gzip file covers all of its content."""
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     if size < 2 * _END or stream.read(2) != b"\x1f\x8b":
         return False
     stream.seek(size - 4)
-    # What is compressed is never shorter than the file, but for a thousandth; beyond 4 GiB it counts anew.
+    # Compression lengthens the content by a thousandth at most; the stored length is modulo 4 GiB.
     length = int.from_bytes(stream.read(4), "little")
     return length >= 0.99 * size
 

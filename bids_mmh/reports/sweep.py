@@ -74,9 +74,9 @@ def sweep_markdown(before: Figures, results: Sequence[tuple[Walk, Figures]], bes
         "|---|---|---|---|---|---|",
         _line(["before", "", "", *_digits(before)]),
     ]
-    for walk, figures in results:
-        cells = [*map(str, astuple(walk)), *_digits(figures)]
-        lines.append(_line([f"**{cell}**" for cell in cells] if walk == best else cells))
+    for setting, metrics in results:
+        cells = [*map(str, astuple(setting)), *_digits(metrics)]
+        lines.append(_line([f"**{cell}**" for cell in cells] if setting == best else cells))
     return "\n".join(lines)
 
 
@@ -84,8 +84,8 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _digits(figures: Figures) -> list[str]:
-    return [f"{value:.4f}" for value in astuple(figures)]
+def _digits(metrics: Figures) -> list[str]:
+    return [f"{value:.4f}" for value in astuple(metrics)]
 
 
 def _write_values(axes: Axes, table: NDArray[np.float64], low: float, top: float) -> None:

@@ -26,7 +26,7 @@ def run(raw, tmp_path, *options, out="out", level="participant"):
 
 
 def stand_in(monkeypatch, outcome):
-    """Let the participant level return or raise ``outcome``; give the list of settings that it was given."""
+    """Let the participant level return or raise ``outcome``; return the list of settings that it received."""
     seen = []
 
     def run_participant(settings, log_file):

@@ -106,7 +106,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
         synthstrip_mask(small, tmp_path, weights=path)
 
 
-def test_without_weights_the_user_is_told_what_to_do(tmp_path):
+def test_without_weights_the_message_says_what_to_do(tmp_path):
     with pytest.raises(UsageError, match="--synthstrip-weights"):
         check_weights(None)
     with pytest.raises(NoInputError, match="do not exist"):

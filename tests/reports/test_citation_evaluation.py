@@ -21,7 +21,7 @@ def test_every_reference_is_cited_and_numbered_in_order():
         assert fact in body
 
 
-def test_only_what_was_done_is_told():
+def test_only_what_was_done_is_in_the_text():
     text = evaluation_text([replace(T1W, pairs=0, age=False, sites=1, segmenter="SynthSeg")], 0)
     for absent in ("Wilcoxon", "ridge", "ResNet", "Ashburner", "(0 subjects)"):
         assert absent not in text

@@ -24,19 +24,19 @@ def rows():
         found += [study(method, "site_null_high", 0.6), study(method, "age_mae", 5.0)]
         found += [study(method, "age_mae_of_mean", 9.0), study(method, "grey_matter_age_r", -level, p=0.0001)]
         found += [study(method, "grey_matter_age_z", 1.5)]
-        for person, age in (("sub-1", 0.5), ("sub-2", 0.4)):
+        for subject, age in (("sub-1", 0.5), ("sub-2", 0.4)):
             found += [
                 EvaluationRow(
-                    "MNI", PAIR, method, name, level, participant_id=person, scan=person, other_scan="o"
+                    "MNI", PAIR, method, name, level, participant_id=subject, scan=subject, other_scan="o"
                 )
                 for name in ("ssim", "psnr", "pcc", "wd")
             ]
-            found.append(EvaluationRow("MNI", SCAN, method, "grey_matter_ratio", age, participant_id=person))
+            found.append(EvaluationRow("MNI", SCAN, method, "grey_matter_ratio", age, participant_id=subject))
     return found
 
 
 def part(rows, **changes):
-    given = {
+    defaults = {
         "rows": rows,
         "main": "MMH",
         "raw": "Raw",
@@ -48,7 +48,7 @@ def part(rows, **changes):
         "map_sites": ["a", "b", "a", "b"],
         "map_subjects": ["sub-1", "sub-1", "sub-2", "sub-2"],
     }
-    return EvaluationPart("T1w", "MNI", "b", (), (), **(given | changes))
+    return EvaluationPart("T1w", "MNI", "b", (), (), **(defaults | changes))
 
 
 def test_four_questions_with_a_line_a_method(rows):

@@ -160,7 +160,7 @@ def _open(path: Path) -> "nib.Nifti1Image":
     try:
         image = nib.load(path)
     except PermissionError as error:
-        raise NoInputError(f"{path} cannot be opened: mend its permissions.") from error
+        raise NoInputError(f"{path} cannot be opened: change its permissions.") from error
     except (OSError, EOFError, zlib.error, nib.filebasedimages.ImageFileError, ValueError) as error:
         raise BadDataError(f"{path} is not a readable NIfTI file: copy or convert it again.") from error
     if not isinstance(image, nib.Nifti1Image):
@@ -253,7 +253,8 @@ def _raw_sizes_missing(nifti: "nib.Nifti1Image", path: Path) -> bool:
     if int(nifti.header["sform_code"]) > 0:
         return False
     with nib.openers.ImageOpener(str(path)) as stream:
-        header: Any = type(nib.load(path).header).from_fileobj(stream, check=False)
+        header_class: Any = type(nib.load(path).header)
+        header = header_class.from_fileobj(stream, check=False)
     sizes = np.asarray(header["pixdim"][1:4], dtype=float)
     return bool((~np.isfinite(sizes) | (sizes == 0)).any())
 

@@ -39,7 +39,7 @@ def test_atrophy_opens_the_sulci(template, anatomy):
     assert more > 1.05 * less
 
 
-def test_age_drives_atrophy_and_people_do_not_depend_on_each_other():
+def test_age_drives_atrophy_and_subjects_do_not_depend_on_each_other():
     subjects = [draw_subject(0, number) for number in range(60)]
     assert np.corrcoef([p.age for p in subjects], [p.atrophy for p in subjects])[0, 1] > 0.8
     assert {p.sex for p in subjects} == {"F", "M"}

@@ -45,7 +45,7 @@ def _measure(image, mask=None, whole=None, field_of_view=None, sequence="T1w"):
     )
 
 
-def test_correlation_ignores_gain_and_what_lies_outside():
+def test_correlation_ignores_gain_and_voxels_outside():
     outside = _texture()
     outside[_ball() == 0] = -1e4
     mask = to_sitk(_ball(), AFFINE)
@@ -111,8 +111,8 @@ def brain(lopsided):
 
 
 @pytest.fixture(scope="module")
-def person(brain):
-    """Another person's anatomy: the template's, warped by a few millimetres and with its own sulci."""
+def warped_brain(brain):
+    """Another subject's anatomy: the template's, warped by a few millimetres and with its own sulci."""
 
     def make(seed):
         data, affine = brain
@@ -128,9 +128,9 @@ def person(brain):
 
 
 @pytest.fixture(scope="module")
-def session(person):
-    """T1w, brain mask and T2w of one person: the T2w has another contrast and noise of its own."""
-    t1w, affine = person(1)
+def session(warped_brain):
+    """T1w, brain mask and T2w of one subject: the T2w has another contrast and noise of its own."""
+    t1w, affine = warped_brain(1)
     mask = ndimage.binary_fill_holes(t1w > 30).astype(np.uint8)
     return to_sitk(t1w, affine), to_sitk(mask, affine), to_sitk(_t2w(t1w), affine)
 
@@ -159,7 +159,7 @@ def standard(brain):
     return to_sitk(data, affine), to_sitk((data > 0).astype(np.uint8), affine)
 
 
-def test_a_scan_that_lies_on_the_template_has_no_warning(session, standard):
+def test_a_scan_registered_to_the_template_has_no_warning(session, standard):
     for scan in (session[0], session[2]):
         found = template_alignment(scan, UNMOVED, *standard)
         assert found["warnings"] == []
@@ -171,7 +171,7 @@ def test_a_move_off_the_template_is_flagged(session, standard, move):
     assert template_alignment(session[0], move, *standard)["warnings"]
 
 
-def test_a_t2w_that_lies_on_its_t1w_has_no_warning(session):
+def test_a_t2w_registered_to_its_t1w_has_no_warning(session):
     t1w, mask, t2w = session
     found = session_alignment(t1w, mask, UNMOVED, t2w, UNMOVED)
     assert found["warnings"] == []
@@ -184,9 +184,9 @@ def test_a_move_off_the_t1w_is_flagged(session, move):
     assert "session's anchor" in session_alignment(t1w, mask, UNMOVED, t2w, move)["warnings"][0]
 
 
-def test_another_persons_t2w_is_flagged_at_its_best_place(session, person):
+def test_the_t2w_of_another_subject_is_flagged_at_its_best_alignment(session, warped_brain):
     t1w, mask, _ = session
-    other, affine = person(2)
+    other, affine = warped_brain(2)
     found = session_alignment(t1w, mask, UNMOVED, to_sitk(_t2w(other), affine), UNMOVED)
     assert "another subject's" in found["warnings"][0]
 
