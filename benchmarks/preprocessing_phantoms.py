@@ -12,7 +12,7 @@ from preprocessing_run import voxels
 from scipy import ndimage
 
 from bids_mmh.phantom.head.anatomy import Lesion
-from bids_mmh.phantom.head.subject import Person, build_head, draw_person
+from bids_mmh.phantom.head.subject import Subject, build_head, draw_subject
 from bids_mmh.phantom.head.template_head import template_head
 from bids_mmh.phantom.imaging.acquisition import Protocol, Site, draw_site
 from bids_mmh.phantom.plan import Plan
@@ -111,8 +111,8 @@ def write_case(case: Case, root: Path) -> tuple[dict[str, Path], dict[str, Truth
 
 
 def _scan_phantom(case: Case, folder: Path, stem: Path) -> None:
-    person: Person = replace(draw_person(case.seed, case.number), **case.person)  # type: ignore[arg-type]
-    head = build_head(template_head(), case.seed, case.number, person)
+    subject: Subject = replace(draw_subject(case.seed, case.number), **case.person)  # type: ignore[arg-type]
+    head = build_head(template_head(), case.seed, case.number, subject)
     rng = np.random.default_rng([case.seed, 4, case.number, case.number])
     write_session(Session(folder, stem, head, _site(case)), _plan(case), rng)
 

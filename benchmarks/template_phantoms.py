@@ -4,7 +4,7 @@
 
 Training data for the slice encoder in minutes: nothing has to be extracted, corrected or registered, because
 the head never leaves the template's frame, its brain is known, and the receive field is as weak as a bias
-correction leaves it. Person i is scanned at site i modulo the sites, with ``--travelling`` at every site.
+correction leaves it. Subject i is scanned at site i modulo the sites, with ``--travelling`` at every site.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_mmh.phantom.head.deformation import template_voxels
-from bids_mmh.phantom.head.subject import Head, build_head, draw_person
+from bids_mmh.phantom.head.subject import Head, build_head, draw_subject
 from bids_mmh.phantom.head.template_head import template_head
 from bids_mmh.phantom.imaging.acquisition import Protocol, Site, draw_site
 from bids_mmh.phantom.imaging.scanner import Geometry, sample, scan
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     for person in range(options.people):
         head = build_head(template_head(), options.seed, person)
-        label = draw_person(options.seed, person).label
+        label = draw_subject(options.seed, person).label
         for number in range(options.sites) if options.travelling else [person % options.sites]:
             site = draw_site(options.seed, number)
             for sequence in site.protocols:

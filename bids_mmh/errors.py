@@ -1,4 +1,4 @@
-"""Exit codes and the errors that a user is meant to read.
+"""Exit codes, and the errors that are reported to the user.
 
 Every error that a user can cause is a :class:`BidsMmhError`: one sentence that names the file, says what
 is wrong and what to do, and the exit code that the BIDS-Apps execution specification asks for.
@@ -23,19 +23,25 @@ class ExitCode(IntEnum):
 
 
 class BidsMmhError(Exception):
-    """An error for people: ``str(error)`` is one clear sentence, ``error.code`` the exit code."""
+    """An error for the user: ``str(error)`` is one clear sentence, ``error.code`` the exit code.
+
+    Examples:
+        >>> error = NoInputError("scan.nii.gz does not exist: check the dataset.")
+        >>> str(error), int(error.code)
+        ('scan.nii.gz does not exist: check the dataset.', 66)
+    """
 
     code: ExitCode = ExitCode.DATA
 
 
 class InvalidBidsError(BidsMmhError):
-    """The dataset as a whole is not valid BIDS."""
+    """The dataset is not valid BIDS."""
 
     code = ExitCode.INVALID_BIDS
 
 
 class NoMatchError(BidsMmhError):
-    """The participant, session or file filters left nothing to do."""
+    """The participant, session or file filters match nothing."""
 
     code = ExitCode.NO_MATCH
 
@@ -47,7 +53,7 @@ class UsageError(BidsMmhError):
 
 
 class BadDataError(BidsMmhError):
-    """An image or a table cannot be used as it is."""
+    """An image or a table is unusable."""
 
     code = ExitCode.DATA
 
@@ -65,12 +71,12 @@ class CannotCreateError(BidsMmhError):
 
 
 class IoError(BidsMmhError):
-    """Reading or writing failed half-way (disk full, file vanished)."""
+    """Reading or writing failed midway (disk full, file vanished)."""
 
     code = ExitCode.IO
 
 
 class TryAgainError(BidsMmhError):
-    """Something temporary stood in the way (a lock held by another run, memory)."""
+    """A temporary obstacle, such as a lock held by another run or exhausted memory."""
 
     code = ExitCode.TRY_AGAIN

@@ -1,4 +1,4 @@
-"""Writes that are all or nothing (a hidden sibling file first, then a rename), and digests of files."""
+"""Atomic writes (a hidden temporary file, then a rename), and fingerprints of files."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ _END = 64 * 1024
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary sibling of ``path`` that takes its name only when the block succeeds.
+    r"""Give a temporary path that is renamed to ``path`` only when the block succeeds.
 
     The temporary name is hidden, unique per call, and ends like ``path``, so that writers that look at the
     extension (``.nii.gz``) work. Processes that write the same file at once leave one whole version of it.
@@ -25,8 +25,16 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         The path to write to. The block must create the file.
 
     Raises:
-        OSError: When the folder or the file cannot be written. The temporary file is removed, and a
+        OSError: If the folder or the file cannot be written. The temporary file is removed, and a
             previous version of ``path`` stays as it was.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with atomic_path(Path(folder) / "results" / "table.tsv") as temporary:
+        ...         _ = temporary.write_text("site\n")
+        ...     [path.name for path in Path(folder, "results").iterdir()]
+        ['table.tsv']
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -40,19 +48,26 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def fingerprint(path: Path) -> str:
-    """Digest all of a file's content.
+    """Digest all of the content of a file.
 
-    Of a gzip file its size, its first and its last 64 KiB do: the last eight bytes hold a checksum and the
-    length of what is compressed. Where that length is too small to be of the whole file, which then has
-    several parts, every byte is read.
+    For a gzip file its size, its first and its last 64 KiB are enough: the last eight bytes hold a checksum
+    and the length of the content. If that length is too small for the whole file, which then has several
+    members, every byte is read.
+
+    Args:
+        path: Any file.
 
     Returns:
-        Sixteen hexadecimal digits; all zero where there is no such file.
+        Sixteen hexadecimal digits; all zero if there is no such file.
+
+    Examples:
+        >>> fingerprint(Path("no/such/file"))
+        '0000000000000000'
     """
     if not path.is_file():
         return "0" * 16
     with path.open("rb") as stream:
-        if _ends_tell_all(stream):
+        if _ends_are_enough(stream):
             digest = _digest_of_ends(stream)
         else:
             stream.seek(0)
@@ -60,14 +75,14 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _ends_tell_all(stream: BinaryIO) -> bool:
-    """Whether the checksum at the end of a gzip file is one of all that it holds."""
+def _ends_are_enough(stream: BinaryIO) -> bool:
+    """Whether the checksum at the end of a gzip file covers all of its content."""
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     if size < 2 * _END or stream.read(2) != b"\x1f\x8b":
         return False
     stream.seek(size - 4)
-    # What is compressed is never shorter than the file, but for a thousandth; beyond 4 GiB it counts anew.
+    # Compression lengthens the content by a thousandth at most; the stored length is modulo 4 GiB.
     length = int.from_bytes(stream.read(4), "little")
     return length >= 0.99 * size
 

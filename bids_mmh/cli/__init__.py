@@ -1,6 +1,6 @@
-"""The programs: what is typed, how it is checked, and the exit code it ends with.
+"""The programs: command lines, their validation, and exit codes.
 
 ``parser`` reads the command line, ``config_file`` merges it with a TOML file into ``Settings``, ``checks``
-looks at the folders, ``logs`` keeps a record, ``main`` runs one level. Heavy libraries are imported only once
-there is work to do, so that ``--help`` answers at once.
+validates the folders, ``logs`` sets up logging, ``main`` runs one analysis level. Heavy libraries are
+imported only once there is work to do, so that ``--help`` answers at once.
 """

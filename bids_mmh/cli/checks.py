@@ -1,4 +1,4 @@
-"""Looks before the leap: whether the output and work folders can be written, found out by writing."""
+"""Checks before any work is done: whether the output and work folders can be written."""
 
 import errno
 import tempfile
@@ -17,12 +17,15 @@ _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 def check_folders(settings: "Settings") -> None:
     """Check the folders of a run before any work is done.
 
+    Args:
+        settings: Settings of the run.
+
     Raises:
-        CannotCreateError: When the output folder is the dataset itself, or lies in it but not in derivatives/,
+        CannotCreateError: If the output folder is the dataset itself, or lies in it but not in derivatives/,
             or holds files of others, or it or the work folder cannot be written.
-        IoError: When the disk is full.
-        NoInputError: When ``group`` finds no results to read.
-        UsageError: When the work folder has a name that Nipype cannot work in.
+        IoError: If the disk is full.
+        NoInputError: If ``group`` finds no results to read.
+        UsageError: If Nipype cannot work in a folder of the name of the work folder.
     """
     from bids_mmh.bids.provenance import check_output_is_ours
 
@@ -51,7 +54,7 @@ def _check_outside(output_dir: Path, bids_dir: Path) -> None:
         return
     if not ignored_in(bids_dir)(output_dir / "dataset_description.json"):
         raise CannotCreateError(
-            f"The output folder {output_dir} lies inside the dataset, which would not be valid BIDS any more: "
+            f"The output folder {output_dir} lies inside the dataset, which would no longer be valid BIDS: "
             f"choose {bids_dir / 'derivatives' / output_dir.name} or a folder elsewhere."
         )
 
@@ -66,15 +69,15 @@ def _check_name(work_dir: Path) -> None:
 
 
 def check_writable(folder: Path, name: str) -> None:
-    """Make ``folder`` if need be and write a file in it: permission bits do not tell the whole truth.
+    """Make ``folder`` if need be and write a file in it: permission bits are not always reliable.
 
     Args:
         folder: The folder.
-        name: What the message calls it.
+        name: Its name in error messages.
 
     Raises:
-        CannotCreateError: When that fails.
-        IoError: When it fails because the disk is full.
+        CannotCreateError: If it cannot be written.
+        IoError: If the disk is full.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,10 +95,22 @@ def check_writable(folder: Path, name: str) -> None:
 
 
 def from_os_error(error: OSError) -> BidsMmhError:
-    """Turn an error of the operating system into a sentence with the exit code that fits."""
+    """Turn an error of the operating system into one for the user.
+
+    Args:
+        error: The error, with the file that it occurred at.
+
+    Returns:
+        A sentence with the matching exit code.
+
+    Examples:
+        >>> error = from_os_error(OSError(errno.ENOSPC, "No space left on device", "out/image.nii.gz"))
+        >>> int(error.code)
+        74
+    """
     path = error.filename or "a file"
     if error.errno in _NO_SPACE:
-        return IoError(f"The disk is full or the quota used up at {path}: free space and run again.")
+        return IoError(f"The disk is full or the quota exceeded at {path}: free space and run again.")
     if error.errno in _NOT_ALLOWED:
-        return CannotCreateError(f"{path} cannot be opened ({error.strerror}): mend its permissions.")
+        return CannotCreateError(f"{path} cannot be opened ({error.strerror}): change its permissions.")
     return IoError(f"Reading or writing {path} failed ({error.strerror or error}): run again.")

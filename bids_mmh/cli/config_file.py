@@ -1,4 +1,4 @@
-"""Options from a TOML file, and the order: command line, then file, then defaults."""
+"""Options from a TOML file, and their precedence: command line, then file, then defaults."""
 
 import tomllib
 from collections.abc import Collection, Mapping
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
 _ALIASES = {"session_id": "session_label"}
 
 
-def build_settings(given: Mapping[str, Any]) -> "Settings":
-    """Merge the command line with the configuration file it names, and check every value.
+def build_settings(arguments: Mapping[str, Any]) -> "Settings":
+    """Merge the command line with the configuration file it names, and validate every value.
 
     Args:
-        given: From :func:`bids_mmh.cli.parser.parse_arguments`.
+        arguments: From :func:`bids_mmh.cli.parser.parse_arguments`.
 
     Returns:
         The settings of the run.
 
     Raises:
-        NoInputError: When the configuration file does not exist.
-        UsageError: When it is not TOML or has an unknown key, or a value is wrong, in it or on the command
+        NoInputError: If the configuration file does not exist.
+        UsageError: If it is not TOML or has an unknown key, or a value is wrong, in it or on the command
             line.
     """
     from pydantic import ValidationError
 
     from bids_mmh.settings import Settings
 
-    on_command_line = {key: value for key, value in given.items() if key != "config_file"}
-    config_file = given.get("config_file")
+    on_command_line = {key: value for key, value in arguments.items() if key != "config_file"}
+    config_file = arguments.get("config_file")
     in_file = read_config(config_file, Settings.model_fields) if config_file else {}
     try:
         return Settings.model_validate({**in_file, **on_command_line})
@@ -51,11 +51,11 @@ def read_config(path: Path, known: Collection[str]) -> dict[str, Any]:
         known: Names of the options that exist, with underscores.
 
     Returns:
-        Values under names with underscores.
+        Values by the names of the options, with underscores.
 
     Raises:
-        NoInputError: When there is no such file.
-        UsageError: When it is not TOML, or a key is unknown; the sentence then names the nearest one.
+        NoInputError: If there is no such file.
+        UsageError: If it is not TOML, or a key is unknown; the sentence then names the nearest one.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -74,7 +74,7 @@ def read_config(path: Path, known: Collection[str]) -> dict[str, Any]:
 
 
 def _sentence(problem: "ErrorDetails", on_command_line: Mapping[str, Any], config_file: Path | None) -> str:
-    """Turn the first complaint of pydantic into a sentence that names the option and where it was given."""
+    """Turn the first validation error into a sentence that names the option and where it was set."""
     text = problem["msg"].removeprefix("Value error, ")
     text = text[0].lower() + text[1:]
     if not problem["loc"]:

@@ -1,4 +1,4 @@
-"""What a run says, on the terminal and in the log folder of the results."""
+"""Logging, to the terminal and to the log folder of the results."""
 
 import logging
 import os
@@ -18,24 +18,27 @@ def start_logs(settings: "Settings") -> Path:
     """Start logging, and keep a copy of the settings beside the log.
 
     On the terminal: the messages of bids-mmh and warnings of the libraries; with ``-v`` also messages of the
-    libraries, with ``-vv`` everything. The log file holds the tracebacks and what Nipype says besides.
+    libraries, with ``-vv`` everything. The log file also holds tracebacks and the messages of Nipype.
+
+    Args:
+        settings: Settings of the run: output folder and verbosity.
 
     Returns:
         ``output_dir/logs/<time>_<process>.log``; the settings lie beside it as ``.toml``.
 
     Raises:
-        OSError: When the log folder cannot be written.
+        OSError: If the log folder cannot be written.
     """
     log_file = _new_log_file(settings.output_dir / "logs")
     write_text(log_file.with_suffix(".toml"), settings.to_toml())
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    # Tracebacks are for the file: the terminal gets one sentence, unless --debug asks for more.
+    # Tracebacks go to the file: the terminal gets one sentence, unless --debug is set.
     terminal.addFilter(lambda record: record.exc_info is None)
     terminal.addFilter(without_polling)
     if not settings.verbose:
         terminal.addFilter(_without_nipype)
-    # Nipype adds a handler of its own, which would say everything twice, unless it finds one.
+    # Nipype adds a handler of its own, which would repeat every message, unless it finds one.
     logging.getLogger("nipype").handlers[:] = [logging.NullHandler()]
     logging.captureWarnings(True)
     everything, libraries = settings.verbose > 1, settings.verbose == 1
@@ -46,7 +49,7 @@ def start_logs(settings: "Settings") -> Path:
 
 
 def _new_log_file(folder: Path) -> Path:
-    """Make an empty log file that no other run has, though many may start in one second.
+    """Make an empty log file with a unique name, though many runs may start in one second.
 
     In containers all of them may have the same process id.
     """
@@ -63,5 +66,5 @@ def _new_log_file(folder: Path) -> Path:
 
 
 def _without_nipype(record: logging.LogRecord) -> bool:
-    """Drop what Nipype reports of its nodes: every failure is said in one sentence at the end."""
+    """Drop Nipype's reports about its nodes: every failure is summarised in one sentence at the end."""
     return not record.name.startswith(("nipype", "py.warnings"))

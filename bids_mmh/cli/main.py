@@ -1,4 +1,4 @@
-"""The program: read the command line, check what can be checked, run one level, end with the right code."""
+"""The program: parse the command line, check the inputs, run one analysis level, return the exit code."""
 
 import logging
 import sys
@@ -37,13 +37,13 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         SystemExit: From the parser, after ``--help``, ``--version`` and wrong usage.
     """
-    given = parse_arguments(argv)
-    debug = given.get("debug", False)
+    arguments = parse_arguments(argv)
+    debug = arguments.get("debug", False)
     log_file = None
     try:
         from bids_mmh.cli.config_file import build_settings
 
-        settings = build_settings(given)
+        settings = build_settings(arguments)
         debug = settings.debug
         log_file = _prepare(settings)
         return int(_run_level(settings, log_file))
@@ -86,7 +86,7 @@ def _run_level(settings: "Settings", log_file: Path) -> ExitCode:
 
 
 def _report(error: BaseException, log_file: Path | None) -> int:
-    """Say in one sentence what happened, and return the exit code."""
+    """Print one sentence about the error, and return the exit code."""
     from bids_mmh.cli.checks import from_os_error
 
     if isinstance(error, KeyboardInterrupt):
@@ -95,7 +95,9 @@ def _report(error: BaseException, log_file: Path | None) -> int:
     if isinstance(error, OSError):
         error = from_os_error(error)
     elif isinstance(error, MemoryError):
-        error = TryAgainError("The memory was used up: run again with fewer --nprocs or on a bigger machine.")
+        error = TryAgainError(
+            "Out of memory: run again with fewer --nprocs or on a machine with more memory."
+        )
     if isinstance(error, BidsMmhError):
         sys.stderr.write(f"bids-mmh: error: {error}\n")
         return int(error.code)

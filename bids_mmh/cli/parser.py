@@ -1,4 +1,4 @@
-"""The command line: options and their help. Values are checked by ``Settings``, wherever they come from."""
+"""The command line: options and their help. ``Settings`` validates the values, wherever they come from."""
 
 import argparse
 import sys
@@ -16,9 +16,9 @@ exit codes: 0 all done; 1 unexpected error; 16 not valid BIDS; 17 unknown analys
 matched nothing; 64 wrong usage; 65 bad data; 66 no input; 73 cannot create output; 74 reading or writing
 failed; 75 try again; 130 interrupted. Never 0 when an image failed.
 
-Every option may be written with dashes or underscores, and given in a TOML file by --config-file: there,
+Every option may be written with dashes or underscores, and set in a TOML file by --config-file: there,
   participant-label = ["01", "02"]
-The command line wins over the file, the file over the defaults. Nothing is ever sent anywhere.
+The command line overrides the file, the file overrides the defaults. No data are ever sent anywhere.
 """
 
 
@@ -26,34 +26,45 @@ class Parser(argparse.ArgumentParser):
     """A parser whose usage errors end with the exit code of the BIDS-Apps execution specification."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the usage and the message, and leave."""
+        """Print the usage and the message, and exit.
+
+        Args:
+            message: What is wrong with the command line.
+        """
         self.print_usage(sys.stderr)
         self.exit(ExitCode.USAGE, f"{self.prog}: error: {message}; see --help.\n")
 
 
 def parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
-    """Read the command line.
+    """Parse the command line.
 
     Args:
         argv: Arguments without the program's name.
 
     Returns:
-        Only what was given, under the names of the fields of ``Settings``, and ``config_file`` if given.
+        The options that were set, by the names of the fields of ``Settings``, and ``config_file`` if set.
 
     Raises:
         SystemExit: With code 64 on wrong usage, 17 on an unknown analysis level, 0 after ``--help`` and
             ``--version``.
+
+    Examples:
+        >>> arguments = parse_arguments(["bids", "out", "participant", "--participant_label", "01", "02"])
+        >>> arguments["analysis_level"], arguments["participant_label"]
+        ('participant', ['01', '02'])
+        >>> "session_label" in arguments
+        False
     """
     parser = build_parser()
-    given = parser.parse_args(_with_dashes(argv))
-    if given.analysis_level not in LEVELS:
-        message = f"'{given.analysis_level}' is not an analysis level: use participant or group"
+    arguments = parser.parse_args(_with_dashes(argv))
+    if arguments.analysis_level not in LEVELS:
+        message = f"'{arguments.analysis_level}' is not an analysis level: use participant or group"
         parser.exit(ExitCode.UNKNOWN_LEVEL, f"{parser.prog}: error: {message}.\n")
-    return vars(given)
+    return vars(arguments)
 
 
 def _with_dashes(argv: Sequence[str]) -> list[str]:
-    """Spell ``--participant_label`` as ``--participant-label``, and leave values alone."""
+    """Spell ``--participant_label`` as ``--participant-label``; values stay as they are."""
     spelled = []
     for argument in argv:
         name, equals, value = argument.partition("=")
@@ -62,7 +73,11 @@ def _with_dashes(argv: Sequence[str]) -> list[str]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Build the parser. Options that are not given leave no trace, so that a configuration file can."""
+    """Build the parser.
+
+    Returns:
+        A parser that omits options which are not set, so that a configuration file can set them.
+    """
     parser = Parser(
         prog="bids-mmh",
         usage="bids-mmh bids_dir output_dir {participant,group} [options]",
@@ -95,7 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _adder(parser: argparse.ArgumentParser, title: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Give two functions that add an option with a value, and a switch, to a group of options."""
+    """Make two functions that add an option with a value, and a flag, to a group of options."""
     group = parser.add_argument_group(title)
 
     def switch(name: str, text: str) -> None:
@@ -123,17 +138,17 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     )
     option("--sequences", nargs="+", metavar="SUFFIX", help="sequences to harmonize (default: T1w T2w)")
     switch("--all-runs", "take every run and acquisition, not the first scan of a sequence only")
-    switch("--skip-bids-validation", "do not ask the BIDS validator")
+    switch("--skip-bids-validation", "do not run the BIDS validator")
     option(
         "--bids-database-dir",
         type=Path,
         metavar="FOLDER",
-        help="keep the index of the dataset here for later runs; it is renewed when the dataset changes",
+        help="keep the index of the dataset here for later runs; it is rebuilt when the dataset changes",
     )
     option(
         "--site-from",
         metavar="WHERE",
-        help="where the site of a scan is written: auto, participants:COLUMN, sessions:COLUMN, scans:COLUMN, "
+        help="source of the site of a scan: auto, participants:COLUMN, sessions:COLUMN, scans:COLUMN, "
         "sidecar:FIELD or entity:ses (default: auto, which tries them in this order)",
     )
 
@@ -144,25 +159,25 @@ def _add_processing(parser: argparse.ArgumentParser) -> None:
         "--model",
         metavar="MODEL",
         help="embedded, the name of a model fitted to this study, or a model folder (default: embedded; for "
-        "group: harmonize with it what is not yet, or start --fit from it)",
+        "group: harmonize the remaining scans with it, or start --fit from it)",
     )
     switch("--preproc-only", "preprocess, do not harmonize")
     option(
         "--output-spaces",
         nargs="+",
         metavar="{MNI,native}",
-        help="native: also on the voxels of the scan itself; MNI is always written, as group starts from it "
+        help="native: also on the voxels of the scan itself; MNI is always written, because group needs it "
         "(default: both)",
     )
     option("--template", metavar="NAME", help="standard space (default: MNI152NLin2009cAsym)")
     option(
         "--outside",
         metavar="{keep,zero}",
-        help="what lies outside the brain in native-space results: keep it as it was, or set it to zero "
+        help="what lies outside the brain in native-space results: keep it unchanged, or set it to zero "
         "(default: zero)",
     )
-    option("--random-seed", type=int, metavar="N", help="seed of everything that is random (default: 0)")
-    switch("--sloppy", "low quality, for trying out only")
+    option("--random-seed", type=int, metavar="N", help="seed of all random numbers (default: 0)")
+    switch("--sloppy", "low quality, for testing only")
 
 
 def _add_preprocessing(parser: argparse.ArgumentParser) -> None:
@@ -170,13 +185,13 @@ def _add_preprocessing(parser: argparse.ArgumentParser) -> None:
     option(
         "--skull-strip",
         metavar="{auto,force,skip}",
-        help="auto: see whether a scan was stripped before; force: strip all the same; skip: trust that all "
-        "scans are stripped (default: auto)",
+        help="auto: detect scans that are already stripped; force: strip every scan; skip: take every scan "
+        "as stripped (default: auto)",
     )
     option(
         "--preproc-engine",
         metavar="{builtin,synthstrip,freesurfer}",
-        help="what finds the brain; freesurfer also aligns (default: builtin)",
+        help="program for brain extraction; freesurfer also registers (default: builtin)",
     )
     option(
         "--synthstrip-weights",
@@ -190,10 +205,10 @@ def _add_preprocessing(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="NAME=PATH",
-        help="use what is there: brain masks, preprocessed images, linear transforms of fMRIPrep, sMRIPrep, "
-        "another run of bids-mmh, or your own under BIDS names; may be given several times",
+        help="use precomputed derivatives: brain masks, preprocessed images, linear transforms of fMRIPrep, "
+        "sMRIPrep, another run of bids-mmh, or your own under BIDS names; may be repeated",
     )
-    switch("--no-preproc", "the scans are in the template's space already: only find the brain and resample")
+    switch("--no-preproc", "the scans are already in template space: only extract the brain and resample")
 
 
 def _add_fitting(parser: argparse.ArgumentParser) -> None:
@@ -202,26 +217,26 @@ def _add_fitting(parser: argparse.ArgumentParser) -> None:
         "--fit",
         metavar="{all,stage1,stage2}",
         help="train a model on the study's preprocessed scans, then harmonize all of them with it. stage1: "
-        "into a domain of all sites; stage2: on to the target site, from a model that exists; all: both. "
-        "Starts from scratch, or from --model",
+        "to a unified domain of all sites; stage2: fine-tune an existing model to the target site; all: "
+        "both. Starts from scratch, or from --model",
     )
     option(
         "--fit-name",
         metavar="NAME",
         help="the model goes to output_dir/models/NAME, where --model NAME finds it (default: study)",
     )
-    option("--recipe", type=Path, metavar="FILE", help="how to train (TOML; default: by the device)")
+    option("--recipe", type=Path, metavar="FILE", help="training recipe (TOML; default: by the device)")
     option(
         "--split",
         type=Path,
         metavar="TSV",
-        help="who trains, validates and tests: columns participant_id, split (default: travelling subjects "
-        "and a fifth of the others test)",
+        help="training, validation and test subjects: columns participant_id, split (default: travelling "
+        "subjects and a fifth of the others are test subjects)",
     )
     option(
         "--target-site",
         metavar="{auto,none,NAME}",
-        help="site to harmonize to and to compare with; auto: the one whose scans differ least (default)",
+        help="site to harmonize to and to compare with; auto: the least variable one (default)",
     )
     option(
         "--min-site-scans",
@@ -233,38 +248,45 @@ def _add_fitting(parser: argparse.ArgumentParser) -> None:
 
 def _add_evaluation(parser: argparse.ArgumentParser) -> None:
     option, switch = _adder(parser, "group: evaluation")
-    switch("--no-evaluation", "tables and page from the sidecars alone; no image is read")
+    switch("--no-evaluation", "tables and page from the sidecars only; no image is read")
     option(
         "--evaluation-scans",
         type=int,
         metavar="N",
-        help="most scans of a sequence that the evaluation reads, a fixed sample; 0: all (default: 120, or "
-        "24 where SynthSeg labels the tissues)",
+        help="maximum number of scans of a sequence in the evaluation, a fixed sample; 0: all (default: 120, "
+        "or 24 if SynthSeg segments the tissues)",
     )
 
 
 def _add_resources(parser: argparse.ArgumentParser) -> None:
     option, switch = _adder(parser, "resources")
     option("--device", help="auto, cpu, cuda or cuda:N (default: auto)")
-    option("--nprocs", type=int, metavar="N", help="processes at a time (default: all available cores)")
-    option("--omp-nthreads", type=int, metavar="N", help="threads of one process (default: nprocs, up to 8)")
-    option("--mem", metavar="SIZE", help="memory to stay below: 8g, 8.5G, 8000M, 8GiB; a bare number is GB")
+    option(
+        "--nprocs", type=int, metavar="N", help="number of parallel processes (default: all available cores)"
+    )
+    option("--omp-nthreads", type=int, metavar="N", help="threads per process (default: nprocs, up to 8)")
+    option("--mem", metavar="SIZE", help="memory limit: 8g, 8.5G, 8000M, 8GiB; a bare number is GB")
     option("--nipype-plugin-file", type=Path, metavar="FILE", help="Nipype plugin configuration (YAML)")
     option("-w", "--work-dir", type=Path, metavar="FOLDER", help="intermediate files (default: ./work)")
-    switch("--clean-workdir", "remove the work files of this run when all went well")
-    switch("--stop-on-first-crash", "stop at the first failure instead of finishing the other scans")
+    switch("--clean-workdir", "remove the intermediate files of this run if it succeeds")
+    switch("--stop-on-first-crash", "stop at the first failure instead of processing the other scans")
 
 
 def _add_runs(parser: argparse.ArgumentParser) -> None:
     option, switch = _adder(parser, "kind of run")
     option("--config-file", type=Path, metavar="FILE", help="TOML file with any of these options")
-    switch("--reports-only", "write the reports anew from existing results")
+    switch("--reports-only", "rewrite the reports from existing results")
     switch("--boilerplate-only", "write the methods text and stop")
     switch("--write-graph", "draw the workflow of one session into logs/ (an SVG needs Graphviz)")
 
 
 def _add_messages(parser: argparse.ArgumentParser) -> None:
     option, switch = _adder(parser, "messages")
-    option("-v", "--verbose", action="count", help="say more; twice: everything")
-    switch("--debug", "show the traceback of an error")
-    option("--version", action=PrintVersion, nargs=0, help="print version, model digest and image, and leave")
+    option("-v", "--verbose", action="count", help="more messages; twice: all")
+    switch("--debug", "print the traceback of an error")
+    option(
+        "--version",
+        action=PrintVersion,
+        nargs=0,
+        help="print version, model digest and container image, and exit",
+    )

@@ -9,14 +9,18 @@ from bids_mmh.errors import BidsMmhError, ExitCode
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
+    """Build the parser.
+
+    Returns:
+        The parser of the command line.
+    """
     parser = Parser(
         prog="bids-mmh-phantom",
-        description="Make a multi-site T1w + T2w BIDS dataset of simulated heads, with the truth beside it.",
+        description="Make a multi-site T1w + T2w BIDS dataset of simulated heads, with their ground truth.",
     )
     add = parser.add_argument
     add("out", metavar="OUT", help="folder of the dataset; new or empty")
-    add("--subjects", type=int, default=6, metavar="N", help="number of people (default: %(default)s)")
+    add("--subjects", type=int, default=6, metavar="N", help="number of subjects (default: %(default)s)")
     add("--sites", type=int, default=3, metavar="K", help="number of scanners (default: %(default)s)")
     add(
         "--travelling",
@@ -25,12 +29,16 @@ def build_parser() -> argparse.ArgumentParser:
         const=-1,
         default=0,
         metavar="M",
-        help="scan the first M people at several sites; all of them when M is left out (default: 0)",
+        help="scan the first M subjects at several sites; all of them when M is left out (default: 0)",
     )
     add(
-        "--visits", type=int, default=0, metavar="V", help="sites of a travelling person (default: all sites)"
+        "--visits",
+        type=int,
+        default=0,
+        metavar="V",
+        help="sites of a travelling subject (default: all sites)",
     )
-    add("--seed", type=int, default=0, metavar="S", help="decides everything (default: %(default)s)")
+    add("--seed", type=int, default=0, metavar="S", help="random seed (default: %(default)s)")
     add("--resolution", type=float, default=1.0, metavar="MM", help="base voxel size in mm (default: 1)")
     add("--sequences", nargs="+", choices=("T1w", "T2w"), default=["T1w", "T2w"], help="default: both")
     add("--no-truth", "--no_truth", dest="truth", action="store_false", help="leave out derivatives/truth")
@@ -39,7 +47,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
+    """Run the command.
+
+    Args:
+        argv: Arguments without the program's name; None for those of the process.
+
+    Returns:
+        The exit code.
+    """
     options = build_parser().parse_args(argv)
     from bids_mmh.phantom.dataset import make_phantom
 

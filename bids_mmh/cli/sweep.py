@@ -1,4 +1,4 @@
-"""``bids-mmh-sweep``: find the depth and the steps that a Stage I model harmonizes best with."""
+"""``bids-mmh-sweep``: find the depth and the numbers of steps with which a Stage I model harmonizes best."""
 
 import logging
 import sys
@@ -11,8 +11,8 @@ from bids_mmh.cli.parser import Parser
 from bids_mmh.errors import BidsMmhError
 
 _EPILOG = """\
-Every combination of depth, T_f and T_r is tried whose steps fit into the depth. The best is the one with the
-lowest inter-site WD among those whose SSIM is within 0.005 of the best.
+Evaluates every combination of depth, T_f and T_r whose steps fit into the depth. The best one has the lowest
+inter-site WD among those whose SSIM is within 0.005 of the highest.
 """
 
 
@@ -22,10 +22,13 @@ def console() -> NoReturn:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run a sweep and print its table; returns the exit code.
+    """Run a sweep and print its table.
 
     Args:
-        argv: arguments without the program's name.
+        argv: Arguments without the program's name.
+
+    Returns:
+        The exit code.
     """
     options = vars(_parse(argv))
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
@@ -43,17 +46,17 @@ def main(argv: Sequence[str]) -> int:
 def _parse(argv: Sequence[str]) -> Namespace:
     parser = Parser(prog="bids-mmh-sweep", description=__doc__, epilog=_EPILOG)
     add = parser.add_argument
-    add("model", help="embedded, or a model folder; of a Stage II model its Stage I is tried")
+    add("model", help="embedded, or a model folder; of a Stage II model its Stage I is used")
     add("derivatives", type=Path, nargs="+", help="output folders of `bids-mmh ... participant`")
     add("--out", type=Path, required=True, metavar="PREFIX", help="writes PREFIX.tsv and PREFIX.png")
     add("--apply", type=Path, metavar="FOLDER", help="write a copy of the model with the best setting")
-    tried = parser.add_argument_group("what is tried")
+    tried = parser.add_argument_group("combinations")
     add = tried.add_argument
     steps = [5, 15, 25, 35, 45]
     add("--depths", type=_timestep, nargs="+", default=[10, 30, 60, 100], metavar="T", help="timesteps")
     add("--inversion-steps", type=_positive, nargs="+", default=steps, metavar="N", help="T_f")
     add("--sampling-steps", type=_positive, nargs="+", default=steps, metavar="N", help="T_r")
-    scans = parser.add_argument_group("on which scans")
+    scans = parser.add_argument_group("scans")
     add = scans.add_argument
     add(
         "--subjects",

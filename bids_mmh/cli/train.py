@@ -14,7 +14,7 @@ from bids_mmh.errors import BidsMmhError
 
 _EPILOG = """\
 Several processes: --devices 2, or `torchrun --nproc_per_node 8 -m bids_mmh.cli.train ...`, or srun with one
-task a device. Run the same command again to go on with an interrupted run.
+task per device. Run the same command again to resume an interrupted run.
 """
 
 
@@ -24,10 +24,13 @@ def console() -> NoReturn:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Train a model; returns the exit code.
+    """Train a model.
 
     Args:
-        argv: arguments without the program's name.
+        argv: Arguments without the program's name.
+
+    Returns:
+        The exit code.
     """
     options = _parse(argv)
     first = all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
@@ -81,12 +84,17 @@ def _parse(argv: Sequence[str]) -> Namespace:
     add("--stage1", type=Path, metavar="FOLDER", help="start from this model instead of training Stage I")
     add("--target-site", metavar="NAME", help="site to fine-tune to, or auto; instead of the recipe's")
     add("--encoder", metavar="NAME", help="embedded, biomedclip, clip or a path; instead of the recipe's")
-    machine = parser.add_argument_group("machine (decides nothing about the result)")
+    machine = parser.add_argument_group("machine (does not affect the result)")
     add = machine.add_argument
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    add("--devices", type=_positive, metavar="N", help="processes on this machine, one a device (default: 1)")
-    add("--num-nodes", type=_positive, metavar="N", help="machines (default: what the launcher says, or 1)")
-    add("--precision", help="32-true, bf16-mixed or 16-mixed; by default what suits the device")
+    add("--devices", type=_positive, metavar="N", help="processes here, one per device (default: 1)")
+    add(
+        "--num-nodes",
+        type=_positive,
+        metavar="N",
+        help="number of machines (default: that of the launcher, or 1)",
+    )
+    add("--precision", help="32-true, bf16-mixed or 16-mixed (default: by the device)")
     add("--workers", type=_natural, metavar="N", help="reading processes per device (default: 4, CPU: 0)")
     return parser.parse_args(argv)
 

@@ -18,10 +18,13 @@ def console() -> NoReturn:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Train a slice encoder; returns the exit code.
+    """Train a slice encoder.
 
     Args:
-        argv: arguments without the program's name.
+        argv: Arguments without the program's name.
+
+    Returns:
+        The exit code.
     """
     options = _parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")

@@ -1,4 +1,4 @@
-"""What ``--version`` prints: the program, the digest of the model in it, and the image where it is in one."""
+"""The text of ``--version``: program, digest of the embedded model, and the container image, if any."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from bids_mmh import __version__
 
 
 class PrintVersion(argparse.Action):
-    """Print the version and leave; the digest is worked out only when it is asked for."""
+    """Print the version and exit; the digest is computed only when it is asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:  # noqa: ANN401
         """Print :func:`version_text`."""
@@ -17,7 +17,11 @@ class PrintVersion(argparse.Action):
 
 
 def version_text() -> str:
-    """Say which program, model and image this is, a line each; no heavy library is loaded."""
+    """Describe the program, the embedded model and the container image; no heavy library is loaded.
+
+    Returns:
+        A line for each.
+    """
     from bids_mmh.method.model_files import embedded_folder, model_sha256
     from bids_mmh.runtime.container_image import image_contents
 

@@ -53,7 +53,7 @@ def evaluation_methods(parts: Sequence[PartEvaluation]) -> str:
             Evaluated(
                 sequence=part.sequence,
                 scans=len(part.scans),
-                people=len({scan.subject for scan in part.scans}),
+                subjects=len({scan.subject for scan in part.scans}),
                 sites=len({scan.site for scan in part.scans}),
                 pairs=sum(len(person.pairs) for person in (part.people or {}).values()),
                 target=part.target,
@@ -83,7 +83,7 @@ def page_part(part: PartEvaluation) -> EvaluationPart:
         ages={scan.subject: scan.age for scan in part.scans if scan.age is not None},
         maps=_maps(part),
         map_sites=[scan.site for scan in part.scans],
-        map_people=[scan.subject for scan in part.scans],
+        map_subjects=[scan.subject for scan in part.scans],
         pictures=travelling_pictures(part),
     )
 

@@ -18,7 +18,7 @@ from bids_mmh.derivatives.jobs import ScanJob, SessionJob
 from bids_mmh.participant.harmonize import HarmonizeScan
 from bids_mmh.participant.outputs import write_scan
 from bids_mmh.participant.report import write_session_page
-from bids_mmh.preprocess.external import GivenFile, GivenFiles
+from bids_mmh.preprocess.external import PrecomputedFile, PrecomputedFiles
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.options import PreprocessOptions
 from bids_mmh.preprocess.workflow import OUTPUT_FIELDS, ScanSpec, build_session_workflow
@@ -136,9 +136,9 @@ def _scan_spec(job: ScanJob, key: str) -> ScanSpec:
     """Say what a scan is read from, and which files of others take the place of steps."""
     scan, given = job.scan, job.given
     if job.from_standard and given.standard:
-        mask = GivenFiles(mask=_given_file(given.standard_mask))
+        mask = PrecomputedFiles(mask=_given_file(given.standard_mask))
         return ScanSpec(key, scan.sequence, given.standard.path, mask)
-    files = GivenFiles(
+    files = PrecomputedFiles(
         preproc=_given_file(given.preproc),
         mask=_given_file(given.mask),
         to_template=_given_file(given.to_template),
@@ -147,8 +147,8 @@ def _scan_spec(job: ScanJob, key: str) -> ScanSpec:
     return ScanSpec(key, scan.sequence, scan.path, files)
 
 
-def _given_file(found: FoundFile | None) -> GivenFile | None:
-    return GivenFile(found.path, found.uri) if found else None
+def _given_file(found: FoundFile | None) -> PrecomputedFile | None:
+    return PrecomputedFile(found.path, found.uri) if found else None
 
 
 def _anchor_first(scans: Sequence[ScanJob]) -> list[ScanJob]:

@@ -1,6 +1,6 @@
-"""A travelling-subject phantom: a small multi-site T1w + T2w BIDS dataset made on the spot.
+"""A travelling-subject phantom: a small simulated multi-site T1w and T2w BIDS dataset.
 
-`head` turns the MNI152 tissue maps inside nilearn into individual heads; `imaging` gives every tissue its
-signal, draws the sites and takes the pictures; `truth` and `dataset` write them as BIDS. Everything follows
-from one seed, nothing is downloaded.
+``head`` turns the MNI152 tissue maps that nilearn ships into the heads of individual subjects; ``imaging``
+holds relaxation times, signal equations, sites and their scanners; ``truth`` and ``dataset`` write images and
+ground truth as BIDS. Everything follows from one seed, and nothing is downloaded.
 """

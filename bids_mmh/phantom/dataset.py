@@ -13,7 +13,7 @@ from bids_mmh import __version__
 from bids_mmh.errors import CannotCreateError
 from bids_mmh.phantom.description import write_description
 from bids_mmh.phantom.files import write_tsv
-from bids_mmh.phantom.head.subject import build_head, draw_person
+from bids_mmh.phantom.head.subject import build_head, draw_subject
 from bids_mmh.phantom.head.template_head import template_head
 from bids_mmh.phantom.imaging.acquisition import draw_site
 from bids_mmh.phantom.plan import SEQUENCES, Plan
@@ -38,21 +38,21 @@ def make_phantom(
 
     Args:
         out: Folder of the dataset; new or empty.
-        subjects: Number of people.
-        sites: Number of scanners.
-        travelling: The first so many people are scanned at several sites, as sessions.
-        visits: How many sites scan a travelling person; 0 for all.
-        seed: Decides everything; person i and site k of a seed are always the same.
+        subjects: Number of subjects.
+        sites: Number of sites, one scanner each.
+        travelling: Number of travelling subjects, the first ones: scanned at several sites, as sessions.
+        visits: Number of sites that scan a travelling subject; 0 for all.
+        seed: Random seed; subject i and site k of a seed are always the same.
         resolution: Base voxel size in mm, 0.5 to 8; each site varies it a little.
         sequences: ``T1w``, ``T2w`` or both.
-        truth: Also write ``derivatives/truth``.
-        nprocs: Number of processes; each takes one person at a time and about 1.5 GB.
+        truth: Whether to write the ground truth, ``derivatives/truth``.
+        nprocs: Number of processes; each simulates one subject at a time in about 1.5 GB of memory.
 
     Returns:
         The folder of the dataset.
 
     Raises:
-        UsageError: If a number makes no sense.
+        UsageError: If a number is out of range.
         CannotCreateError: If the folder is not empty or cannot be written.
     """
     out = Path(out)
@@ -60,10 +60,10 @@ def make_phantom(
     _check_empty(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        # Everything appears at once at the end: an interrupted run leaves no half dataset behind.
+        # Everything is moved into place at the end: an interrupted run leaves no partial dataset behind.
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=out) as partial_folder:
             folder = Path(partial_folder)
-            _write_people(folder, plan, nprocs)
+            _write_subjects(folder, plan, nprocs)
             write_description(folder, plan, __version__)
             if plan.truth:
                 write_truth_description(folder / "derivatives" / "truth", __version__)
@@ -82,8 +82,8 @@ def _check_empty(out: Path) -> None:
         raise CannotCreateError(f"{out} is not empty: name a new or empty folder for the phantom.")
 
 
-def _write_people(folder: Path, plan: Plan, nprocs: int) -> None:
-    work = partial(_write_person, folder, plan)
+def _write_subjects(folder: Path, plan: Plan, nprocs: int) -> None:
+    work = partial(_write_subject, folder, plan)
     workers = min(nprocs, plan.subjects)
     if workers <= 1:
         for subject in range(plan.subjects):
@@ -94,9 +94,9 @@ def _write_people(folder: Path, plan: Plan, nprocs: int) -> None:
         list(pool.map(work, range(plan.subjects)))
 
 
-def _write_person(folder: Path, plan: Plan, subject: int) -> None:
+def _write_subject(folder: Path, plan: Plan, subject: int) -> None:
     head = build_head(template_head(), plan.seed, subject)
-    label = f"sub-{draw_person(plan.seed, subject).label}"
+    label = f"sub-{draw_subject(plan.seed, subject).label}"
     sites = [(number, draw_site(plan.seed, number)) for number in plan.sites_of(subject)]
     for number, site in sites:
         parts = (label, f"ses-{site.name}") if plan.travelling else (label,)

@@ -1,9 +1,9 @@
-"""The files at the top of the dataset: description, participants, README."""
+"""The dataset-level files: description, participants and README."""
 
 from pathlib import Path
 
 from bids_mmh.phantom.files import write_json, write_tsv
-from bids_mmh.phantom.head.subject import draw_person
+from bids_mmh.phantom.head.subject import draw_subject
 from bids_mmh.phantom.imaging.acquisition import draw_site
 from bids_mmh.phantom.plan import Plan
 
@@ -39,11 +39,11 @@ warranty. The same holds for this dataset.
 
 
 def write_description(folder: Path, plan: Plan, version: str) -> None:
-    """Write dataset_description.json, participants.tsv, their dictionaries and the README.
+    """Write dataset_description.json, participants.tsv, the data dictionaries and the README.
 
     Args:
         folder: Folder of the dataset.
-        plan: What the dataset holds.
+        plan: Size and seed of the dataset.
         version: Version of this package.
     """
     write_json(
@@ -57,7 +57,7 @@ def write_description(folder: Path, plan: Plan, version: str) -> None:
             "GeneratedBy": [{"Name": "bids-mmh-phantom", "Version": version}],
         },
     )
-    rows = [_participant(plan, subject) for subject in range(plan.subjects)]
+    rows = [_participant(plan, number) for number in range(plan.subjects)]
     write_tsv(folder / "participants.tsv", ("participant_id", "age", "sex", "site"), rows)
     write_json(folder / "participants.json", _PARTICIPANTS)
     if plan.travelling:
@@ -67,7 +67,7 @@ def write_description(folder: Path, plan: Plan, version: str) -> None:
     )
 
 
-def _participant(plan: Plan, subject: int) -> tuple[str, int, str, str]:
-    person = draw_person(plan.seed, subject)
-    home = "n/a" if subject < plan.travelling else draw_site(plan.seed, plan.sites_of(subject)[0]).name
-    return f"sub-{person.label}", person.age, person.sex, home
+def _participant(plan: Plan, number: int) -> tuple[str, int, str, str]:
+    subject = draw_subject(plan.seed, number)
+    home = "n/a" if number < plan.travelling else draw_site(plan.seed, plan.sites_of(number)[0]).name
+    return f"sub-{subject.label}", subject.age, subject.sex, home

@@ -1,4 +1,4 @@
-"""What to make: how many people at which sites."""
+"""The size of a phantom dataset: how many subjects at which sites."""
 
 from dataclasses import dataclass
 
@@ -13,17 +13,17 @@ class Plan:
     """The size and seed of a dataset.
 
     Attributes:
-        subjects: Number of people.
-        sites: Number of scanners.
-        travelling: The first so many people are scanned at several sites.
-        visits: How many sites scan a travelling person; 0 for all.
-        seed: Decides everything.
+        subjects: Number of subjects.
+        sites: Number of sites, one scanner each.
+        travelling: Number of travelling subjects, the first ones.
+        visits: Number of sites that scan a travelling subject; 0 for all.
+        seed: Random seed of everything.
         resolution: Base voxel size in mm.
-        sequences: Suffixes to make.
-        truth: Whether to write the truth.
+        sequences: Suffixes to simulate.
+        truth: Whether to write the ground truth.
 
     Raises:
-        UsageError: If a number makes no sense.
+        UsageError: If a number is out of range.
     """
 
     subjects: int
@@ -52,10 +52,22 @@ class Plan:
             raise UsageError(f"Sequences {self.sequences} are not known: choose from {', '.join(SEQUENCES)}.")
 
     def sites_of(self, subject: int) -> list[int]:
-        """Return the numbers of the sites that scan a person, in ascending order.
+        """Choose the sites that scan a subject.
 
-        Travelling people start at the sites in turn and go on to the next ones, round and round: with as many
-        of them as there are sites, every two neighbouring sites share somebody.
+        Travelling subjects start at successive sites and visit the following ones cyclically: with as many of
+        them as there are sites, every two neighbouring sites share a subject.
+
+        Args:
+            subject: Number of the subject, from 0.
+
+        Returns:
+            Numbers of the sites, from 0, in ascending order.
+
+        Examples:
+            >>> size = {"subjects": 5, "sites": 3, "travelling": 3, "visits": 2}
+            >>> plan = Plan(**size, seed=0, resolution=1.0, sequences=SEQUENCES, truth=True)
+            >>> [plan.sites_of(subject) for subject in range(5)]
+            [[0, 1], [1, 2], [0, 2], [0], [1]]
         """
         if subject < self.travelling:
             return sorted((subject + stop) % self.sites for stop in range(self.visits or self.sites))

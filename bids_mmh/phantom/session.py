@@ -1,4 +1,4 @@
-"""One session: a person, a site, and the files that come of it."""
+"""One session: a subject scanned at a site, and the files that come of it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +19,13 @@ from bids_mmh.phantom.truth import write_truth
 
 @dataclass(frozen=True)
 class Session:
-    """A person at a site.
+    """A subject at a site.
 
     Attributes:
         root: Folder of the dataset.
-        stem: Path of its files below the root, up to the suffix, e.g. ``sub-001/anat/sub-001``.
-        head: Head of the person.
-        site: The scanner.
+        stem: Path of the session's files below the root, up to the suffix, e.g. ``sub-001/anat/sub-001``.
+        head: Head of the subject.
+        site: The site and its scanner.
     """
 
     root: Path
@@ -35,12 +35,12 @@ class Session:
 
 
 def write_session(session: Session, plan: Plan, rng: np.random.Generator) -> None:
-    """Scan a person with every sequence of the plan and write images, sidecars and truth.
+    """Scan a subject with every sequence of the plan and write images, sidecars and ground truth.
 
     Args:
-        session: The person and the site.
-        plan: Its sequences, resolution and truth count.
-        rng: Source of pose, motion between the sequences, and noise.
+        session: The subject and the site.
+        plan: Its sequences, resolution and ground-truth option count.
+        rng: Random generator of head pose, motion between the sequences, and noise.
     """
     pose = rigid(rng.uniform(-6, 6, size=3), rng.uniform(-5, 5, size=3))
     for suffix in SEQUENCES:
@@ -64,7 +64,21 @@ def _write_scan(session: Session, suffix: str, pose: Matrix, rng: np.random.Gene
 
 
 def as_stored(values: Float, dtype: str) -> NDArray[np.generic]:
-    """Convert to the data type of a file; integers are rounded and cut at their limits."""
+    """Convert an image to the data type of its file; integers are rounded and clipped to their range.
+
+    Args:
+        values: Intensities, any shape.
+        dtype: Name of a NumPy data type.
+
+    Returns:
+        The converted intensities, same shape.
+
+    Examples:
+        >>> as_stored(np.array([-2.0, 1.6, 1e6], np.float32), "uint16").tolist()
+        [0, 2, 65535]
+        >>> as_stored(np.array([1.5], np.float32), "float32").tolist()
+        [1.5]
+    """
     kind = np.dtype(dtype)
     if kind.kind == "f":
         return values.astype(kind)

@@ -6,7 +6,19 @@ from bids_mmh.phantom.imaging.signals import InversionRecoveryGradientEcho, Spin
 
 
 def scan_sidecar(site: Site, protocol: Protocol, geometry: Geometry) -> dict[str, object]:
-    """Return the sidecar of a scan; times in seconds as BIDS wants them."""
+    """Describe the acquisition of a scan.
+
+    Args:
+        site: The scanner.
+        protocol: Protocol of the sequence.
+        geometry: Geometry of the scan.
+
+    Returns:
+        BIDS metadata of the sidecar; times in seconds, angles in degrees, sizes in mm.
+
+    Raises:
+        TypeError: If the pulse sequence is of an unknown class.
+    """
     return {
         "Modality": "MR",
         "MagneticFieldStrength": site.field_strength,

@@ -1,4 +1,4 @@
-"""The truth beside the scans: tissues, brain, reference image, receive field and way to the template."""
+"""The ground truth of a scan: tissues, brain, reference image, receive field, transform to the template."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_mmh.phantom.files import scan_stem, sidecar_path, steps, write_image, write_json, write_tsv
+from bids_mmh.phantom.files import quantized, scan_stem, sidecar_path, write_image, write_json, write_tsv
 from bids_mmh.phantom.head.deformation import DISPLACEMENT_GRID, Matrix
 from bids_mmh.phantom.head.grid import Float
 from bids_mmh.phantom.head.subject import Head
@@ -34,7 +34,7 @@ _TRANSFORM = (
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the truth about one scan goes: ``stem`` up to the entities, and the scan as a BIDS URI."""
+    """Where the ground truth of one scan goes: ``stem`` up to the entities, and the scan as a BIDS URI."""
 
     stem: Path
     suffix: str
@@ -49,14 +49,14 @@ class _Place:
 
 
 def write_truth(root: Path, scan: Path, head: Head, geometry: Geometry, field: Float) -> None:
-    """Write everything that is true about one scan, on the voxels of that scan.
+    """Write the ground truth of one scan, on the voxels of that scan.
 
     Args:
-        root: Folder of the truth, ``derivatives/truth`` of the dataset.
-        scan: The scan, written already.
+        root: Folder of the ground truth, ``derivatives/truth`` of the dataset.
+        scan: Path of the scan, which exists.
         head: The head in the scanner.
-        geometry: Of the scan.
-        field: Receive field in the scan.
+        geometry: Geometry of the scan.
+        field: Receive field in the scan, the scan's shape, about 1.
     """
     relative = scan.relative_to(root.parent.parent)
     stem, suffix = scan_stem(relative)
@@ -69,19 +69,32 @@ def write_truth(root: Path, scan: Path, head: Head, geometry: Geometry, field: F
     place.write(f"space-{suffix}_desc-brain_mask", mask, {"Type": "Brain", **native})
     target = reference_site()
     reference = sample(magnetisation(head.anatomy, target.protocols[suffix], target.field_strength), geometry)
-    place.write(f"desc-reference_{suffix}", steps(reference), {"SkullStripped": False})
-    place.write(f"desc-receivefield_{suffix}", steps(field, 2000), {"SkullStripped": False})
+    place.write(f"desc-reference_{suffix}", quantized(reference), {"SkullStripped": False})
+    place.write(f"desc-receivefield_{suffix}", quantized(field, 2000), {"SkullStripped": False})
     _write_transform(place, head, geometry.to_template)
 
 
 def itk_affine(scan_to_template: Matrix) -> Matrix:
-    """Return the 4 x 4 matrix that ITK needs to bring a scan to the template: template to scan, in LPS."""
+    """Convert a scan-to-template matrix to the one that ITK needs to resample a scan onto the template.
+
+    Args:
+        scan_to_template: Scan points to template points, RAS mm, 4 x 4.
+
+    Returns:
+        Template points to scan points, LPS mm, 4 x 4.
+
+    Examples:
+        >>> shift = np.eye(4)
+        >>> shift[:3, 3] = (1, 2, 3)
+        >>> itk_affine(shift)[:3, 3].tolist()
+        [1.0, 2.0, -3.0]
+    """
     flip = np.diag([-1.0, -1.0, 1.0, 1.0])
     return flip @ np.linalg.inv(scan_to_template) @ flip
 
 
 def _write_transform(place: _Place, head: Head, scan_to_template: Matrix) -> None:
-    """Write the way to the template: an ITK affine, a JSON file, and the displacement that follows."""
+    """Write the transform to the template: an ITK affine, a JSON file, and the displacement that follows."""
     import SimpleITK
 
     base = f"{place.stem.name}_from-{place.suffix}_to-{TEMPLATE}_mode-image"
@@ -105,10 +118,10 @@ def _write_transform(place: _Place, head: Head, scan_to_template: Matrix) -> Non
 
 
 def write_truth_description(root: Path, version: str) -> None:
-    """Write the dataset-level files of the truth.
+    """Write the dataset-level files of the ground truth.
 
     Args:
-        root: Folder of the truth.
+        root: Folder of the ground truth.
         version: Version of this package.
     """
     write_json(

@@ -1,4 +1,4 @@
-"""The programs that can find a brain and align it, and what each needs to run."""
+"""The programs for brain extraction and registration, and what each needs to run."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,16 +18,16 @@ ENGINES = ("builtin", "synthstrip", "freesurfer")
 
 @dataclass(frozen=True)
 class BrainExtractor:
-    """A program that finds the brain in a head.
+    """A program for brain extraction.
 
     Attributes:
-        name: what reports and sidecars call it.
-        find: takes a RAS working image, a folder for temporary files and a number of CPU threads; returns a
-            uint8 mask on the image's voxels, or raises ``BadDataError``.
+        name: Name in reports and sidecars.
+        extract: Takes a RAS working image, a folder for temporary files and a number of CPU threads; returns
+            a uint8 brain mask on the image's voxels, or raises ``BadDataError``.
     """
 
     name: str
-    find: "Callable[[SimpleITK.Image, Path, int], SimpleITK.Image]"
+    extract: "Callable[[SimpleITK.Image, Path, int], SimpleITK.Image]"
 
 
 def _deepbet(image: "SimpleITK.Image", work_dir: Path, threads: int) -> "SimpleITK.Image":
@@ -38,11 +38,19 @@ DEEPBET = BrainExtractor("deepbet", _deepbet)
 
 
 def brain_extractor(engine: str, weights: Path | None = None) -> BrainExtractor:
-    """Return the brain extractor of an engine.
+    """Choose the program for brain extraction.
 
     Args:
         engine: ``builtin``, ``synthstrip`` or ``freesurfer``.
         weights: SynthStrip's weights; for that engine only.
+
+    Returns:
+        The extractor of the engine.
+
+    Raises:
+        UsageError: If SynthStrip has no weights or is not installed.
+        NoInputError: If the weights do not exist.
+        BadDataError: If they are not SynthStrip's.
     """
     from functools import partial
 
@@ -65,18 +73,18 @@ def align_to_template(
     work_dir: Path,
     options: PreprocessOptions,
 ) -> "tuple[SimpleITK.Transform, float | None]":
-    """Align a brain to the template with nine degrees of freedom.
+    """Register a brain to the template with nine degrees of freedom.
 
     Args:
-        template: template T1w.
-        template_mask: its uint8 brain mask.
-        brain: scan of any contrast, corrected, 0 outside the brain.
-        work_dir: folder for temporary files.
-        options: engine, threads and effort.
+        template: Template T1w.
+        template_mask: Its uint8 brain mask.
+        brain: Scan of any contrast, bias-corrected, 0 outside the brain.
+        work_dir: Folder for temporary files.
+        options: Engine, threads and effort.
 
     Returns:
-        A transform that resamples the brain onto the template, and its mutual information with it, None
-        where the program does not tell.
+        A transform that resamples the brain onto the template, and the mutual information of the two, None
+        if the program does not report it.
     """
     from bids_mmh.preprocess.steps.register import nine_dof, registration_settings
     from bids_mmh.preprocess.steps.resample import apply_mask
@@ -98,18 +106,18 @@ def align_to_anchor(
     work_dir: Path,
     options: PreprocessOptions,
 ) -> "tuple[SimpleITK.Transform, float | None]":
-    """Align a scan rigidly to the anchor of its session.
+    """Register a scan rigidly to the anchor of its session.
 
     Args:
-        anchor: anchor with its head.
-        anchor_mask: its uint8 brain mask.
-        scan: scan of any contrast with its head.
-        work_dir: folder for temporary files.
-        options: engine, threads and effort.
+        anchor: Anchor, whole head.
+        anchor_mask: Its uint8 brain mask.
+        scan: Scan of any contrast, whole head.
+        work_dir: Folder for temporary files.
+        options: Engine, threads and effort.
 
     Returns:
-        A transform that resamples the scan onto the anchor, and its mutual information with it, None where
-        the program does not tell.
+        A transform that resamples the scan onto the anchor, and the mutual information of the two, None if
+        the program does not report it.
     """
     from bids_mmh.preprocess.steps.register import LOW_INFORMATION, registration_settings, rigid
 
@@ -123,19 +131,23 @@ def align_to_anchor(
     if found[1] < LOW_INFORMATION:
         # A false optimum, or a poor pair: the scan's own brain is a start that cannot be far off.
         with suppress(BadDataError):
-            brain_mask = DEEPBET.find(scan, work_dir, threads)
+            brain_mask = DEEPBET.extract(scan, work_dir, threads)
             again = rigid(anchor, scan, anchor_mask, settings, moving_mask=brain_mask)
             found = max(found, again, key=lambda pair: pair[1])
     return found
 
 
 def check_engine(engine: str, weights: Path | None = None) -> None:
-    """See, before hours of work, that an engine can run.
+    """Check that an engine can run, before hours of work.
+
+    Args:
+        engine: ``builtin``, ``synthstrip`` or ``freesurfer``.
+        weights: SynthStrip's weights; for that engine only.
 
     Raises:
-        UsageError: SynthStrip has no weights, or FreeSurfer is not installed.
-        NoInputError: the weights do not exist.
-        BadDataError: they are not SynthStrip's.
+        UsageError: If SynthStrip has no weights, or FreeSurfer is not installed.
+        NoInputError: If the weights do not exist.
+        BadDataError: If they are not SynthStrip's.
     """
     if engine == "synthstrip":
         from bids_mmh.preprocess.synthstrip import check_weights

@@ -1,7 +1,7 @@
-"""FreeSurfer's tools in place of the built-in ones: mri_synthstrip, mri_coreg and lta_convert.
+"""FreeSurfer's programs instead of the built-in ones: mri_synthstrip, mri_coreg and lta_convert.
 
-FreeSurfer 7.3 or later must be installed (mri_synthstrip came with it). The bias field stays with N4, which
-recon-all uses itself.
+FreeSurfer 7.3 or later must be installed (mri_synthstrip came with it). The bias field is still corrected
+with N4, which recon-all uses itself.
 """
 
 import os
@@ -13,7 +13,7 @@ import numpy as np
 from nipype.interfaces.base import CommandLine, CommandLineInputSpec, File, TraitedSpec
 
 from bids_mmh.errors import BadDataError, UsageError
-from bids_mmh.preprocess.images import like, read_nifti, to_array
+from bids_mmh.preprocess.images import image_like, read_nifti, to_array
 from bids_mmh.preprocess.steps.brain import PLAUSIBLE_ML, volume_ml
 
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ class MriSynthStrip(CommandLine):
 
 
 def check_freesurfer() -> None:
-    """See that FreeSurfer can be called.
+    """Check that FreeSurfer can be called.
 
     Raises:
-        UsageError: a command is not on the PATH, or there is no licence file.
+        UsageError: If a command is not on the PATH, or there is no licence file.
     """
     missing = [command for command in COMMANDS if shutil.which(command) is None]
     if missing:
@@ -58,23 +58,24 @@ def check_freesurfer() -> None:
     licences = [os.environ.get("FS_LICENSE", ""), str(home / "license.txt"), str(home / ".license")]
     if not any(licence and Path(licence).is_file() for licence in licences):
         raise UsageError(
-            "FreeSurfer has no licence file: put license.txt into FREESURFER_HOME, or name it by FS_LICENSE."
+            "FreeSurfer has no licence file: put license.txt into FREESURFER_HOME, or set FS_LICENSE to its "
+            "path."
         )
 
 
 def freesurfer_mask(image: "SimpleITK.Image", work_dir: Path, threads: int = 1) -> "SimpleITK.Image":
-    """Segment the brain of a head of any contrast with ``mri_synthstrip``.
+    """Extract the brain of a head of any contrast with ``mri_synthstrip``.
 
     Args:
         image: RAS working image.
-        work_dir: folder for the two files.
-        threads: number of CPU threads.
+        work_dir: Folder for the two files.
+        threads: Number of CPU threads.
 
     Returns:
         uint8 mask on the voxels of ``image``.
 
     Raises:
-        BadDataError: the command failed or found no brain of a plausible size.
+        BadDataError: If the command fails or the brain has no plausible volume.
     """
     source, target = _write(image, work_dir / "synthstrip_in.nii.gz"), work_dir / "synthstrip_mask.nii.gz"
     strip = MriSynthStrip(in_file=str(source), mask_file=str(target), environ=_environment(threads))
@@ -82,7 +83,7 @@ def freesurfer_mask(image: "SimpleITK.Image", work_dir: Path, threads: int = 1) 
     found = to_array(read_nifti(target, np.float32))
     if found.shape != image.GetSize():
         raise BadDataError(f"mri_synthstrip gave a mask of another shape {found.shape}: check FreeSurfer.")
-    mask = like((found > 0.5).astype(np.uint8), image)
+    mask = image_like((found > 0.5).astype(np.uint8), image)
     if not PLAUSIBLE_ML[0] <= volume_ml(mask) <= PLAUSIBLE_ML[1]:
         raise BadDataError(
             f"The brain that mri_synthstrip found measures {volume_ml(mask):.0f} ml, which cannot be right."
@@ -99,21 +100,21 @@ def coregister(
     work_dir: Path,
     threads: int = 1,
 ) -> "SimpleITK.AffineTransform":
-    """Align two images of any contrasts with ``mri_coreg`` and turn its result into an ITK transform.
+    """Register two images of any contrasts with ``mri_coreg`` and convert its result to an ITK transform.
 
     Args:
-        fixed: reference.
-        fixed_mask: uint8 brain mask of the reference, on its voxels.
-        moving: image to align.
-        dof: 6 (rigid) or 9 (and three scales).
-        work_dir: folder for all files.
-        threads: number of CPU threads.
+        fixed: Fixed image.
+        fixed_mask: uint8 brain mask on the voxels of ``fixed``.
+        moving: Moving image.
+        dof: 6 (rigid) or 9 (rigid and three scales).
+        work_dir: Folder for all files.
+        threads: Number of CPU threads.
 
     Returns:
         The transform from points of ``fixed`` to points of ``moving``.
 
     Raises:
-        BadDataError: a command failed.
+        BadDataError: If a command fails.
     """
     from nipype.interfaces.freesurfer import MRICoreg
     from nipype.interfaces.freesurfer.utils import LTAConvert
@@ -150,7 +151,7 @@ def _run(command: CommandLine, work_dir: Path) -> None:
     try:
         command.run(cwd=str(work_dir))
     except (OSError, RuntimeError) as error:
-        # Nipype's message is a page; the command's own last line says what it was.
+        # Nipype's message is long; the last line of the command's own output gives the reason.
         last = (str(error).strip().splitlines() or ["no message"])[-1].strip()
         raise BadDataError(
             f"FreeSurfer's {command.cmd} failed ({last}): run it by hand to see why."

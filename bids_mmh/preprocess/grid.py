@@ -1,4 +1,4 @@
-"""The fixed box in MNI space on which the model sees every brain."""
+"""The model's grid: the fixed field of view in MNI space."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,8 +23,8 @@ class Grid:
     """An axis-aligned grid with isotropic voxels in MNI world space (RAS+, mm).
 
     Attributes:
-        shape: number of voxels along x (to the right), y (to the front) and z (up).
-        spacing: edge of a voxel in mm.
+        shape: Number of voxels along x (right), y (anterior) and z (superior).
+        spacing: Voxel size in mm.
     """
 
     shape: tuple[int, int, int]
@@ -38,7 +38,11 @@ class Grid:
         return affine
 
     def reference(self) -> "SimpleITK.Image":
-        """An empty uint8 image with this geometry, in ITK's LPS world, to resample onto."""
+        """Make a reference image to resample onto.
+
+        Returns:
+            An empty uint8 image with this geometry, in ITK's LPS world.
+        """
         import SimpleITK
 
         low = self.affine[:3, 3]
@@ -50,16 +54,24 @@ class Grid:
 
 
 def model_grid(spacing: float) -> Grid:
-    """Return the model's grid for a voxel size.
+    """Make the model's grid for a voxel size.
 
-    The box is the same for every voxel size: 144 x 184 x 184 mm, so that 1 mm gives (144, 184, 184), 2 mm
-    (72, 92, 92) and 4 mm (36, 46, 46).
+    The field of view is the same for every voxel size, 144 x 184 x 184 mm.
 
     Args:
-        spacing: voxel size in mm; it must divide 144 and 184 mm.
+        spacing: Voxel size in mm; it must divide 144 and 184 mm.
+
+    Returns:
+        The grid.
 
     Raises:
-        UsageError: the box is not a whole number of voxels wide.
+        UsageError: If the field of view is not a whole number of voxels wide.
+
+    Examples:
+        >>> model_grid(1.0).shape
+        (144, 184, 184)
+        >>> model_grid(4.0).affine[:3, 3].tolist()
+        [-70.0, -107.0, -84.0]
     """
     counts = [size / spacing if spacing > 0 else 0.0 for size in BOX_SIZE_MM]
     if min(counts) < 1 or any(abs(n - round(n)) > 1e-6 for n in counts):

@@ -1,4 +1,4 @@
-"""Images between NIfTI (nibabel, RAS+ world) and SimpleITK (LPS world), and atomic writes."""
+"""Conversion of images between NIfTI (nibabel, RAS+ world) and SimpleITK (LPS world), and atomic writes."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,18 @@ _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
 def save_nifti(image: "nib.spatialimages.SpatialImage", path: Path) -> Path:
-    """Write a nibabel image atomically."""
+    """Write a nibabel image atomically.
+
+    Args:
+        image: The image.
+        path: NIfTI file to write; missing parent folders are made.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
     import nibabel as nib
 
     with atomic_path(path) as temporary:
@@ -28,17 +39,35 @@ def save_nifti(image: "nib.spatialimages.SpatialImage", path: Path) -> Path:
 
 
 def save_json(content: dict[str, Any], path: Path) -> Path:
-    """Write a dictionary atomically as JSON."""
+    """Write a dictionary atomically as JSON.
+
+    Args:
+        content: Values that JSON can hold.
+        path: File to write; missing parent folders are made.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return path
 
 
 def save_work(image: "SimpleITK.Image", path: Path) -> Path:
-    """Write a working image atomically; NRRD keeps the geometry in double precision, NIfTI does not.
+    """Write a working image atomically.
+
+    Args:
+        image: The image.
+        path: File to write, ``.nrrd``: it keeps the geometry in double precision, which NIfTI does not.
+
+    Returns:
+        The path.
 
     Raises:
-        IoError: it cannot be written.
+        IoError: If it cannot be written.
     """
     import SimpleITK
 
@@ -49,29 +78,56 @@ def save_work(image: "SimpleITK.Image", path: Path) -> Path:
 
 @contextmanager
 def itk_writes(path: Path) -> Iterator[None]:
-    """Turn what ITK raises where it cannot write ``path`` into an :class:`~bids_mmh.errors.IoError`."""
+    """Turn ITK's error into an :class:`~bids_mmh.errors.IoError` for the user.
+
+    Args:
+        path: File that the block writes.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        IoError: If ITK cannot write the file.
+    """
     try:
         yield
     except RuntimeError as error:
         raise IoError(
-            f"{path} cannot be written: the disk is full, the quota used up, or the folder is gone. Free space "
-            "and run again."
+            f"{path} cannot be written: the disk is full, the quota exceeded, or the folder is gone. Free "
+            "space and run again."
         ) from error
 
 
 def read_work(path: str | Path) -> "SimpleITK.Image":
-    """Read a working image that :func:`save_work` wrote."""
+    """Read a working image.
+
+    Args:
+        path: File that :func:`save_work` wrote.
+
+    Returns:
+        The image in its own data type.
+    """
     import SimpleITK
 
     return SimpleITK.ReadImage(str(path))
 
 
 def to_sitk(data: np.ndarray, affine: np.ndarray) -> "SimpleITK.Image":
-    """Make a SimpleITK image.
+    """Make a SimpleITK image from an array and its affine.
 
     Args:
-        data: volume of shape (x, y, z).
-        affine: 4x4 matrix from voxel indices to RAS+ mm, without shear.
+        data: Volume of shape (x, y, z).
+        affine: 4 x 4 matrix from voxel indices to RAS+ mm, without shear.
+
+    Returns:
+        The image, in LPS world.
+
+    Examples:
+        >>> image = to_sitk(np.zeros((2, 3, 4), np.float32), np.diag([1.0, 1.0, 2.0, 1.0]))
+        >>> image.GetSize(), image.GetSpacing()
+        ((2, 3, 4), (1.0, 1.0, 2.0))
+        >>> image.TransformIndexToPhysicalPoint((1, 0, 0))  # RAS +1 mm is LPS -1 mm
+        (-1.0, 0.0, 0.0)
     """
     import SimpleITK
 
@@ -84,14 +140,28 @@ def to_sitk(data: np.ndarray, affine: np.ndarray) -> "SimpleITK.Image":
 
 
 def to_array(image: "SimpleITK.Image") -> np.ndarray:
-    """Return the voxels of a SimpleITK image in (x, y, z) order."""
+    """Get the voxels of a SimpleITK image.
+
+    Args:
+        image: Three-dimensional image.
+
+    Returns:
+        A copy of the voxels, shape (x, y, z).
+    """
     import SimpleITK
 
     return SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0)
 
 
 def corners(image: "SimpleITK.Image") -> np.ndarray:
-    """Return the centres of an image's eight corner voxels, shape (8, 3), LPS mm."""
+    """Compute the centres of an image's eight corner voxels.
+
+    Args:
+        image: Three-dimensional image.
+
+    Returns:
+        Points, shape (8, 3), LPS mm.
+    """
     last = np.array(image.GetSize()) - 1.0
     return np.array(
         [
@@ -101,8 +171,16 @@ def corners(image: "SimpleITK.Image") -> np.ndarray:
     )
 
 
-def like(data: np.ndarray, reference: "SimpleITK.Image") -> "SimpleITK.Image":
-    """Make an image of ``data`` (x, y, z) with the geometry of ``reference``."""
+def image_like(data: np.ndarray, reference: "SimpleITK.Image") -> "SimpleITK.Image":
+    """Make an image of an array with the geometry of another image.
+
+    Args:
+        data: Volume of shape (x, y, z).
+        reference: Image of the same size.
+
+    Returns:
+        The image, in the data type of ``data``.
+    """
     import SimpleITK
 
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(data.transpose(2, 1, 0)))
@@ -116,6 +194,9 @@ def read_nifti(path: Path, pixel_type: type[np.generic] = np.float32) -> "Simple
     Args:
         path: NIfTI file with three dimensions.
         pixel_type: NumPy data type of the result.
+
+    Returns:
+        The image, in LPS world.
     """
     import nibabel as nib
 

@@ -1,4 +1,4 @@
-"""The steps as Nipype interfaces: read files, call the pure function, write files, note time and warnings."""
+"""The steps as Nipype interfaces: read files, call pure functions, write files, report time and warnings."""
 
 import re
 from collections.abc import Iterator
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     import SimpleITK
     from nipype.interfaces.base.support import Bunch
 
-    from bids_mmh.preprocess.steps.extraction import BrainFound
+    from bids_mmh.preprocess.steps.extraction import BrainMask
 
 
 class _Inputs(BaseInterfaceInputSpec):
-    in_file = File(mandatory=True, desc="raw scan: read, or named when something is wrong with it")
+    in_file = File(mandatory=True, desc="raw scan, which is read or named in error messages")
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="CPU threads of this step")
-    version = traits.Str(__version__, usedefault=True, desc="of the program; another one runs the step again")
+    version = traits.Str(
+        __version__, usedefault=True, desc="program version; another one runs the step again"
+    )
 
 
 class _Step(SimpleInterface):
@@ -33,7 +35,7 @@ class _Step(SimpleInterface):
 
     @contextmanager
     def step(self, name: str) -> Iterator[dict[str, Any]]:
-        """Collect a report; what the block puts into it is stored in the output ``report``."""
+        """Time the block; what it adds to the report is stored in the output ``report``."""
         import SimpleITK
 
         SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(self.inputs.num_threads)
@@ -48,21 +50,24 @@ class _Step(SimpleInterface):
             if "ITK ERROR" not in str(error):
                 raise
             text = " ".join(str(error).rpartition("ITK ERROR: ")[2].split()).rstrip(".")
-            reason = re.sub(r"\w+\(0x[0-9a-f]+\): ", "", text)  # the name and address of a filter
+            reason = re.sub(r"\w+\(0x[0-9a-f]+\): ", "", text)  # name and address of a filter
             raise BadDataError(
-                f"{self.inputs.in_file} cannot be used in the step '{name}', so it may show no head: look at it, "
-                f"or leave it out ({reason})."
+                f"{self.inputs.in_file} cannot be used in the step '{name}', so it may show no head: look at "
+                f"it, or leave it out ({reason})."
             ) from error
         report["seconds"] = {name: round(_cpu_seconds() - start, 2)}
         self._results["report"] = report
 
     @contextmanager
-    def given(self, field: str, kind: str, report: dict[str, Any]) -> Iterator[Path | None]:
-        """Give the file of others in ``given_<field>``, None where there is none.
+    def precomputed(self, field: str, kind: str, report: dict[str, Any]) -> Iterator[Path | None]:
+        """Give the path in ``precomputed_<field>``, None if there is none.
 
-        What the block finds wrong with the file becomes a warning, and the step is done here.
+        If the block rejects the file, the reason becomes a warning, and the step is run.
         """
-        path, uri = getattr(self.inputs, f"given_{field}"), getattr(self.inputs, f"given_{field}_uri")
+        path, uri = (
+            getattr(self.inputs, f"precomputed_{field}"),
+            getattr(self.inputs, f"precomputed_{field}_uri"),
+        )
         try:
             yield Path(path) if isdefined(path) else None
         except (BadDataError, NoInputError) as error:
@@ -87,27 +92,27 @@ def _cpu_seconds() -> float:
 
 
 class _LoadInputs(_Inputs):
-    given_preproc = File(desc="bias-corrected image of the scan by another program")
-    given_preproc_uri = traits.Str(desc="its BIDS URI")
+    precomputed_preproc = File(desc="bias-corrected image of the scan by another program")
+    precomputed_preproc_uri = traits.Str(desc="its BIDS URI")
 
 
 class _LoadOutputs(TraitedSpec):
     full_file = File(desc="whole scan, axes close to RAS+")
     head_file = File(desc="the same without the neck")
-    voxels_of = File(desc="file whose voxels and header native results have")
-    corrected = traits.Bool(desc="whether the bias field is gone already")
+    voxels_of = File(desc="file with the voxels and the header of native-space results")
+    corrected = traits.Bool(desc="whether the bias field is already corrected")
     report = traits.Dict()
 
 
 class LoadScan(_Step):
-    """Load, check, reorder to RAS+ and cut the neck off; a preprocessed image takes the scan's place."""
+    """Load and validate a scan, reorder it to RAS+ and crop the neck; a preprocessed image may replace it."""
 
     input_spec = _LoadInputs
     output_spec = _LoadOutputs
 
     def _run_interface(self, runtime: "Bunch") -> "Bunch":
         from bids_mmh.preprocess.images import save_work
-        from bids_mmh.preprocess.steps.background import NOTE, silence_background
+        from bids_mmh.preprocess.steps.background import NOTE, suppress_background
         from bids_mmh.preprocess.steps.load import load_scan
         from bids_mmh.preprocess.steps.neck import crop_neck
 
@@ -118,11 +123,11 @@ class LoadScan(_Step):
             report["warnings"] += scan.warnings
             image, voxels_of = self._preprocessed(scan.image, report) or (scan.image, raw)
             self._results["corrected"] = "given" in report
-            quiet, silenced = silence_background(image)
-            report["notes"] += [NOTE] if silenced else []
+            searched, suppressed = suppress_background(image)
+            report["notes"] += [NOTE] if suppressed else []
             self.keep(
                 full_file=save_work(image, self.path(runtime, "full.nrrd")),
-                head_file=save_work(crop_neck(quiet), self.path(runtime, "head.nrrd")),
+                head_file=save_work(crop_neck(searched), self.path(runtime, "head.nrrd")),
                 voxels_of=voxels_of,
             )
         return runtime
@@ -131,27 +136,27 @@ class LoadScan(_Step):
         self, raw: "SimpleITK.Image", report: dict[str, Any]
     ) -> "tuple[SimpleITK.Image, Path] | None":
         from bids_mmh.preprocess.external import check_same_scan, on_same_voxels
-        from bids_mmh.preprocess.images import like, to_array
+        from bids_mmh.preprocess.images import image_like, to_array
         from bids_mmh.preprocess.steps.load import load_scan
 
-        with self.given("preproc", "preprocessed image", report) as path:
+        with self.precomputed("preproc", "preprocessed image", report) as path:
             if path is None:
                 return None
             image = load_scan(path).image
             check_same_scan(image, raw)
-            report["given"] = {"preproc": self.inputs.given_preproc_uri}
+            report["given"] = {"preproc": self.inputs.precomputed_preproc_uri}
             # On the scan's own voxels in another order of axes: results keep the scan's header.
             same = on_same_voxels(image, raw)
             if same:
-                return like(to_array(image), raw), Path(self.inputs.in_file)
-            report["spatial_reference"] = self.inputs.given_preproc_uri
+                return image_like(to_array(image), raw), Path(self.inputs.in_file)
+            report["spatial_reference"] = self.inputs.precomputed_preproc_uri
             return image, path
         return None
 
 
 class _MaskInputs(_Inputs):
-    given_mask = File(desc="brain mask by another program or the user")
-    given_mask_uri = traits.Str(desc="its BIDS URI")
+    precomputed_mask = File(desc="brain mask by another program or the user")
+    precomputed_mask_uri = traits.Str(desc="its BIDS URI")
 
 
 class _BrainInputs(_MaskInputs):
@@ -168,8 +173,8 @@ class _BrainOutputs(TraitedSpec):
     report = traits.Dict()
 
 
-class FindBrain(_Step):
-    """Brain mask of a scan that stands alone."""
+class ExtractBrain(_Step):
+    """Brain mask of the session's anchor."""
 
     input_spec = _BrainInputs
     output_spec = _BrainOutputs
@@ -179,14 +184,14 @@ class FindBrain(_Step):
 
         with self.step("brain mask") as report:
             head = read_work(self.inputs.head_file)
-            found = _given_brain(self, head, report) or self._find(head, Path(runtime.cwd))
+            found = _precomputed_mask(self, head, report) or self._find(head, Path(runtime.cwd))
             report["mask_engine"] = found.engine
             report["warnings"] += found.warnings
             report["notes"] += found.notes
             self.keep(mask_file=save_work(found.mask, self.path(runtime, "mask.nrrd")))
         return runtime
 
-    def _find(self, head: "SimpleITK.Image", folder: Path) -> "BrainFound":
+    def _find(self, head: "SimpleITK.Image", folder: Path) -> "BrainMask":
         from bids_mmh.preprocess.engines import brain_extractor
         from bids_mmh.preprocess.images import read_nifti
         from bids_mmh.preprocess.steps.skull_strip import strip_skull
@@ -205,42 +210,42 @@ class FindBrain(_Step):
         )
 
 
-def _given_brain(step: _Step, head: "SimpleITK.Image", report: dict[str, Any]) -> "BrainFound | None":
-    """The brain mask in ``given_mask`` on the voxels of a head, None where there is none to use."""
+def _precomputed_mask(step: _Step, head: "SimpleITK.Image", report: dict[str, Any]) -> "BrainMask | None":
+    """The precomputed brain mask on the voxels of a head, None if there is none to use."""
     from bids_mmh.preprocess.external import mask_on_scan
-    from bids_mmh.preprocess.steps.extraction import BrainFound
+    from bids_mmh.preprocess.steps.extraction import BrainMask
 
-    with step.given("mask", "brain mask", report) as path:
+    with step.precomputed("mask", "brain mask", report) as path:
         if path is None:
             return None
         mask = mask_on_scan(path, head)
-        report.setdefault("given", {})["mask"] = step.inputs.given_mask_uri
-        return BrainFound(mask, "given")
+        report.setdefault("given", {})["mask"] = step.inputs.precomputed_mask_uri
+        return BrainMask(mask, "given")
     return None
 
 
 class _XfmInputs(_Inputs):
-    given_xfm = File(desc="linear transform by another program")
-    given_xfm_uri = traits.Str(desc="its BIDS URI")
+    precomputed_xfm = File(desc="linear transform by another program")
+    precomputed_xfm_uri = traits.Str(desc="its BIDS URI")
     engine = traits.Enum("builtin", "synthstrip", "freesurfer", usedefault=True)
-    unmoved = traits.Bool(False, usedefault=True, desc="the images lie in one space already")
+    identity = traits.Bool(False, usedefault=True, desc="the images are already in one space")
     sloppy = traits.Bool(False, usedefault=True)
 
 
-def _given_transform(
+def _precomputed_transform(
     step: _Step, kind: str, report: dict[str, Any]
 ) -> "tuple[SimpleITK.Transform, float | None] | None":
-    """The transform that needs no alignment: the identity, or the one in ``given_xfm``."""
+    """The transform without registration: the identity or the precomputed one; None if there is none."""
     from bids_mmh.preprocess.external import linear_transform
     from bids_mmh.preprocess.transforms import from_matrix
 
-    if step.inputs.unmoved:
+    if step.inputs.identity:
         return from_matrix(np.eye(4)), None
-    with step.given("xfm", kind, report) as path:
+    with step.precomputed("xfm", kind, report) as path:
         if path is None:
             return None
         transform = linear_transform(path)
-        report.setdefault("given", {})["xfm"] = step.inputs.given_xfm_uri
+        report.setdefault("given", {})["xfm"] = step.inputs.precomputed_xfm_uri
         return transform, None
     return None
 
@@ -270,7 +275,7 @@ class _AlignOutputs(TraitedSpec):
 
 
 class AlignToAnchor(_Step):
-    """Rigid alignment of a scan to the session's anchor, whose brain mask it inherits."""
+    """Rigid registration of a scan to the session's anchor, whose brain mask it inherits."""
 
     input_spec = _AlignInputs
     output_spec = _AlignOutputs
@@ -282,10 +287,10 @@ class AlignToAnchor(_Step):
 
         with self.step("align to anchor") as report:
             head, mask = read_work(self.inputs.head_file), read_work(self.inputs.anchor_mask)
-            xfm, information = _given_transform(self, "transform", report) or self._align(
+            xfm, information = _precomputed_transform(self, "transform", report) or self._align(
                 head, mask, Path(runtime.cwd)
             )
-            found = _given_brain(self, head, report) or inherit_mask(head, mask, xfm)
+            found = _precomputed_mask(self, head, report) or inherit_mask(head, mask, xfm)
             report["mask_engine"] = found.engine
             _note(report, "anchor_mutual_information", information)
             report["warnings"] += found.warnings
@@ -309,8 +314,8 @@ class AlignToAnchor(_Step):
 class _BiasInputs(_Inputs):
     head_file = File(mandatory=True)
     mask_file = File(mandatory=True)
-    corrected = traits.Bool(False, usedefault=True, desc="the bias field is gone already")
-    skip = traits.Bool(False, usedefault=True, desc="do not look for a bias field")
+    corrected = traits.Bool(False, usedefault=True, desc="the bias field is already corrected")
+    skip = traits.Bool(False, usedefault=True, desc="do not estimate a bias field")
     sloppy = traits.Bool(False, usedefault=True)
 
 
@@ -320,13 +325,13 @@ class _BiasOutputs(TraitedSpec):
 
 
 class EstimateBias(_Step):
-    """N4 inside the brain mask; a field of 1 where the scan is corrected already."""
+    """N4 inside the brain mask; a field of 1 if the scan is already corrected."""
 
     input_spec = _BiasInputs
     output_spec = _BiasOutputs
 
     def _run_interface(self, runtime: "Bunch") -> "Bunch":
-        from bids_mmh.preprocess.images import like, read_work, save_work
+        from bids_mmh.preprocess.images import image_like, read_work, save_work
         from bids_mmh.preprocess.steps.bias import (
             FAST_N4,
             NOT_POSITIVE,
@@ -339,7 +344,7 @@ class EstimateBias(_Step):
             settings = FAST_N4 if self.inputs.sloppy else N4Settings()
             head = read_work(self.inputs.head_file)
             if self.inputs.corrected or self.inputs.skip:
-                bias = like(np.zeros(head.GetSize(), np.float32), head)
+                bias = image_like(np.zeros(head.GetSize(), np.float32), head)
             else:
                 mask = read_work(self.inputs.mask_file)
                 report["warnings"] += [] if is_positive(head, mask) else [NOT_POSITIVE]
@@ -363,7 +368,7 @@ class _TemplateOutputs(TraitedSpec):
 
 
 class AlignToTemplate(_Step):
-    """Alignment of the anchor's brain to the template with nine degrees of freedom."""
+    """Registration of the anchor's brain to the template with nine degrees of freedom."""
 
     input_spec = _TemplateInputs
     output_spec = _TemplateOutputs
@@ -372,7 +377,9 @@ class AlignToTemplate(_Step):
         from bids_mmh.preprocess.transforms import save_transform
 
         with self.step("align to template") as report:
-            xfm, information = _given_transform(self, "transform", report) or self._align(Path(runtime.cwd))
+            xfm, information = _precomputed_transform(self, "transform", report) or self._align(
+                Path(runtime.cwd)
+            )
             _note(report, "template_mutual_information", information)
             self.keep(to_mni_xfm=save_transform(xfm, self.path(runtime, "to_mni.txt")))
         return runtime
@@ -406,7 +413,7 @@ class _CheckOutputs(TraitedSpec):
 
 
 class CheckAlignment(_Step):
-    """Measure how a scan lies on the template, or on the session's anchor, and warn where it does not."""
+    """Check the registration of a scan to the template or the session's anchor, and warn if it is poor."""
 
     input_spec = _CheckInputs
     output_spec = _CheckOutputs
@@ -434,7 +441,7 @@ class CheckAlignment(_Step):
 class _FinishInputs(_Inputs):
     sequence = traits.Str(mandatory=True)
     full_file = File(mandatory=True)
-    voxels_of = File(mandatory=True, desc="file whose voxels and header native results have")
+    voxels_of = File(mandatory=True, desc="file with the voxels and the header of native-space results")
     mask_file = File(mandatory=True)
     bias_file = File(mandatory=True)
     anchor_mask = File(mandatory=True)
@@ -443,7 +450,7 @@ class _FinishInputs(_Inputs):
     template = File(mandatory=True)
     template_mask = File(mandatory=True)
     spacing = traits.Float(mandatory=True, desc="voxel size of the model grid in mm")
-    reports = traits.List(traits.Dict(), mandatory=True, desc="reports of the steps before")
+    reports = traits.List(traits.Dict(), mandatory=True, desc="reports of the previous steps")
 
 
 class _FinishOutputs(TraitedSpec):
@@ -457,7 +464,7 @@ class _FinishOutputs(TraitedSpec):
 
 
 class FinishScan(_Step):
-    """Write what the workflow promises for one scan, with one interpolation from raw to MNI."""
+    """Write the outputs of one scan, with a single interpolation from raw to MNI."""
 
     input_spec = _FinishInputs
     output_spec = _FinishOutputs
@@ -468,7 +475,7 @@ class FinishScan(_Step):
 
         inputs = self.inputs
         with self.step("resample and write") as report:
-            files, figures = finish_scan(
+            files, metrics = finish_scan(
                 FinishFiles(
                     raw=Path(inputs.voxels_of),
                     full=Path(inputs.full_file),
@@ -484,7 +491,7 @@ class FinishScan(_Step):
                 spacing=inputs.spacing,
                 out_dir=Path(runtime.cwd),
             )
-            report.update(figures)
+            report.update(metrics)
             self.keep(**files)
         qc = merge_reports([*inputs.reports, self._results["report"]])
         self.keep(qc_json=save_json(qc, self.path(runtime, "qc.json")))
@@ -492,7 +499,21 @@ class FinishScan(_Step):
 
 
 def merge_reports(reports: list[dict[str, Any]]) -> dict[str, Any]:
-    """Join the reports of the steps: sentences one after the other, seconds and files of others by name."""
+    """Merge the reports of the steps of a scan.
+
+    Args:
+        reports: Reports in the order of the steps.
+
+    Returns:
+        One report: warnings and notes in order and without duplicates, seconds by step, BIDS URIs of
+        precomputed files by kind, everything else by its key.
+
+    Examples:
+        >>> reports = [{"seconds": {"load": 1.0}}, {"seconds": {"N4": 2.0}, "warnings": ["Look."]}]
+        >>> merged = merge_reports(reports)
+        >>> merged["seconds"], merged["warnings"]
+        ({'load': 1.0, 'N4': 2.0}, ['Look.'])
+    """
     merged: dict[str, Any] = {"seconds": {}, "warnings": [], "notes": []}
     for report in reports:
         merged["seconds"] |= report.get("seconds", {})

@@ -1,4 +1,4 @@
-"""How a session or a scan is preprocessed."""
+"""Options of the preprocessing of a session or a scan."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,16 +6,17 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class PreprocessOptions:
-    """How to run.
+    """Options of the preprocessing.
 
     Attributes:
         omp_nthreads: CPU threads of each step.
-        sloppy: fewer iterations on coarser copies; for tests.
+        sloppy: Fewer iterations on coarser copies; for tests.
         skull_strip: ``auto``, ``force`` or ``skip``, see :mod:`bids_mmh.preprocess.steps.skull_strip`.
-        engine: ``builtin``, ``synthstrip`` or ``freesurfer``: what finds the brain; FreeSurfer also aligns.
-        synthstrip_weights: for the engine ``synthstrip``.
-        in_template_space: the scans lie in the template's space and have no bias field: they are neither
-            aligned nor corrected.
+        engine: ``builtin``, ``synthstrip`` or ``freesurfer``: program for brain extraction; FreeSurfer also
+            registers.
+        synthstrip_weights: For the engine ``synthstrip``.
+        in_template_space: Whether the scans are already in template space and bias-corrected: they are
+            neither registered nor corrected.
     """
 
     omp_nthreads: int = 1

@@ -1,4 +1,4 @@
-"""The linear, invertible map between a scan's intensities and the model's range [-1, 1]."""
+"""The linear, invertible scaling of intensities to the model's range [-1, 1]."""
 
 import numpy as np
 
@@ -9,19 +9,24 @@ SCALED_LIMIT = 0.9
 
 
 def intensity_scaling(values_in_mask: np.ndarray) -> tuple[float, float]:
-    """Find ``scaled = slope * value + intercept`` for one scan.
+    """Compute the coefficients of ``scaled = slope * value + intercept`` for one scan.
 
-    The 1st and 99th percentile of the values go to -0.9 and +0.9.  The map never clips, so
-    ``value = (scaled - intercept) / slope`` gives the scan back exactly.
+    The 1st and 99th percentile of the values go to -0.9 and +0.9. The scaling never clips, so
+    ``value = (scaled - intercept) / slope`` restores the scan exactly.
 
     Args:
-        values_in_mask: intensities of the voxels inside the brain mask, any shape, any unit.
+        values_in_mask: Intensities of the voxels inside the brain mask, any shape, any unit.
 
     Returns:
         Slope (> 0) and intercept.
 
     Raises:
-        BadDataError: there are no finite values, or they have no contrast.
+        BadDataError: If there are no finite values, or they have no contrast.
+
+    Examples:
+        >>> slope, intercept = intensity_scaling(np.arange(101.0))
+        >>> round(slope * 1.0 + intercept, 6), round(slope * 99.0 + intercept, 6)
+        (-0.9, 0.9)
     """
     values = np.asarray(values_in_mask, dtype=np.float64).ravel()
     values = values[np.isfinite(values)]

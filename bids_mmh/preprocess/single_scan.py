@@ -1,4 +1,4 @@
-"""One scan that stands alone, through the same steps as a session's anchor, without a workflow around it."""
+"""One scan without a session, by the steps of a session's anchor, without a workflow."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,28 +28,28 @@ def preprocess_scan(
     folder: Path,
     options: PreprocessOptions,
 ) -> dict[str, Path]:
-    """Take a raw scan to the template.
+    """Preprocess a raw scan to template space.
 
     Args:
-        image: raw scan.
-        mask: boolean brain mask on its voxels; None to find the brain.
+        image: Raw scan.
+        mask: Boolean brain mask on its voxels; None to extract the brain.
         sequence: BIDS suffix.
-        template: standard brain.
-        grid: the model's grid.
-        folder: for all files.
-        options: how to run.
+        template: Template brain.
+        grid: The model's grid.
+        folder: Folder for all files.
+        options: Options of the preprocessing.
 
     Returns:
         The files that :func:`bids_mmh.preprocess.steps.finish.finish_scan` writes, by name.
 
     Raises:
-        BadDataError: the scan cannot be used, or no brain is found in it.
+        BadDataError: If the scan is unusable, or no brain is found in it.
     """
     from bids_mmh.preprocess.engines import align_to_template, brain_extractor
     from bids_mmh.preprocess.images import read_nifti, save_nifti, save_work
-    from bids_mmh.preprocess.steps.background import silence_background
+    from bids_mmh.preprocess.steps.background import suppress_background
     from bids_mmh.preprocess.steps.bias import FAST_N4, N4Settings, divide_bias, estimate_log_bias
-    from bids_mmh.preprocess.steps.finish import FinishFiles, finish_scan, onto
+    from bids_mmh.preprocess.steps.finish import FinishFiles, finish_scan, resample_nearest
     from bids_mmh.preprocess.steps.load import load_scan
     from bids_mmh.preprocess.steps.neck import crop_neck
     from bids_mmh.preprocess.steps.resample import apply_mask
@@ -58,7 +58,7 @@ def preprocess_scan(
 
     raw = save_nifti(image, folder / SCAN_FILE)
     full = load_scan(raw).image
-    head = crop_neck(silence_background(full)[0])
+    head = crop_neck(suppress_background(full)[0])
     standard, standard_mask = read_nifti(template.t1w), read_nifti(template.brain_mask, np.uint8)
     if mask is None:
         brain = strip_skull(
@@ -71,7 +71,7 @@ def preprocess_scan(
             extractor=brain_extractor(options.engine, options.synthstrip_weights),
         ).mask
     else:
-        brain = onto(_mask_like(mask, raw, full), head)
+        brain = resample_nearest(_mask_like(mask, raw, full), head)
     bias = estimate_log_bias(head, brain, FAST_N4 if options.sloppy else N4Settings())
     stripped = apply_mask(divide_bias(head, bias), brain)
     to_mni, _ = align_to_template(standard, standard_mask, stripped, work_dir=folder, options=options)
@@ -90,22 +90,22 @@ def preprocess_scan(
     return finish_scan(files, sequence=sequence, spacing=grid.spacing, out_dir=folder)[0]
 
 
-def take_to_grid(
+def resample_to_grid(
     image: "nib.Nifti1Image", mask: np.ndarray | None, *, grid: Grid, folder: Path
 ) -> dict[str, Path]:
-    """Put a scan that is in the template's space already on the model's grid, unless it is.
+    """Resample a scan that is already in template space to the model's grid, if it is not on it.
 
     Args:
-        image: scan in template space, on any voxels.
-        mask: boolean brain mask on its voxels; None if it is skull-stripped.
-        grid: the model's grid.
-        folder: for all files.
+        image: Scan in template space, on any voxels.
+        mask: Boolean brain mask on its voxels; None if it is skull-stripped.
+        grid: The model's grid.
+        folder: Folder for all files.
 
     Returns:
         ``mni_preproc`` and ``mni_mask``.
 
     Raises:
-        BadDataError: the scan cannot be used, or is not skull-stripped and has no mask.
+        BadDataError: If the scan is unusable, or is not skull-stripped and has no mask.
     """
     import SimpleITK
 
@@ -123,8 +123,8 @@ def take_to_grid(
             "The image is not a skull-stripped brain: give its brain mask, or space='native' for a raw head."
         )
     if image.shape != grid.shape or not np.allclose(image.affine, grid.affine, atol=1e-3):
-        reference, unmoved = grid.reference(), SimpleITK.Transform()
-        scan, brain = resample_scan(scan, reference, unmoved), resample_mask(brain, reference, unmoved)
+        reference, identity = grid.reference(), SimpleITK.Transform()
+        scan, brain = resample_scan(scan, reference, identity), resample_mask(brain, reference, identity)
     return {
         "mni_preproc": save_on_grid(apply_mask(scan, brain), grid, folder / "mni_preproc.nii"),
         "mni_mask": save_on_grid(brain, grid, folder / "mni_mask.nii"),
@@ -132,11 +132,11 @@ def take_to_grid(
 
 
 def _mask_like(mask: np.ndarray, raw: Path, scan: "SimpleITK.Image") -> "SimpleITK.Image":
-    """A mask in the axis order of a raw file as a working image like ``scan``, which was loaded from it."""
+    """A mask on the axes of a raw file as a working image like ``scan``, which was loaded from that file."""
     import nibabel as nib
 
-    from bids_mmh.preprocess.images import like
+    from bids_mmh.preprocess.images import image_like
     from bids_mmh.preprocess.steps.load import world_affine
 
     affine, _ = world_affine(nib.Nifti1Image.from_filename(raw), raw)
-    return like(nib.apply_orientation(mask.astype(np.uint8), nib.io_orientation(affine)), scan)
+    return image_like(nib.apply_orientation(mask.astype(np.uint8), nib.io_orientation(affine)), scan)

@@ -1,4 +1,4 @@
-"""Brain masks by SynthStrip: the network of ``nipreps-synthstrip`` with weights that the user has.
+"""Brain masks by SynthStrip: the network of ``nipreps-synthstrip`` with weights that the user provides.
 
 Hoopes et al. (2022), SynthStrip: skull-stripping for any brain image, NeuroImage 260, 119474.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_mmh.errors import BadDataError, NoInputError, UsageError
-from bids_mmh.preprocess.images import corners, like, to_array
+from bids_mmh.preprocess.images import corners, image_like, to_array
 from bids_mmh.preprocess.steps.brain import PLAUSIBLE_ML, volume_ml
 
 if TYPE_CHECKING:
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 WEIGHTS_VARIABLE = "BIDS_MMH_SYNTHSTRIP"
 HOW_TO_GET = (
     "get synthstrip.1.pt from https://surfer.nmr.mgh.harvard.edu/docs/synthstrip (or models/ of FreeSurfer "
-    f"7.3 or later), name it by --synthstrip-weights or {WEIGHTS_VARIABLE}, or use --preproc-engine builtin"
+    f"7.3 or later), give its path by --synthstrip-weights or {WEIGHTS_VARIABLE}, or use "
+    "--preproc-engine builtin"
 )
-# The network was trained on 1 mm voxels in LIA order; its six poolings want multiples of 64.
+# The network was trained on 1 mm voxels in LIA order; its six pooling layers need multiples of 64.
 ORDER, MULTIPLE, SMALLEST, LARGEST = "LIA", 64, 192, 320
 # It predicts the distance to the brain's surface in mm, negative inside: its authors cut at 1 mm.
 BORDER_MM = 1.0
@@ -45,12 +46,18 @@ with torch.inference_mode():
 
 
 def check_weights(weights: Path | None) -> Path:
-    """See that there are weights before hours of work, and return their path.
+    """Check that SynthStrip and its weights exist, before hours of work.
+
+    Args:
+        weights: File of weights, or None.
+
+    Returns:
+        The path of the weights.
 
     Raises:
-        UsageError: none were named, or ``nipreps-synthstrip`` is not installed.
-        NoInputError: the file does not exist.
-        BadDataError: it is no file of weights.
+        UsageError: If none are set, or ``nipreps-synthstrip`` is not installed.
+        NoInputError: If the file does not exist.
+        BadDataError: If it does not hold weights.
     """
     from importlib.util import find_spec
 
@@ -68,19 +75,19 @@ def check_weights(weights: Path | None) -> Path:
 def synthstrip_mask(
     image: "SimpleITK.Image", work_dir: Path, threads: int = 1, *, weights: Path
 ) -> "SimpleITK.Image":
-    """Segment the brain of a head of any contrast with SynthStrip.
+    """Extract the brain of a head of any contrast with SynthStrip.
 
     Args:
         image: RAS working image.
-        work_dir: folder for temporary files.
-        threads: number of CPU threads.
+        work_dir: Folder for temporary files.
+        threads: Number of CPU threads.
         weights: PyTorch file with ``model_state_dict`` (``synthstrip.1.pt``); nothing in it is executed.
 
     Returns:
         uint8 mask on the voxels of ``image``: the largest component, holes filled.
 
     Raises:
-        BadDataError: the weights do not fit the network, or no brain of a plausible size was found.
+        BadDataError: If the weights do not fit the network, or the brain has no plausible volume.
     """
     import SimpleITK
 
@@ -88,11 +95,11 @@ def synthstrip_mask(
     source, target = work_dir / "synthstrip_in.npy", work_dir / "synthstrip_out.npy"
     np.save(source, normalised(to_array(conformed)))
     _run(source, target, weights, threads)
-    distance = like(np.load(target), conformed)
+    distance = image_like(np.load(target), conformed)
     source.unlink()
     target.unlink()
     on_scan = SimpleITK.Resample(distance, image, SimpleITK.Transform(), SimpleITK.sitkLinear, FAR_MM)
-    mask = like(largest_component(to_array(on_scan) < BORDER_MM), image)
+    mask = image_like(largest_component(to_array(on_scan) < BORDER_MM), image)
     if not PLAUSIBLE_ML[0] <= volume_ml(mask) <= PLAUSIBLE_ML[1]:
         raise BadDataError(
             f"The brain that SynthStrip found measures {volume_ml(mask):.0f} ml, which cannot be right."
@@ -101,7 +108,14 @@ def synthstrip_mask(
 
 
 def conform(image: "SimpleITK.Image") -> "SimpleITK.Image":
-    """Resample an image linearly to what the network takes: 1 mm, LIA, 192 to 320 voxels along each axis."""
+    """Resample an image linearly to the input of the network: 1 mm, LIA, 192 to 320 voxels along each axis.
+
+    Args:
+        image: Image of any geometry.
+
+    Returns:
+        The conformed image.
+    """
     import SimpleITK
 
     direction = _direction(ORDER)
@@ -119,13 +133,35 @@ def conform(image: "SimpleITK.Image") -> "SimpleITK.Image":
 
 
 def normalised(values: np.ndarray) -> np.ndarray:
-    """Shift and scale intensities to 0 (the least) to 1 (the 99th percentile and above), float32."""
+    """Normalise intensities to [0, 1]: the minimum to 0, the 99th percentile and above to 1.
+
+    Args:
+        values: Intensities, any shape.
+
+    Returns:
+        float32 array of the same shape.
+
+    Examples:
+        >>> normalised(np.array([-1.0, 0.0, 3.0])).round(2).tolist()
+        [0.0, 0.25, 1.0]
+    """
     above = values.astype(np.float32) - np.float32(values.min())
     return np.clip(above / max(float(np.percentile(above, 99)), 1e-6), 0, 1)
 
 
 def largest_component(inside: np.ndarray) -> np.ndarray:
-    """The largest connected part of a boolean volume, holes filled, as uint8; empty stays empty."""
+    """Keep the largest connected component of a volume and fill its holes.
+
+    Args:
+        inside: Boolean volume.
+
+    Returns:
+        uint8 volume of the same shape; empty if ``inside`` is.
+
+    Examples:
+        >>> largest_component(np.array([[[True, True, False, True]]])).tolist()
+        [[[1, 1, 0, 0]]]
+    """
     from scipy import ndimage
 
     labels, count = ndimage.label(inside)

@@ -1,4 +1,4 @@
-"""The standard brain that scans are registered to, found without ever waiting long for a network."""
+"""The template that scans are registered to, found without waiting long for a network."""
 
 import os
 import subprocess
@@ -25,13 +25,13 @@ get(sys.argv[1], resolution=1, desc="brain", suffix="mask")
 
 @dataclass(frozen=True)
 class Template:
-    """A standard brain.
+    """A template brain.
 
     Attributes:
         space: BIDS name of the space, as in ``space-<label>``.
         t1w: NIfTI file of the T1w template, 1 mm; with or without the head.
         brain_mask: NIfTI file of its brain mask on the same voxels.
-        source: one sentence that says where it came from and why this one serves.
+        source: A sentence on where it came from and why it is used.
     """
 
     space: str
@@ -41,14 +41,17 @@ class Template:
 
 
 def find_template(name: str, cache_dir: Path) -> Template:
-    """Find the template ``name``, or the one that ships with nilearn where it cannot be had.
+    """Find a template, or the one that ships with nilearn if it is not available.
 
     Args:
         name: ``MNI152NLin2009cAsym`` (from TemplateFlow) or ``MNI152NLin2009aSym`` (from nilearn).
-        cache_dir: folder where the brain mask of nilearn's template is kept; made when missing.
+        cache_dir: Folder for the brain mask of nilearn's template; made if missing.
+
+    Returns:
+        The template, under the name of the space that was really used.
 
     Raises:
-        UsageError: the name is neither of the two.
+        UsageError: If the name is neither of the two.
     """
     if name == NILEARN_SPACE:
         return _nilearn_template(cache_dir, "as asked for")
@@ -69,7 +72,20 @@ def find_template(name: str, cache_dir: Path) -> Template:
 def templateflow_files(
     environ: Mapping[str, str] = os.environ, name: str = TEMPLATEFLOW_SPACE
 ) -> tuple[Path, Path]:
-    """Where the T1w template and its brain mask belong in the TemplateFlow home, there or not."""
+    """Give the paths of a template in the TemplateFlow home, whether they exist or not.
+
+    Args:
+        environ: Environment variables.
+        name: Name of the template.
+
+    Returns:
+        The T1w template and its brain mask.
+
+    Examples:
+        >>> t1w, mask = templateflow_files({"TEMPLATEFLOW_HOME": "/templates"})
+        >>> t1w.as_posix()
+        '/templates/tpl-MNI152NLin2009cAsym/tpl-MNI152NLin2009cAsym_res-01_T1w.nii.gz'
+    """
     home = Path(environ.get("TEMPLATEFLOW_HOME") or Path.home() / ".cache" / "templateflow")
     folder = home / f"tpl-{name}"
     stem = f"tpl-{name}_res-01"
@@ -114,7 +130,7 @@ def _nilearn_template(cache_dir: Path, reason: str) -> Template:
     mask_file = cache_dir / f"tpl-{NILEARN_SPACE}_res-01_desc-brain_mask.nii.gz"
     if not _is_usable(mask_file):
         image = nib.Nifti1Image.from_filename(t1w)
-        # This T1w is brain only: what is left of zero inside it are ventricles and deep sulci.
+        # This T1w is brain only: its zeros inside the brain are ventricles and deep sulci.
         brain = ndimage.binary_closing(np.asanyarray(image.dataobj) > 0, iterations=2)
         brain = ndimage.binary_fill_holes(brain).astype(np.uint8)
         save_nifti(nib.Nifti1Image(brain, image.affine), mask_file)

@@ -1,4 +1,4 @@
-"""Affine transforms as ITK means them: from points of the fixed image to points of the moving one, LPS mm."""
+"""Linear transforms in ITK's convention: points of the fixed image to points of the moving one, LPS mm."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 
 def to_matrix(transform: "SimpleITK.Transform") -> np.ndarray:
-    """Return the 4x4 matrix of a linear transform, found from where it takes four points."""
+    """Compute the matrix of a linear transform from its images of four points.
+
+    Args:
+        transform: A linear transform.
+
+    Returns:
+        Homogeneous matrix, 4 x 4, mm.
+    """
     origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
     matrix = np.eye(4)
     matrix[:3, 3] = origin
@@ -25,7 +32,14 @@ def to_matrix(transform: "SimpleITK.Transform") -> np.ndarray:
 
 
 def from_matrix(matrix: np.ndarray) -> "SimpleITK.AffineTransform":
-    """Make the affine transform of a 4x4 matrix."""
+    """Make the affine transform of a matrix.
+
+    Args:
+        matrix: Homogeneous matrix, 4 x 4, mm.
+
+    Returns:
+        The transform.
+    """
     import SimpleITK
 
     transform = SimpleITK.AffineTransform(3)
@@ -35,15 +49,37 @@ def from_matrix(matrix: np.ndarray) -> "SimpleITK.AffineTransform":
 
 
 def compose(first: "SimpleITK.Transform", then: "SimpleITK.Transform") -> "SimpleITK.AffineTransform":
-    """Return the single affine transform that applies ``first`` and then ``then`` to a point."""
+    """Compose two linear transforms.
+
+    Args:
+        first: Applied to a point first.
+        then: Applied to the result.
+
+    Returns:
+        A single affine transform.
+
+    Examples:
+        >>> shift = np.eye(4)
+        >>> shift[0, 3] = 5.0
+        >>> both = compose(from_matrix(shift), from_matrix(np.diag([2.0, 2.0, 2.0, 1.0])))
+        >>> both.TransformPoint((1.0, 0.0, 0.0))
+        (12.0, 0.0, 0.0)
+    """
     return from_matrix(to_matrix(then) @ to_matrix(first))
 
 
 def save_transform(transform: "SimpleITK.Transform", path: Path) -> Path:
     """Write a linear transform atomically as an ITK text file with one ``AffineTransform_double_3_3``.
 
+    Args:
+        transform: A linear transform.
+        path: File to write; missing parent folders are made.
+
+    Returns:
+        The path.
+
     Raises:
-        IoError: it cannot be written.
+        IoError: If it cannot be written.
     """
     import SimpleITK
 
@@ -53,7 +89,14 @@ def save_transform(transform: "SimpleITK.Transform", path: Path) -> Path:
 
 
 def read_transform(path: str | Path) -> "SimpleITK.AffineTransform":
-    """Read a linear transform from an ITK text file."""
+    """Read a linear transform.
+
+    Args:
+        path: ITK text file.
+
+    Returns:
+        The transform as a single affine one.
+    """
     import SimpleITK
 
     return from_matrix(to_matrix(SimpleITK.ReadTransform(str(path))))

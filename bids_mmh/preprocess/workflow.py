@@ -1,4 +1,4 @@
-"""The Nipype graph of one session."""
+"""The Nipype workflow of one session."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_mmh.errors import NoInputError, UsageError
-from bids_mmh.preprocess.external import GivenFile, GivenFiles
+from bids_mmh.preprocess.external import PrecomputedFile, PrecomputedFiles
 from bids_mmh.preprocess.options import PreprocessOptions
 
 if TYPE_CHECKING:
@@ -31,16 +31,16 @@ class ScanSpec:
     """One raw scan of a session.
 
     Attributes:
-        key: short name, unique in the session, of lower-case letters, digits and underscores.
+        key: Short name, unique in the session, of lower-case letters, digits and underscores.
         sequence: BIDS suffix, ``T1w`` or ``T2w``.
-        path: raw NIfTI file.
-        given: files of others that take the place of steps.
+        path: Raw NIfTI file.
+        precomputed: Files that replace steps.
     """
 
     key: str
     sequence: str
     path: Path
-    given: GivenFiles = field(default_factory=GivenFiles)
+    precomputed: PrecomputedFiles = field(default_factory=PrecomputedFiles)
 
 
 def build_session_workflow(
@@ -51,24 +51,27 @@ def build_session_workflow(
     grid: "Grid",
     options: PreprocessOptions,
 ) -> "Workflow":
-    """Build the graph that preprocesses the scans of one session.
+    """Build the workflow that preprocesses the scans of one session.
 
-    The first T1w is the anchor, or the first scan where there is no T1w: its brain is segmented and aligned
-    to the template with nine degrees of freedom.  Every other scan is aligned rigidly to the anchor and
-    inherits its mask.  For each scan there is a node ``out_<key>`` with the fields ``native_preproc``,
+    The anchor is the first T1w, or the first scan if there is no T1w: its brain is extracted and registered
+    to the template with nine degrees of freedom. Every other scan is registered rigidly to the anchor and
+    inherits its mask. For each scan there is a node ``out_<key>`` with the fields ``native_preproc``,
     ``native_mask``, ``mni_preproc``, ``mni_mask``, ``to_mni_xfm``, ``to_anchor_xfm`` (undefined for the
     anchor) and ``qc_json``.
 
     Args:
-        name: name of the workflow, also of its folder below ``base_dir``.
-        scans: the scans of the session.
-        template: standard brain.
-        grid: model's grid.
-        options: how to run.
+        name: Name of the workflow, also of its folder below ``base_dir``.
+        scans: The scans of the session.
+        template: Template brain.
+        grid: The model's grid.
+        options: Options of the preprocessing.
+
+    Returns:
+        The workflow.
 
     Raises:
-        NoInputError: there are no scans.
-        UsageError: two scans have the same key.
+        NoInputError: If there are no scans.
+        UsageError: If two scans have the same key.
     """
     from nipype import Workflow
 
@@ -81,7 +84,7 @@ def build_session_workflow(
     builder.add_anchor(anchor)
     for scan in scans:
         if scan is not anchor:
-            builder.add_follower(scan, anchor.key)
+            builder.add_registered(scan, anchor.key)
     return builder.workflow
 
 
@@ -93,39 +96,39 @@ class _SessionBuilder:
     options: PreprocessOptions
 
     def add_anchor(self, scan: ScanSpec) -> None:
-        from bids_mmh.preprocess.interfaces import AlignToTemplate, FindBrain
+        from bids_mmh.preprocess.interfaces import AlignToTemplate, ExtractBrain
 
-        key, given, connect = scan.key, scan.given, self.workflow.connect
+        key, precomputed, connect = scan.key, scan.precomputed, self.workflow.connect
         load = self._add_load(scan)
         weights = self.options.synthstrip_weights
         brain = self._node(
-            FindBrain,
+            ExtractBrain,
             "brain",
             scan,
             skull_strip=self.options.skull_strip,
             engine=self.options.engine,
             **({"weights": str(weights)} if weights and self.options.engine == "synthstrip" else {}),
-            **_given("mask", given.mask),
+            **_precomputed("mask", precomputed.mask),
             **self._template_inputs(),
         )
         align = self._node(
             AlignToTemplate,
             "template",
             scan,
-            **_given("xfm", given.to_template),
+            **_precomputed("xfm", precomputed.to_template),
             **self._align_inputs(),
             **self._template_inputs(),
         )
         connect(load, "head_file", brain, "head_file")
         connect(load, "head_file", align, "head_file")
         connect(brain, "mask_file", align, "mask_file")
-        finish, check = self._add_ending(scan, load, brain, extra_reports=[align])
+        finish, check = self._add_outputs(scan, load, brain, extra_reports=[align])
         connect(self.workflow.get_node(f"bias_{key}"), "bias_file", align, "bias_file")
         for node in (finish, check):
             connect(brain, "mask_file", node, "anchor_mask")
             connect(align, "to_mni_xfm", node, "anchor_to_mni")
 
-    def add_follower(self, scan: ScanSpec, anchor_key: str) -> None:
+    def add_registered(self, scan: ScanSpec, anchor_key: str) -> None:
         from bids_mmh.preprocess.interfaces import AlignToAnchor
 
         connect, get = self.workflow.connect, self.workflow.get_node
@@ -134,14 +137,14 @@ class _SessionBuilder:
             AlignToAnchor,
             "anchor",
             scan,
-            **_given("mask", scan.given.mask),
-            **_given("xfm", scan.given.to_anchor),
+            **_precomputed("mask", scan.precomputed.mask),
+            **_precomputed("xfm", scan.precomputed.to_anchor),
             **self._align_inputs(),
         )
         connect(load, "head_file", align, "head_file")
         connect(get(f"load_{anchor_key}"), "head_file", align, "anchor_file")
         connect(get(f"brain_{anchor_key}"), "mask_file", align, "anchor_mask")
-        finish, check = self._add_ending(scan, load, align, extra_reports=[])
+        finish, check = self._add_outputs(scan, load, align, extra_reports=[])
         connect(get(f"load_{anchor_key}"), "head_file", check, "anchor_file")
         for node in (finish, check):
             connect(get(f"brain_{anchor_key}"), "mask_file", node, "anchor_mask")
@@ -152,9 +155,9 @@ class _SessionBuilder:
     def _add_load(self, scan: ScanSpec) -> "Node":
         from bids_mmh.preprocess.interfaces import LoadScan
 
-        return self._node(LoadScan, "load", scan, **_given("preproc", scan.given.preproc))
+        return self._node(LoadScan, "load", scan, **_precomputed("preproc", scan.precomputed.preproc))
 
-    def _add_ending(
+    def _add_outputs(
         self, scan: ScanSpec, load: "Node", mask: "Node", extra_reports: "list[Node]"
     ) -> "tuple[Node, Node]":
         """Add bias field, check, resampling and outputs; return the nodes of resampling and check.
@@ -211,13 +214,13 @@ class _SessionBuilder:
         return {
             "sloppy": options.sloppy,
             "engine": options.engine,
-            "unmoved": options.in_template_space,
+            "identity": options.in_template_space,
         }
 
     def _template_inputs(self) -> dict[str, str]:
         return {"template": str(self.template.t1w), "template_mask": str(self.template.brain_mask)}
 
 
-def _given(kind: str, file: GivenFile | None) -> dict[str, str]:
-    """Inputs of an interface for a file of others."""
-    return {f"given_{kind}": str(file.path), f"given_{kind}_uri": file.uri} if file else {}
+def _precomputed(kind: str, file: PrecomputedFile | None) -> dict[str, str]:
+    """Inputs of an interface for a precomputed file."""
+    return {f"precomputed_{kind}": str(file.path), f"precomputed_{kind}_uri": file.uri} if file else {}

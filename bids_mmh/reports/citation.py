@@ -1,4 +1,4 @@
-"""The text for the methods section: what was really done, and the papers behind it."""
+"""The text for the methods section: the processing that was really done, and its references."""
 
 from collections.abc import Mapping, Sequence
 
@@ -38,12 +38,12 @@ _PREPROCESSING = (
     "Anatomical scans ({sequences}) were preprocessed and harmonized with bids-mmh {version}, a BIDS App "
     "[bids_apps] built on Nipype [nipype]. Each scan was brought to a common orientation, cropped below the "
     "head, and corrected for intensity non-uniformity with N4 [n4] as implemented in SimpleITK [simpleitk]. "
-    "{masks} In each session one scan (the T1w where there was one) was registered to the "
+    "{masks} In each session one scan (the T1w if there was one) was registered to the "
     "template {template} [icbm]{source} with nine degrees of freedom{aligner}, the others rigidly to that "
     "scan; the composed transform was applied in a single interpolation.{derivatives}"
 )
 _IN_TEMPLATE_SPACE = (
-    "Anatomical scans ({sequences}), which lay in the space of the template {template} [icbm]{source} "
+    "Anatomical scans ({sequences}), which were in the space of the template {template} [icbm]{source} "
     "already, were prepared and harmonized with bids-mmh {version}, a BIDS App [bids_apps] built on "
     "Nipype [nipype]. {masks} The scans were neither corrected for intensity non-uniformity nor "
     "registered.{derivatives}"
@@ -61,7 +61,7 @@ _MASKS = {
 }
 _DERIVATIVES = (
     " Where the derivative datasets {names} held usable brain masks, bias-corrected images or linear "
-    "transforms, these took the place of the step."
+    "transforms, these replaced the corresponding step."
 )
 _HARMONIZATION = (
     "Intensities were scaled linearly to [-1, 1] and harmonized by MMH [mmh], a diffusion model conditioned "
@@ -94,18 +94,18 @@ def methods_text(
     """Write the methods text of a run.
 
     Args:
-        template: Standard space that was really used.
+        template: Template space that was really used.
         sequences: Suffixes that were processed.
         model: Name of the model with its short digest; None when the run only preprocessed.
-        device: Where the model ran, such as ``cpu`` or ``NVIDIA H200``.
-        versions: Library -> version, of those that computed something.
+        device: Device that the model ran on, such as ``cpu`` or ``NVIDIA H200``.
+        versions: Library -> version, of those that were used.
         target: Site that Stage II of the model was fine-tuned to; None for a model of Stage I.
         encoder: Name of the slice encoder of Stage II.
         from_templateflow: Whether TemplateFlow was the source of the template.
-        sloppy: Whether the run was in the low-quality mode, which the text then says.
-        engine: ``builtin``, ``synthstrip`` or ``freesurfer``: what found the brains.
+        sloppy: Whether the run was in the low-quality mode, which the text then mentions.
+        engine: ``builtin``, ``synthstrip`` or ``freesurfer``: program for brain extraction.
         skull_strip: ``auto``, ``force`` or ``skip``.
-        no_preproc: Whether the scans lay in the template's space already.
+        no_preproc: Whether the scans were already in template space.
         derivatives: Names of the derivative datasets that files could be taken from.
 
     Returns:
@@ -129,7 +129,7 @@ def methods_text(
         stages = _stages(target, encoder) if target else _STAGE1
         paragraphs.append(_HARMONIZATION.format(model=model, device=device, stages=stages))
     if sloppy:
-        paragraphs.append("This was a run in sloppy mode: its results are for trying out only.")
+        paragraphs.append("This was a run in sloppy mode: its results are for testing only.")
     paragraphs.append(f"Software: {', '.join(f'{name} {version}' for name, version in versions.items())}.")
     return number_references("\n\n".join(paragraphs))
 
@@ -148,6 +148,17 @@ def number_references(text: str, references: Mapping[str, str] = REFERENCES) -> 
 
     Returns:
         Markdown with the headings Methods and References.
+
+    Examples:
+        >>> print(number_references("N4 [n4] was run.", {"n4": "Tustison 2010.", "other": "Not cited."}))
+        # Methods
+        <BLANKLINE>
+        N4 [1] was run.
+        <BLANKLINE>
+        # References
+        <BLANKLINE>
+        1. Tustison 2010.
+        <BLANKLINE>
     """
     cited = sorted((key for key in references if f"[{key}]" in text), key=lambda key: text.index(f"[{key}]"))
     for number, key in enumerate(cited, start=1):

@@ -1,4 +1,4 @@
-"""The text for the methods section about the evaluation of a study: what was really measured."""
+"""The text for the methods section about the evaluation of a study: what was really computed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,16 +30,16 @@ _REFERENCES: Mapping[str, str] = {
 }
 
 _COHORT = (
-    "Harmonization was evaluated with bids-mmh {version} [bids_apps] on {cohort}. People that the model "
-    "[mmh] was trained or validated on took no part{left_out}. Beside the raw scans stand histogram "
+    "Harmonization was evaluated with bids-mmh {version} [bids_apps] on {cohort}. Subjects that the model "
+    "[mmh] was trained or validated on were excluded{left_out}. The controls were the raw scans, histogram "
     "matching, z-score, WhiteStripe [whitestripe], Nyúl's standard scale [histogram] and a Gaussian blur "
-    "of 1.5 mm, fitted on other people's scans."
+    "of 1.5 mm, fitted on scans of other subjects."
 )
 _PAIRS = (
     "Scans of travelling subjects ({pairs}) were compared inside both brain masks by structural "
     "similarity [ssim], peak signal-to-noise ratio, Pearson's correlation and the Wasserstein distance of "
-    "histograms, {against}; differences to raw were tested by two-sided Wilcoxon signed-rank tests "
-    "[wilcoxon] on pairs."
+    "histograms, {against}; differences from the raw scans were tested by two-sided Wilcoxon signed-rank "
+    "tests [wilcoxon] on pairs."
 )
 _ANATOMY = {
     "built-in": "Tissues were segmented by a Gaussian mixture with priors [segment] and compared with those "
@@ -62,22 +62,22 @@ _AGE = (
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What was measured of one sequence.
+    """The evaluation of one sequence.
 
     Attributes:
         sequence: Suffix.
         scans: Number of scans.
-        people: Number of people.
+        subjects: Number of subjects.
         sites: Number of sites.
         pairs: Number of pairs of travelling subjects.
-        target: Site that they were compared at, or None.
+        target: Target site of the comparison of pairs, or None.
         segmenter: ``built-in`` or ``SynthSeg``.
         age: Whether ages were known.
     """
 
     sequence: str
     scans: int
-    people: int
+    subjects: int
     sites: int
     pairs: int
     target: str | None
@@ -89,25 +89,26 @@ def evaluation_text(parts: Sequence[Evaluated], trained_on: int) -> str:
     """Write the methods text of the evaluation.
 
     Args:
-        parts: What was measured, by sequence; at least one.
-        trained_on: How many people were left out because a model has seen them.
+        parts: The evaluation by sequence; at least one.
+        trained_on: Number of subjects that were excluded because a model has seen them.
 
     Returns:
         Markdown with numbered references, only to what was done.
     """
     cohort = " and ".join(
-        f"{part.scans} {part.sequence} scans of {part.people} people at {part.sites} sites" for part in parts
+        f"{part.scans} {part.sequence} scans of {part.subjects} subjects at {part.sites} sites"
+        for part in parts
     )
-    left_out = f" ({trained_on} people)" if trained_on else ""
+    left_out = f" ({trained_on} subjects)" if trained_on else ""
     paragraphs = [_COHORT.format(version=__version__, cohort=cohort, left_out=left_out)]
     paired = [part for part in parts if part.pairs]
     if paired:
         counts = ", ".join(f"{part.pairs} {part.sequence} pairs" for part in paired)
         targets = sorted({part.target for part in paired if part.target})
         against = (
-            f"each with the same person's raw scan at {' or '.join(targets)}"
+            f"each with the same subject's raw scan at {' or '.join(targets)}"
             if targets
-            else "each with the same person's scan at another site as the same method leaves it"
+            else "each with the same subject's scan at another site after the same method"
         )
         paragraphs.append(_PAIRS.format(pairs=counts, against=against))
     paragraphs += [_ANATOMY[name] for name in sorted({part.segmenter for part in parts})]

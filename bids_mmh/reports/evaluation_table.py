@@ -1,4 +1,4 @@
-"""Rows and columns of the evaluation's long table, and the data dictionary that explains them."""
+"""Rows and columns of the evaluation's long table, and its data dictionary."""
 
 import math
 from collections.abc import Mapping
@@ -7,11 +7,11 @@ from typing import Any
 
 PAIR, SCAN, STUDY = "pair", "scan", "study"
 
-MEASURES: Mapping[str, str] = {
-    "ssim": "Structural similarity of two scans of one person inside both brain masks; 1 for equal scans",
-    "psnr": "Peak signal-to-noise ratio of two scans of one person, dB; n/a for equal scans",
-    "pcc": "Pearson's correlation of the intensities of two scans of one person",
-    "wd": "Wasserstein distance of the histograms of two scans of one person (mean absolute difference of "
+METRICS: Mapping[str, str] = {
+    "ssim": "Structural similarity of two scans of one subject inside both brain masks; 1 for equal scans",
+    "psnr": "Peak signal-to-noise ratio of two scans of one subject, dB; n/a for equal scans",
+    "pcc": "Pearson's correlation of the intensities of two scans of one subject",
+    "wd": "Wasserstein distance of the histograms of two scans of one subject (mean absolute difference of "
     "the cumulative distributions), 0 to 1; 0 by construction where the histogram itself was matched",
     "dice_<tissue>": "Dice overlap of a tissue with that of the raw version of the same scan",
     "volume_<tissue>": "Volume preservation, the paper's AP: 1 - |V - V_raw| / V_raw of a tissue",
@@ -24,11 +24,11 @@ MEASURES: Mapping[str, str] = {
     "site_accuracy": "Balanced accuracy of a site classifier that was trained on this method's own outputs "
     "and cross-validated by subject; p from permuted sites",
     "site_chance": "Balanced accuracy of guessing: 1 / number of sites",
-    "site_null_high": "95th percentile of the accuracy with permuted sites; below it sites are not told "
-    "apart",
+    "site_null_high": "95th percentile of the accuracy with permuted sites; below it sites are not "
+    "distinguished",
     "age_mae": "Mean absolute error of age, years, by ridge regression on this method's own features, "
     "cross-validated by subject",
-    "age_mae_of_mean": "The same error when everybody is given the mean age of the training folds, years",
+    "age_mae_of_mean": "The same error if the mean age of the training folds is predicted for all, years",
     "grey_matter_age_r": "Pearson's correlation of the grey-matter ratio with age over subjects; p of the "
     "difference to the raw one, Fisher's z of dependent correlations",
     "grey_matter_age_z": "That test's z; 0 where nothing changed",
@@ -37,7 +37,7 @@ MEASURES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class EvaluationRow:
-    """One figure; see :func:`evaluation_dictionary` for what the fields mean. ``value`` may be infinite."""
+    """One value of a metric; :func:`evaluation_dictionary` explains the fields. ``value`` may be infinite."""
 
     space: str
     level: str
@@ -54,32 +54,47 @@ class EvaluationRow:
     other_site: str | None = None
 
     def record(self) -> dict[str, Any]:
-        """Give the row by column name; None for what is missing or not finite, six digits elsewhere."""
+        """Give the row as a record.
+
+        Returns:
+            Cells by column name: None for what is missing or not finite, numbers with six significant digits.
+
+        Examples:
+            >>> row = EvaluationRow("MNI", PAIR, "Raw", "psnr", math.inf)
+            >>> row.record()["value"] is None
+            True
+        """
         return {name: _cell(value) for name, value in asdict(self).items()}
 
 
 def evaluation_dictionary() -> dict[str, dict[str, Any]]:
-    """Explain the columns, in their order, in the form of a BIDS data dictionary."""
+    """Explain the columns of the table.
+
+    Returns:
+        A BIDS data dictionary: column name to description, in the order of the columns.
+    """
     texts: dict[str, dict[str, Any]] = {
         "space": {"Description": "Template space of the scans"},
         "level": {
-            "Description": "What the figure is of",
+            "Description": "Unit of the value",
             "Levels": {
-                PAIR: "Two scans of one travelling person, at two sites",
-                SCAN: "One scan, beside its own raw version",
-                STUDY: "All pairs, scans or people that were measured",
+                PAIR: "Two scans of one travelling subject, at two sites",
+                SCAN: "One scan, compared with its own raw version",
+                STUDY: "All pairs, scans or subjects in the evaluation",
             },
         },
         "method": {"Description": "Raw, a control, or MMH: the study's harmonized scans"},
-        "measure": {"Description": "What was measured", "Levels": dict(MEASURES)},
-        "value": {"Description": "The figure; at level study the mean where n is given"},
+        "measure": {"Description": "Metric", "Levels": dict(METRICS)},
+        "value": {"Description": "Value of the metric; at level study the mean if n is not n/a"},
         "sd": {"Description": "Standard deviation over the n pairs or scans"},
-        "n": {"Description": "Number of pairs, scans or subjects behind the figure"},
-        "p": {"Description": "Two-sided p: Wilcoxon signed-rank test against raw, or as the measure says"},
+        "n": {"Description": "Number of pairs, scans or subjects"},
+        "p": {
+            "Description": "Two-sided p: Wilcoxon signed-rank test against raw, or as defined by the metric"
+        },
         "participant_id": {"Description": "Participant, with sub-"},
         "scan": {"Description": "Scan that the method was applied to"},
         "site": {"Description": "Its site"},
-        "other_scan": {"Description": "Scan of the same person that it is compared with"},
+        "other_scan": {"Description": "Scan of the same subject that it is compared with"},
         "other_site": {"Description": "Its site"},
     }
     return {field.name: texts[field.name] for field in fields(EvaluationRow)}

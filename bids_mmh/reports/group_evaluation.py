@@ -1,4 +1,4 @@
-"""The evaluation on the group page: tables and figures of one sequence, what they mean, their traps."""
+"""The evaluation on the group page: tables and figures of one sequence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bids_mmh.reports.figures.encode import data_uri, encode
 from bids_mmh.reports.figures.evaluation import FeatureMap
 
 SIGNIFICANT = 0.05
-LIKENESS: Mapping[str, tuple[str, str, str]] = {
+SIMILARITY: Mapping[str, tuple[str, str, str]] = {
     "ssim": ("SSIM", ".3f", "higher is better"),
     "psnr": ("PSNR, dB", ".2f", "higher is better"),
     "pcc": ("PCC", ".3f", "higher is better"),
@@ -43,16 +43,16 @@ class EvaluationPart:
         sequence: Suffix.
         space: Template space.
         target: The site that scans were compared at, or None.
-        notes: Sentences: who was measured.
-        skipped: Sentences: what there is not, and why.
-        rows: All figures.
+        notes: Sentences on the cohort.
+        skipped: Sentences on what is missing, and why.
+        rows: All values.
         main: Name of the evaluated method.
         raw: Name of the raw control.
         ages: Participant to age, years.
-        maps: Method to feature map, of the scans in ``map_sites``.
+        maps: Method to feature map.
         map_sites: The site of each scan of the maps.
-        map_people: The participant of each scan of the maps.
-        pictures: Travelling subjects.
+        map_subjects: The participant of each scan of the maps.
+        pictures: Figures of travelling subjects.
     """
 
     sequence: str
@@ -66,19 +66,19 @@ class EvaluationPart:
     ages: Mapping[str, float] | None = None
     maps: Mapping[str, FeatureMap] | None = None
     map_sites: Sequence[str] = ()
-    map_people: Sequence[str] = ()
+    map_subjects: Sequence[str] = ()
     pictures: Sequence[Picture] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A question, the table that answers it (a row a method), and figures.
+    """A question, the table that answers it (a row per method), and figures.
 
     Attributes:
-        key: ``likeness``, ``anatomy``, ``sites`` or ``age``: the template explains each.
+        key: ``similarity``, ``anatomy``, ``sites`` or ``age``: the template has the text of each.
         title: The question.
-        lead: A sentence with the numbers of this study, or nothing.
-        headings: Of the columns.
+        lead: A sentence with the numbers of this study, or empty.
+        headings: Headings of the columns.
         lines: Method and its cells.
         pictures: Figures below the table.
     """
@@ -91,16 +91,16 @@ class Block:
     pictures: Sequence[Picture]
 
 
-class _Figures:
-    """The study's figures by method and measure."""
+class _StudyMetrics:
+    """Study-level values by method and metric."""
 
     def __init__(self, rows: Sequence[EvaluationRow]) -> None:
         self.by_name = {(row.method, row.measure): row for row in rows if row.level == STUDY}
         self.methods = list(dict.fromkeys(row.method for row in rows if row.level == STUDY))
-        self.measures = list(dict.fromkeys(row.measure for row in rows if row.level == STUDY))
+        self.metrics = list(dict.fromkeys(row.measure for row in rows if row.level == STUDY))
 
     def text(self, method: str, measure: str, spec: str) -> str:
-        """Mean, standard deviation and star; n/a where there is no figure."""
+        """Mean, standard deviation and star; n/a if there is no value."""
         row = self.by_name.get((method, measure))
         if row is None:
             return "n/a"
@@ -109,38 +109,38 @@ class _Figures:
         return f"{row.value:{spec}}{spread}{star}"
 
     def value(self, method: str, measure: str) -> float | None:
-        """The figure, or None."""
+        """The value, or None."""
         row = self.by_name.get((method, measure))
         return None if row is None else row.value
 
     def lines(self, measure: str, cells: Callable[[str], Sequence[str]]) -> list[tuple[str, Sequence[str]]]:
-        """A line for each method that has a measure."""
+        """A line for each method that has a metric."""
         return [(method, cells(method)) for method in self.methods if (method, measure) in self.by_name]
 
 
 def evaluation_blocks(part: EvaluationPart) -> list[Block]:
-    """Lay one sequence's evaluation out.
+    """Arrange the evaluation of one sequence.
 
     Args:
-        part: Its figures.
+        part: The evaluation in plain values.
 
     Returns:
-        Blocks in the order of the page; a block without any figures is left out.
+        Blocks in the order of the page; a block without any values is left out.
     """
-    figures = _Figures(part.rows)
-    blocks = (_likeness(part, figures), _anatomy(figures), _sites(part, figures), _age(part, figures))
+    metrics = _StudyMetrics(part.rows)
+    blocks = (_similarity(part, metrics), _anatomy(metrics), _sites(part, metrics), _age(part, metrics))
     return [block for block in blocks if block.lines]
 
 
-def _likeness(part: EvaluationPart, figures: _Figures) -> Block:
+def _similarity(part: EvaluationPart, metrics: _StudyMetrics) -> Block:
     pairs = [row for row in part.rows if row.level == PAIR]
-    people = {row.participant_id for row in pairs}
+    subjects = {row.participant_id for row in pairs}
     panels = {
         f"{heading} ({better})": {
             method: [row.value for row in pairs if (row.method, row.measure) == (method, measure)]
-            for method in figures.methods
+            for method in metrics.methods
         }
-        for measure, (heading, _, better) in LIKENESS.items()
+        for measure, (heading, _, better) in SIMILARITY.items()
     }
     pictures = []
     if pairs:
@@ -149,68 +149,68 @@ def _likeness(part: EvaluationPart, figures: _Figures) -> Block:
             Picture(
                 encode(violins, "svg"),
                 "svg",
-                "Likeness of pairs by method",
+                "Similarity of pairs by method",
                 "Every point is a pair; the black line is the median. Grey: raw, blue: controls, red: the "
                 "study's harmonized scans.",
             ),
             *part.pictures,
         ]
     against = (
-        f"the same person's raw scan at {part.target}" if part.target else "the same person's other site"
+        f"the same subject's raw scan at {part.target}" if part.target else "the same subject's other site"
     )
     count = len({(row.scan, row.other_scan) for row in pairs})
     return Block(
-        "likeness",
-        "One person at several sites",
-        f"{count} pairs of {len(people)} travelling subjects, each scan against {against}.",
-        [heading for heading, _, _ in LIKENESS.values()],
-        figures.lines(
+        "similarity",
+        "One subject at several sites",
+        f"{count} pairs of {len(subjects)} travelling subjects, each scan against {against}.",
+        [heading for heading, _, _ in SIMILARITY.values()],
+        metrics.lines(
             "ssim",
-            lambda method: [figures.text(method, name, spec) for name, (_, spec, _) in LIKENESS.items()],
+            lambda method: [metrics.text(method, name, spec) for name, (_, spec, _) in SIMILARITY.items()],
         ),
         pictures,
     )
 
 
-def _anatomy(figures: _Figures) -> Block:
-    tissues = [name.removeprefix("dice_") for name in figures.measures if name.startswith("dice_")]
+def _anatomy(metrics: _StudyMetrics) -> Block:
+    tissues = [name.removeprefix("dice_") for name in metrics.metrics if name.startswith("dice_")]
     measures = [f"{kind}_{tissue}" for kind in ("dice", "volume") for tissue in tissues]
     headings = [f"{kind} {tissue}" for kind in ("Dice", "AP") for tissue in tissues]
     names = [*measures, "anatomy", "spread"]
     return Block(
         "anatomy",
-        "Is the anatomy still there?",
+        "Is the anatomy preserved?",
         "",
         [*headings, "gradients", "brain SD"],
-        figures.lines("anatomy", lambda method: [figures.text(method, name, ".3f") for name in names]),
+        metrics.lines("anatomy", lambda method: [metrics.text(method, name, ".3f") for name in names]),
         (),
     )
 
 
-def _sites(part: EvaluationPart, figures: _Figures) -> Block:
-    raw = figures.value(part.raw, "feature_inter_site")
+def _sites(part: EvaluationPart, metrics: _StudyMetrics) -> Block:
+    raw = metrics.value(part.raw, "feature_inter_site")
     count = len(set(part.map_sites))
 
     def cells(method: str) -> list[str]:
         inter, intra = (
-            figures.value(method, "feature_inter_site"),
-            figures.value(method, "feature_intra_site"),
+            metrics.value(method, "feature_inter_site"),
+            metrics.value(method, "feature_intra_site"),
         )
         share = f" ({inter / raw:.2f})" if inter is not None and raw else ""
         width = f"{inter / intra:.2f}" if inter is not None and intra else "n/a"
-        probe = figures.by_name.get((method, "site_accuracy"))
+        probe = metrics.by_name.get((method, "site_accuracy"))
         return [
-            figures.text(method, "inter_site_wd", ".4f"),
+            metrics.text(method, "inter_site_wd", ".4f"),
             f"{inter:.2f}{share}" if inter is not None else "n/a",
             width,
             "n/a" if probe is None else f"{probe.value:.2f}",
-            figures.text(method, "site_null_high", ".2f"),
+            metrics.text(method, "site_null_high", ".2f"),
             "n/a" if probe is None or probe.p is None else _probability(probe.p),
         ]
 
     return Block(
         "sites",
-        "Can sites still be told apart?",
+        "Can sites still be distinguished?",
         f"Chance is {1 / count:.2f} with {count} sites." if count > 1 else "",
         [
             "inter-site WD",
@@ -220,7 +220,7 @@ def _sites(part: EvaluationPart, figures: _Figures) -> Block:
             "without site effect",
             "p",
         ],
-        figures.lines("feature_inter_site", cells) if count > 1 else [],
+        metrics.lines("feature_inter_site", cells) if count > 1 else [],
         list(_maps(part)),
     )
 
@@ -228,41 +228,41 @@ def _sites(part: EvaluationPart, figures: _Figures) -> Block:
 def _maps(part: EvaluationPart) -> Iterator[Picture]:
     if not part.maps:
         return
-    people = sorted(set(part.map_people))
-    few = len(part.map_people) <= 60
-    labels = [str(people.index(person) + 1) for person in part.map_people] if few else None
+    subjects = sorted(set(part.map_subjects))
+    few = len(part.map_subjects) <= 60
+    labels = [str(subjects.index(subject) + 1) for subject in part.map_subjects] if few else None
     figure = draw.feature_maps_figure(part.maps, part.map_sites, part.target, labels)
-    numbers = " Numbers are people." if few else ""
+    numbers = " Numbers are subjects." if few else ""
     yield Picture(
         encode(figure, "svg"),
         "svg",
         "t-SNE of the features, before and after",
-        "t-SNE of the same features before and after: one point a scan, colours are sites, crosses their "
+        "t-SNE of the same features before and after: one point per scan, colours are sites, crosses their "
         f"centres.{numbers} Where harmonization works, sites mix. Distances between groups of points have no "
         "meaning in such a map: read them from the titles.",
     )
 
 
-def _age(part: EvaluationPart, figures: _Figures) -> Block:
+def _age(part: EvaluationPart, metrics: _StudyMetrics) -> Block:
     def cells(method: str) -> list[str]:
-        test = figures.by_name.get((method, "grey_matter_age_r"))
+        test = metrics.by_name.get((method, "grey_matter_age_r"))
         p = None if test is None or method == part.raw else test.p
         return [
-            figures.text(method, "age_mae", ".2f"),
-            figures.text(method, "age_mae_of_mean", ".2f"),
+            metrics.text(method, "age_mae", ".2f"),
+            metrics.text(method, "age_mae_of_mean", ".2f"),
             "n/a" if test is None else f"{test.value:.2f}",
-            "–" if method == part.raw else figures.text(method, "grey_matter_age_z", ".2f"),
+            "–" if method == part.raw else metrics.text(method, "grey_matter_age_z", ".2f"),
             "–" if p is None else _probability(p),
         ]
 
-    either = [method for method in figures.methods if figures.value(method, "grey_matter_age_r") is not None]
+    either = [method for method in metrics.methods if metrics.value(method, "grey_matter_age_r") is not None]
     return Block(
         "age",
-        "Does age survive?",
+        "Is the relation to age preserved?",
         "",
         ["age error, years", "of the mean age", "grey matter with age, r", "z of the change", "p"],
-        figures.lines("age_mae", cells) or figures.lines("grey_matter_age_r", cells),
-        [_age_picture(part, figures)] if part.main in either and part.raw in either else [],
+        metrics.lines("age_mae", cells) or metrics.lines("grey_matter_age_r", cells),
+        [_age_picture(part, metrics)] if part.main in either and part.raw in either else [],
     )
 
 
@@ -270,21 +270,21 @@ def _probability(p: float) -> str:
     return "< .001" if p < 0.001 else f"{p:.3f}"
 
 
-def _age_picture(part: EvaluationPart, figures: _Figures) -> Picture:
+def _age_picture(part: EvaluationPart, metrics: _StudyMetrics) -> Picture:
     ages = part.ages or {}
     ratios: dict[str, dict[str, list[float]]] = {part.raw: {}, part.main: {}}
     for row in part.rows:
         if row.level == SCAN and row.measure == "grey_matter_ratio" and row.method in ratios:
             ratios[row.method].setdefault(str(row.participant_id), []).append(row.value)
-    people = [person for person in ratios[part.raw] if person in ages]
+    subjects = [subject for subject in ratios[part.raw] if subject in ages]
     means = {
-        method: [math.fsum(own[person]) / len(own[person]) for person in people]
+        method: [math.fsum(own[subject]) / len(own[subject]) for subject in subjects]
         for method, own in ratios.items()
     }
-    r = {method: figures.value(method, "grey_matter_age_r") or math.nan for method in ratios}
+    r = {method: metrics.value(method, "grey_matter_age_r") or math.nan for method in ratios}
     return Picture(
-        encode(draw.age_figure([ages[person] for person in people], means, r), "svg"),
+        encode(draw.age_figure([ages[subject] for subject in subjects], means, r), "svg"),
         "svg",
         "Grey-matter ratio against age, before and after",
-        "Grey-matter ratio against age, one point a person (scans averaged), before and after.",
+        "Grey-matter ratio against age, one point per subject (scans averaged), before and after.",
     )

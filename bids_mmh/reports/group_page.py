@@ -1,4 +1,4 @@
-"""The page of a study: sites and scans before and after, what they were made with, and what to look at."""
+"""The page of a study: sites and scans before and after harmonization, their provenance, and outliers."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class StudyPart:
         sequence: Suffix: ``T1w``, ``T2w``, ...
         space: Label of the template space.
         rows: Scans, those with a problem included.
-        comparison: Distances between its sites, or None where there is nothing to compare.
-        evaluation: Its evaluation, or None where none was asked for.
+        comparison: Distances between its sites, or None if there is nothing to compare.
+        evaluation: Its evaluation, or None if there is none.
     """
 
     sequence: str
@@ -73,12 +73,12 @@ class StudyPart:
 
 @dataclass(frozen=True)
 class StudyFacts:
-    """What the page says of the study as a whole.
+    """Facts on the study as a whole.
 
     Attributes:
         warnings: Sentences about the study as a whole.
         tables: Addresses of the TSV files, relative to the page.
-        created: When, as people read it.
+        created: Date and time, as shown.
         version: Version of the program.
         rankings: Title to table of sites that a target was chosen from, the same columns in each row.
         methods: The methods text, Markdown.
@@ -93,11 +93,11 @@ class StudyFacts:
 
 
 def render_group_page(parts: Sequence[StudyPart], facts: StudyFacts) -> str:
-    """Make the group page.
+    """Render the group page.
 
     Args:
         parts: The study by sequence and space.
-        facts: The rest.
+        facts: Facts on the study as a whole.
 
     Returns:
         One HTML document with everything embedded; it opens without a network. Text is escaped.

@@ -1,4 +1,4 @@
-"""Rows and columns of the study tables, and the data dictionary that explains them."""
+"""Rows and columns of the study tables, and their data dictionary."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ STATISTICS: Mapping[str, str] = {
     "p99": "99th percentile of the scaled intensity inside the brain mask",
     "skewness": "Skewness of the scaled intensity inside the brain mask",
     "entropy": "Shannon entropy, in bits, of the histogram of 100 bins over [-1, 1]",
-    "quartile_dispersion": "(p75 - p25) / (p75 + p25 + 2), a contrast that outliers do not move",
+    "quartile_dispersion": "(p75 - p25) / (p75 + p25 + 2), a measure of contrast that is robust to outliers",
     "out_of_range": "Fraction of voxels outside [-1, 1], which the histogram leaves out",
 }
 IDENTITY: Mapping[str, str] = {
@@ -24,9 +24,9 @@ IDENTITY: Mapping[str, str] = {
     "scan": "Name of the source scan: its entities and its suffix",
     "site": "Site of the scan; n/a where it is not known",
     "space": "Template space of the scan",
-    "state": "How far the scan came",
+    "state": "Processing state of the scan",
     "age": "Age in years, from participants.tsv",
-    "model_split": "Part that the person had in the training of the model",
+    "model_split": "Part that the subject had in the training of the model",
 }
 VERDICT: Mapping[str, str] = {
     "histogram_distance": "Wasserstein distance (mean absolute difference of the cumulative distributions) "
@@ -38,10 +38,10 @@ VERDICT: Mapping[str, str] = {
     "target": "Site that the model brings scans to; unified for the domain of Stage I",
     "encoder": "Slice encoder that saw the styles when the model was fine-tuned to its target",
     "configuration_hash": "Hash of the options that change results",
-    "warnings": "Quality warnings of the scan, parted by semicolons",
+    "warnings": "Quality warnings of the scan, separated by semicolons",
     "problem": "Why the scan's sidecar could not be used",
-    "suggestion": "What to do with a scan that stands out",
-    "outlier_reasons": "Why it stands out: robust z of its intensities within the site, size of the brain "
+    "suggestion": "Recommended action for an outlier",
+    "outlier_reasons": "Reasons: robust z of its intensities within the site, size of the brain "
     "mask, anatomy preservation, quality warnings",
 }
 
@@ -74,9 +74,9 @@ class ScanRow:
         page: Address of the subject page relative to the group page, or None.
         sidecar: Address of the scan's sidecar relative to the group page, or None.
         age: Years, or None.
-        model_split: ``train`` or ``validation`` where a model has seen the person, or None.
-        suggestion: ``exclude``, ``look`` or ``run again`` where the scan stands out, or None.
-        outlier_reasons: Sentences: why it does.
+        model_split: ``train`` or ``validation`` if the model has seen the subject, or None.
+        suggestion: ``exclude``, ``look`` or ``run again`` for an outlier, or None.
+        outlier_reasons: Sentences on why it is an outlier.
     """
 
     participant_id: str
@@ -113,11 +113,15 @@ class ScanRow:
 
     @property
     def state(self) -> str:
-        """How far the scan came."""
+        """Processing state of the scan."""
         return "harmonized" if self.harmonized else "preprocessed"
 
     def record(self) -> dict[str, Any]:
-        """Give the row by column name, in the stable order of the columns; None for what is missing."""
+        """Give the row as a record.
+
+        Returns:
+            Cells by column name, in the stable order of the columns; None for what is missing.
+        """
         before, after = self.before or {}, self.after or {}
         cells: dict[str, Any] = {name: getattr(self, name) for name in IDENTITY}
         for name in STATISTICS:
@@ -129,7 +133,11 @@ class ScanRow:
 
 
 def data_dictionary() -> dict[str, dict[str, Any]]:
-    """Explain the columns of a study table, in their stable order, in the form of a BIDS data dictionary."""
+    """Explain the columns of a study table.
+
+    Returns:
+        A BIDS data dictionary: column name to description, in the stable order of the columns.
+    """
     entries: dict[str, dict[str, Any]] = {name: {"Description": text} for name, text in IDENTITY.items()}
     entries["state"]["Levels"] = {
         "harmonized": "Preprocessed and harmonized",
@@ -137,16 +145,16 @@ def data_dictionary() -> dict[str, dict[str, Any]]:
     }
     entries["age"]["Units"] = "years"
     entries["model_split"]["Levels"] = {
-        "train": "The model was trained on this person: not part of the evaluation",
-        "validation": "The training was watched and stopped by this person: not part of the evaluation",
+        "train": "The model was trained on this subject: not part of the evaluation",
+        "validation": "The training was monitored and stopped on this subject: not part of the evaluation",
     }
     for name, text in STATISTICS.items():
         for when in ("before", "after"):
             entries[f"{name}_{when}"] = {"Description": f"{text}, {when} harmonization"}
     entries.update({name: {"Description": text} for name, text in VERDICT.items()})
     entries["suggestion"]["Levels"] = {
-        "exclude": "Two things or more speak against the scan, or its anatomy is lost",
-        "look": "One thing stands out: look at the scan's page before you decide",
+        "exclude": "At least two reasons against the scan, or its anatomy is lost",
+        "look": "One reason: look at the scan's page before you decide",
         "run again": "The sidecar cannot be used",
     }
     return entries

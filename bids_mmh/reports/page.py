@@ -1,4 +1,4 @@
-"""The template environment that both pages are rendered with."""
+"""The template environment of both pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 
 def environment() -> Environment:
-    """Make the template environment: templates of this package, everything escaped, no name undefined."""
+    """Make the template environment.
+
+    Returns:
+        An environment of the templates of this package that escapes all values and rejects undefined names.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     made = Environment(
@@ -39,13 +43,19 @@ def render(template: str, context: Mapping[str, Any]) -> str:
 
 
 def shown(value: object) -> str:
-    """Write a value for people: ``n/a`` for nothing, four digits for fractions, lists with commas.
+    """Format a value for display: ``n/a`` for None, four significant digits, lists with commas.
 
     Args:
         value: Anything that JSON can hold.
 
     Returns:
         Plain text, not yet escaped.
+
+    Examples:
+        >>> shown(0.123456), shown(None), shown(True)
+        ('0.1235', 'n/a', 'yes')
+        >>> shown({"levels": [3, 2]})
+        'levels: 3, 2'
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "n/a"

@@ -1,4 +1,4 @@
-"""The page of one subject or session: what was done to each scan, and whether it can be trusted."""
+"""The page of one subject or session: the processing of each scan and its quality."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ScanReport:
 
     Attributes:
         sequence: Suffix of the scan: ``T1w``, ``T2w``, ...
-        name: The scan's file name, as people know it.
+        name: File name of the scan.
         site: Site, or None where it is not known.
         before: Scaled intensities before harmonization, (X, Y, Z).
         mask: Brain mask, (X, Y, Z); non-zero is brain.
@@ -43,7 +43,7 @@ class ScanReport:
         native_mask: Brain mask of ``native_image``, (A, B, C).
         native_affine: Voxel to world of ``native_image``, (4, 4), millimetres.
         qc: Quality numbers by name, shown as they are.
-        warnings: One sentence for each thing a person should look at.
+        warnings: One sentence for each thing that the user should check.
         model: Name of the model that harmonized the scan, or None.
         target: Site that it brings scans to, ``unified``, or None.
         sidecars: Label to address (relative to the page) of machine-readable files.
@@ -96,14 +96,14 @@ def render_subject_report(
     versions: Mapping[str, str],
     warnings: Sequence[str] = (),
 ) -> str:
-    """Make the page of one subject or session.
+    """Render the page of one subject or session.
 
     Args:
         subject: Subject label without ``sub-``.
         session: Session label without ``ses-``, or None.
         scans: The scans, in the order to show.
         log: Processing log, plain text.
-        boilerplate: Text for a methods section, with its citations; paragraphs part at empty lines.
+        boilerplate: Text for a methods section, with its citations; empty lines separate paragraphs.
         settings: Options of the run by name.
         versions: Software versions by name.
         warnings: Sentences about the session as a whole.
@@ -167,7 +167,7 @@ def _pictures(scan: ScanReport) -> list[_Picture]:
         image = figures.difference_figure(scan.before, scan.after, scan.mask, scan.affine)
         caption = (
             "After minus before inside the brain mask, scaled intensity. Tissues that grow brighter or "
-            "darker as a whole are what harmonization is for. A blot, a seam, or an edge that is red on one "
+            "darker as a whole are what harmonization is for. A spot, a seam, or an edge that is red on one "
             "side and blue on the other is not: the anatomy changed there."
         )
         made.append(_Picture("Difference", caption, data_uri(image, "webp")))
@@ -186,7 +186,7 @@ def _pictures(scan: ScanReport) -> list[_Picture]:
             made.append(_Picture("Bias field", caption, data_uri(image, "webp")))
     references = (
         ("Registration to the template", f"the {scan.space} template", scan.template),
-        ("Registration to the T1w", "the same person's T1w", scan.anchor),
+        ("Registration to the T1w", "the same subject's T1w", scan.anchor),
     )
     for title, whose, volume in references:
         if volume is not None:

@@ -59,15 +59,24 @@ def sweep_figure(quantities: Mapping[str, Mapping[Setting, float]], chosen: Sett
 
 
 def sweep_markdown(before: Figures, results: Sequence[tuple[Walk, Figures]], best: Walk) -> str:
-    """Write a Markdown table: the scans as they were, then a row a setting, the best in bold."""
+    """Write the results of a sweep as a Markdown table.
+
+    Args:
+        before: Metrics of the scans before harmonization.
+        results: Settings with their metrics.
+        best: The setting to set in bold.
+
+    Returns:
+        The table: the scans before harmonization, then a row per setting.
+    """
     lines = [
         "| depth | T_f | T_r | inter-site WD | SSIM | anatomy |",
         "|---|---|---|---|---|---|",
         _line(["before", "", "", *_digits(before)]),
     ]
-    for walk, figures in results:
-        cells = [*map(str, astuple(walk)), *_digits(figures)]
-        lines.append(_line([f"**{cell}**" for cell in cells] if walk == best else cells))
+    for setting, metrics in results:
+        cells = [*map(str, astuple(setting)), *_digits(metrics)]
+        lines.append(_line([f"**{cell}**" for cell in cells] if setting == best else cells))
     return "\n".join(lines)
 
 
@@ -75,8 +84,8 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _digits(figures: Figures) -> list[str]:
-    return [f"{value:.4f}" for value in astuple(figures)]
+def _digits(metrics: Figures) -> list[str]:
+    return [f"{value:.4f}" for value in astuple(metrics)]
 
 
 def _write_values(axes: Axes, table: NDArray[np.float64], low: float, top: float) -> None:

@@ -3,13 +3,13 @@ import pytest
 from bids_mmh.cli.config_file import build_settings
 from bids_mmh.errors import NoInputError, UsageError
 
-GIVEN = {"bids_dir": "/raw", "output_dir": "/out", "analysis_level": "participant"}
+POSITIONAL = {"bids_dir": "/raw", "output_dir": "/out", "analysis_level": "participant"}
 
 
-def settings(tmp_path, text="", **given):
+def settings(tmp_path, text="", **options):
     path = tmp_path / "config.toml"
     path.write_text(text)
-    return build_settings({**GIVEN, "config_file": path, **given})
+    return build_settings({**POSITIONAL, "config_file": path, **options})
 
 
 def test_command_line_wins_over_file_wins_over_default(tmp_path):
@@ -47,7 +47,7 @@ def test_mistakes_in_the_file_name_it(tmp_path, text, sentence):
 
 
 @pytest.mark.parametrize(
-    ("given", "sentence"),
+    ("options", "sentence"),
     [
         ({"nprocs": 0}, r"^--nprocs: .*, not 0\.$"),
         ({"output_spaces": ["T1w"]}, r"^--output-spaces: .*'MNI' or 'native', not 'T1w'\.$"),
@@ -55,11 +55,11 @@ def test_mistakes_in_the_file_name_it(tmp_path, text, sentence):
         ({"work_dir": "/raw/work"}, r"/raw/work lies inside the dataset"),
     ],
 )
-def test_mistakes_on_the_command_line_name_the_option(tmp_path, given, sentence):
+def test_mistakes_on_the_command_line_name_the_option(tmp_path, options, sentence):
     with pytest.raises(UsageError, match=sentence):
-        settings(tmp_path, "random_seed = 1", **given)
+        settings(tmp_path, "random_seed = 1", **options)
 
 
 def test_a_missing_file_is_no_input(tmp_path):
     with pytest.raises(NoInputError, match="does not exist"):
-        build_settings({**GIVEN, "config_file": tmp_path / "none.toml"})
+        build_settings({**POSITIONAL, "config_file": tmp_path / "none.toml"})

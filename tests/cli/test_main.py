@@ -26,7 +26,7 @@ def run(raw, tmp_path, *options, out="out", level="participant"):
 
 
 def stand_in(monkeypatch, outcome):
-    """Let the participant level return or raise ``outcome``; give the list of settings that it was given."""
+    """Let the participant level return or raise ``outcome``; return the list of settings that it received."""
     seen = []
 
     def run_participant(settings, log_file):
@@ -52,7 +52,11 @@ def test_the_level_runs_with_the_settings_and_its_code_is_returned(raw, tmp_path
     [
         (BadDataError("x.nii is broken: scan again."), 65, "bids-mmh: error: x.nii is broken: scan again."),
         (KeyboardInterrupt(), 130, "interrupted"),
-        (OSError(errno.ENOSPC, "No space left", "/a/b"), 74, "The disk is full or the quota used up at /a/b"),
+        (
+            OSError(errno.ENOSPC, "No space left", "/a/b"),
+            74,
+            "The disk is full or the quota exceeded at /a/b",
+        ),
         (
             OSError(errno.EACCES, "Permission denied", "/a/b"),
             73,

@@ -22,8 +22,8 @@ def test_dash_or_underscore(spelling):
 
 
 def test_underscores_in_values_stay():
-    given = parse_arguments([*ARGUMENTS, "--site_from=participants:site_id", "--model", "my_model"])
-    assert (given["site_from"], given["model"]) == ("participants:site_id", "my_model")
+    arguments = parse_arguments([*ARGUMENTS, "--site_from=participants:site_id", "--model", "my_model"])
+    assert (arguments["site_from"], arguments["model"]) == ("participants:site_id", "my_model")
 
 
 def test_session_id_is_an_alias():

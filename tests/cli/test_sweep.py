@@ -13,8 +13,8 @@ def asked(monkeypatch):
     """What the sweep was asked for, instead of a sweep."""
     calls = []
 
-    def run(*given):
-        calls.append(given)
+    def run(*arguments):
+        calls.append(arguments)
         return "the table"
 
     monkeypatch.setattr(sweeping, "run_sweep", run)

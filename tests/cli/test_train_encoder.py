@@ -12,7 +12,9 @@ from bids_mmh.training.slice_encoder import EncoderRecipe
 def asked(monkeypatch):
     """What training was asked for, instead of training."""
     calls = []
-    monkeypatch.setattr(training, "train_encoder", lambda *given, **options: calls.append((given, options)))
+    monkeypatch.setattr(
+        training, "train_encoder", lambda *arguments, **options: calls.append((arguments, options))
+    )
     return calls
 
 

@@ -54,16 +54,16 @@ def test_files_of_others_reach_the_steps_that_they_replace(session, tmp_path):
     graph = session_graph(job, "cpu")
     raw = tmp_path / "raw" / "sub-1" / "anat"
     for node, field, value in (
-        ("load_t1w1", "given_preproc", "/d/p"),
+        ("load_t1w1", "precomputed_preproc", "/d/p"),
         ("load_t1w1", "in_file", str(raw / "sub-1_T1w.nii.gz")),
-        ("brain_t1w1", "given_mask", "/d/m"),
-        ("brain_t1w1", "given_mask_uri", "bids:d:m"),
-        ("template_t1w1", "given_xfm", "/d/x"),
-        ("anchor_t2w2", "given_mask", "/d/m2"),
-        ("anchor_t2w2", "given_xfm", "/d/x2"),
+        ("brain_t1w1", "precomputed_mask", "/d/m"),
+        ("brain_t1w1", "precomputed_mask_uri", "bids:d:m"),
+        ("template_t1w1", "precomputed_xfm", "/d/x"),
+        ("anchor_t2w2", "precomputed_mask", "/d/m2"),
+        ("anchor_t2w2", "precomputed_xfm", "/d/x2"),
     ):
         assert getattr(graph.get_node(node).inputs, field) == value, (node, field)
-    assert graph.get_node("template_t1w1").inputs.unmoved is False
+    assert graph.get_node("template_t1w1").inputs.identity is False
 
 
 def test_images_in_template_space_take_the_scans_place(session):
@@ -72,8 +72,8 @@ def test_images_in_template_space_take_the_scans_place(session):
     assert job.starts_in_template_space
     graph = session_graph(job, "cpu")
     assert graph.get_node("load_t1w1").inputs.in_file == "/d/s"
-    assert graph.get_node("brain_t1w1").inputs.given_mask == "/d/sm"
-    assert graph.get_node("template_t1w1").inputs.unmoved is True
+    assert graph.get_node("brain_t1w1").inputs.precomputed_mask == "/d/sm"
+    assert graph.get_node("template_t1w1").inputs.identity is True
     assert graph.get_node("bias_t2w2").inputs.skip is True
     # How the raw scan got there is not known: no transform is promised.
     assert not any("xfm" in path.name for path in job.scans[0].expected())
@@ -84,7 +84,7 @@ def test_no_preproc_takes_the_raw_scans_as_they_lie(session, tmp_path):
     assert job.starts_in_template_space
     graph = session_graph(job, "cpu")
     assert graph.get_node("load_t1w1").inputs.in_file.startswith(str(tmp_path / "raw"))
-    assert graph.get_node("anchor_t2w2").inputs.unmoved is True
+    assert graph.get_node("anchor_t2w2").inputs.identity is True
 
 
 def test_options_of_preprocessing_reach_the_steps(session, tmp_path):

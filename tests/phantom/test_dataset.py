@@ -103,7 +103,7 @@ def brain_in_template(scan):
     return affine_transform(mask.astype(float), matrix, output_shape=(46, 56, 40), order=1) > 0.5
 
 
-def test_the_true_transforms_lay_one_person_of_two_sites_onto_each_other_and_the_template(dataset, template):
+def test_the_true_transforms_align_one_subject_at_two_sites_and_the_template(dataset, template):
     first, second = (brain_in_template(scan) for scan in scans(dataset)[:2])
     dice = 2 * (first & second).sum() / (first.sum() + second.sum())
     assert dice > 0.96
@@ -111,7 +111,7 @@ def test_the_true_transforms_lay_one_person_of_two_sites_onto_each_other_and_the
     assert 2 * (first & target).sum() / (first.sum() + target.sum()) > 0.9
 
 
-def test_people_and_sites_do_not_depend_on_how_many_there_are(dataset, tmp_path):
+def test_subjects_and_sites_do_not_depend_on_how_many_there_are(dataset, tmp_path):
     small = make_phantom(
         tmp_path / "small",
         subjects=1,
@@ -143,7 +143,7 @@ def test_failure_leaves_nothing_behind(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(dataset_module, "_write_people", full)
+    monkeypatch.setattr(dataset_module, "_write_subjects", full)
     with pytest.raises(CannotCreateError, match="No space left"):
         make_phantom(tmp_path / "out", subjects=1, sites=1)
     assert list((tmp_path / "out").iterdir()) == []

@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_mmh.phantom.files import scan_stem, sidecar_path, steps, write_image
+from bids_mmh.phantom.files import quantized, scan_stem, sidecar_path, write_image
 
 
 @pytest.mark.parametrize("code", ["RAS", "PSR", "LPS", "PIR"])
@@ -22,8 +22,8 @@ def test_orientation_changes_the_file_but_not_the_world(tmp_path, code):
 
 def test_steps_keep_values_to_their_resolution():
     values = np.linspace(0, 50, 1000, dtype=np.float32)
-    np.testing.assert_allclose(steps(values, 100), values, atol=0.2501)
-    assert len(np.unique(steps(values, 100))) == 101
+    np.testing.assert_allclose(quantized(values, 100), values, atol=0.2501)
+    assert len(np.unique(quantized(values, 100))) == 101
 
 
 def test_names():

@@ -10,7 +10,7 @@ def plan():
     return Plan(24, 6, 12, 2, seed=0, resolution=1.0, sequences=("T1w",), truth=False)
 
 
-def test_every_two_neighbouring_sites_share_as_many_travelling_people(plan):
+def test_every_two_neighbouring_sites_share_as_many_travelling_subjects(plan):
     shared = Counter(tuple(plan.sites_of(subject)) for subject in range(12))
     assert shared == {(0, 1): 2, (1, 2): 2, (2, 3): 2, (3, 4): 2, (4, 5): 2, (0, 5): 2}
 

@@ -34,7 +34,9 @@ def lopsided(template) -> nib.Nifti1Image:
 @pytest.fixture
 def save(tmp_path):
     def write(data: np.ndarray, affine: np.ndarray | None = None, name: str = "scan.nii.gz") -> Path:
-        nib.save(nib.Nifti1Image(data, np.diag([5.0, 5, 5, 1]) if affine is None else affine), tmp_path / name)
+        nib.save(
+            nib.Nifti1Image(data, np.diag([5.0, 5, 5, 1]) if affine is None else affine), tmp_path / name
+        )
         return tmp_path / name
 
     return write

@@ -5,7 +5,7 @@ import SimpleITK
 
 from bids_mmh.errors import BadDataError, NoInputError, UsageError
 from bids_mmh.preprocess import synthstrip
-from bids_mmh.preprocess.images import corners, like, to_array, to_sitk
+from bids_mmh.preprocess.images import corners, image_like, to_array, to_sitk
 from bids_mmh.preprocess.synthstrip import (
     check_weights,
     conform,
@@ -106,7 +106,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
         synthstrip_mask(small, tmp_path, weights=path)
 
 
-def test_without_weights_the_user_is_told_what_to_do(tmp_path):
+def test_without_weights_the_message_says_what_to_do(tmp_path):
     with pytest.raises(UsageError, match="--synthstrip-weights"):
         check_weights(None)
     with pytest.raises(NoInputError, match="do not exist"):
@@ -123,4 +123,8 @@ def test_largest_component_is_filled():
     inside[8, 8, 8] = True
     assert largest_component(inside).sum() == 125
     assert largest_component(np.zeros((3, 3, 3), bool)).sum() == 0
-    assert like(largest_component(inside), to_sitk(np.zeros((9, 9, 9)), np.eye(4))).GetSize() == (9, 9, 9)
+    assert image_like(largest_component(inside), to_sitk(np.zeros((9, 9, 9)), np.eye(4))).GetSize() == (
+        9,
+        9,
+        9,
+    )

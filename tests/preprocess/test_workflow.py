@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bids_mmh.errors import NoInputError, UsageError
-from bids_mmh.preprocess.external import GivenFile, GivenFiles
+from bids_mmh.preprocess.external import PrecomputedFile, PrecomputedFiles
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.options import PreprocessOptions
 from bids_mmh.preprocess.transforms import read_transform, to_matrix
@@ -73,10 +73,10 @@ def test_a_scan_that_cannot_be_used_is_named(tmp_path, save):
     assert str(caught.value).count("flat.nii.gz") == 1
 
 
-def _given(**files):
+def _precomputed(**files):
     """Files as another program's, under URIs of a dataset ``d``."""
-    return GivenFiles(
-        **{kind: GivenFile(Path(path), f"bids:d:{Path(path).name}") for kind, path in files.items()}
+    return PrecomputedFiles(
+        **{kind: PrecomputedFile(Path(path), f"bids:d:{Path(path).name}") for kind, path in files.items()}
     )
 
 
@@ -157,13 +157,15 @@ def _start_from_derivatives(pair, template, outputs, tmp_path):
     scans = [
         replace(
             pair[0],
-            given=_given(
+            precomputed=_precomputed(
                 preproc=t2w.native_preproc, mask=t2w.native_mask, to_anchor=outputs["xfm"].to_anchor_xfm
             ),
         ),
         replace(
             pair[1],
-            given=_given(preproc=t1w.native_preproc, mask=t1w.native_mask, to_template=t1w.to_mni_xfm),
+            precomputed=_precomputed(
+                preproc=t1w.native_preproc, mask=t1w.native_mask, to_template=t1w.to_mni_xfm
+            ),
         ),
     ]
     again = _run(_build(scans, template), tmp_path / "again")
@@ -186,7 +188,7 @@ def test_files_that_do_not_fit_are_refused_and_the_step_is_done(pair, template, 
     other = save(
         np.random.default_rng(0).normal(100, 20, (60, 60, 60)).astype(np.float32), name="other.nii.gz"
     )
-    scan = replace(pair[1], given=_given(mask=empty, preproc=other, to_template=empty))
+    scan = replace(pair[1], precomputed=_precomputed(mask=empty, preproc=other, to_template=empty))
     graph = _build([scan], template)
     graph.base_dir = str(tmp_path / "work")
     finished = {node.name: node.result.outputs for node in graph.run().nodes()}

@@ -36,7 +36,7 @@ def test_only_what_was_done_is_told():
         assert absent not in text
     assert "N4" in text
     assert "sloppy" not in text
-    assert "trying out only" in methods_text(**ARGUMENTS, sloppy=True)
+    assert "for testing only" in methods_text(**ARGUMENTS, sloppy=True)
 
 
 def test_the_text_says_how_brains_were_found():

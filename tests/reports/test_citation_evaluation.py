@@ -13,17 +13,17 @@ def test_every_reference_is_cited_and_numbered_in_order():
     assert cited == list(range(1, len(cited) + 1))
     assert not re.search(r"\[[a-z_]+\]|[{}]", body)
     for fact in (
-        "20 T1w scans of 10 people at 3 sites and 20 T2w",
-        "(5 people)",
+        "20 T1w scans of 10 subjects at 3 sites and 20 T2w",
+        "(5 subjects)",
         "8 T1w pairs, 8 T2w pairs",
         "raw scan at siteA",
     ):
         assert fact in body
 
 
-def test_only_what_was_done_is_told():
+def test_only_what_was_done_is_in_the_text():
     text = evaluation_text([replace(T1W, pairs=0, age=False, sites=1, segmenter="SynthSeg")], 0)
-    for absent in ("Wilcoxon", "ridge", "ResNet", "Ashburner", "(0 people)"):
+    for absent in ("Wilcoxon", "ridge", "ResNet", "Ashburner", "(0 subjects)"):
         assert absent not in text
     assert "SynthSeg" in text
     among = evaluation_text([replace(T1W, target=None)], 0)

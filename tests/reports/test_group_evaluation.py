@@ -24,19 +24,19 @@ def rows():
         found += [study(method, "site_null_high", 0.6), study(method, "age_mae", 5.0)]
         found += [study(method, "age_mae_of_mean", 9.0), study(method, "grey_matter_age_r", -level, p=0.0001)]
         found += [study(method, "grey_matter_age_z", 1.5)]
-        for person, age in (("sub-1", 0.5), ("sub-2", 0.4)):
+        for subject, age in (("sub-1", 0.5), ("sub-2", 0.4)):
             found += [
                 EvaluationRow(
-                    "MNI", PAIR, method, name, level, participant_id=person, scan=person, other_scan="o"
+                    "MNI", PAIR, method, name, level, participant_id=subject, scan=subject, other_scan="o"
                 )
                 for name in ("ssim", "psnr", "pcc", "wd")
             ]
-            found.append(EvaluationRow("MNI", SCAN, method, "grey_matter_ratio", age, participant_id=person))
+            found.append(EvaluationRow("MNI", SCAN, method, "grey_matter_ratio", age, participant_id=subject))
     return found
 
 
 def part(rows, **changes):
-    given = {
+    defaults = {
         "rows": rows,
         "main": "MMH",
         "raw": "Raw",
@@ -46,21 +46,21 @@ def part(rows, **changes):
             "MMH": FeatureMap(np.eye(4)[:, :2], 3.6, 2.0),
         },
         "map_sites": ["a", "b", "a", "b"],
-        "map_people": ["sub-1", "sub-1", "sub-2", "sub-2"],
+        "map_subjects": ["sub-1", "sub-1", "sub-2", "sub-2"],
     }
-    return EvaluationPart("T1w", "MNI", "b", (), (), **(given | changes))
+    return EvaluationPart("T1w", "MNI", "b", (), (), **(defaults | changes))
 
 
 def test_four_questions_with_a_line_a_method(rows):
     blocks = {block.key: block for block in evaluation_blocks(part(rows))}
-    assert list(blocks) == ["likeness", "anatomy", "sites", "age"]
+    assert list(blocks) == ["similarity", "anatomy", "sites", "age"]
     assert all([method for method, _ in block.lines] == ["Raw", "MMH"] for block in blocks.values())
     assert all(len(cells) == len(block.headings) for block in blocks.values() for _, cells in block.lines)
     cells = {key: dict(block.lines)["MMH"] for key, block in blocks.items()}
-    assert cells["likeness"][0] == "0.900 ± 0.050*"
-    assert dict(blocks["likeness"].lines)["Raw"][0] == "0.800 ± 0.050"
-    assert blocks["likeness"].lead == (
-        "2 pairs of 2 travelling subjects, each scan against the same person's raw scan at b."
+    assert cells["similarity"][0] == "0.900 ± 0.050*"
+    assert dict(blocks["similarity"].lines)["Raw"][0] == "0.800 ± 0.050"
+    assert blocks["similarity"].lead == (
+        "2 pairs of 2 travelling subjects, each scan against the same subject's raw scan at b."
     )
     assert cells["sites"] == ["0.0200", "3.60 (1.12)", "1.80", "0.50", "0.60", "0.250"]
     assert blocks["sites"].lead == "Chance is 0.50 with 2 sites."

@@ -17,7 +17,7 @@ FLAT = (0.5,) * 100
 
 
 def _row(number, site, **changes):
-    given = {
+    defaults = {
         "participant_id": f"sub-{number:02d}",
         "session_id": None,
         "scan": f"sub-{number:02d}_T1w",
@@ -34,12 +34,15 @@ def _row(number, site, **changes):
         "model_sha256": "ab" * 32,
         "page": f"sub-{number:02d}.html",
     }
-    return ScanRow(**{**given, **changes})
+    return ScanRow(**{**defaults, **changes})
 
 
 def _render(rows, comparison=None, **changes):
-    given = {"warnings": (), "tables": ["group_T1w_table.tsv"], "created": "2026-11-22 10:00 UTC", "version": "9.9"}
-    return render_group_page([StudyPart("T1w", "MNI", rows, comparison)], StudyFacts(**{**given, **changes}))
+    defaults = {"warnings": (), "tables": ["group_T1w_table.tsv"], "created": "2026-11-22 10:00 UTC"}
+    defaults["version"] = "9.9"
+    return render_group_page(
+        [StudyPart("T1w", "MNI", rows, comparison)], StudyFacts(**{**defaults, **changes})
+    )
 
 
 def _data(page):
@@ -97,7 +100,7 @@ def test_outliers_come_with_their_reason():
     assert page.index("Anatomy is lost.") < page.index("Look at the mask.")
     assert [row[-2] for row in _data(page)] == ["look", "exclude", None]
     assert "nothing flagged" in _render([_row(3, "A")])
-    assert "No scan stands out" in _render([_row(3, "A")])
+    assert "No outliers." in _render([_row(3, "A")])
 
 
 def test_ranking_of_sites_and_methods_text_are_shown():

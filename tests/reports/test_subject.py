@@ -65,7 +65,7 @@ def undrawn(monkeypatch):
 
 
 def _render(scans, **changes):
-    given = {
+    defaults = {
         "subject": "01",
         "session": None,
         "scans": scans,
@@ -74,7 +74,7 @@ def _render(scans, **changes):
         "settings": {"seed": 7},
         "versions": {"torch": "2.13"},
     }
-    return render_subject_report(**{**given, **changes})
+    return render_subject_report(**{**defaults, **changes})
 
 
 def test_page_is_one_file_without_outside_addresses(scan):

@@ -1,7 +1,7 @@
-"""How much of the anatomy two versions of one image share, whatever their intensities.
+"""Anatomy preservation: similarity of the edges of an image before and after harmonization.
 
-Harmonization may move intensities; it may not move, add, remove or reverse edges. The number here falls when
-it did, and is recorded in every sidecar so that a bad output does not look good.
+Harmonization may change intensities; it may not move, add, remove or invert edges. The metric decreases if it
+does, and is recorded in every sidecar so that a poor result is visible.
 """
 
 from typing import Any
@@ -16,10 +16,10 @@ def anatomy_preservation(before: NDArray[Any], after: NDArray[Any], mask: NDArra
     """Compare the gradient vectors of an image before and after harmonization.
 
     The cosine similarity Σ ∇before·∇after / √(Σ |∇before|² · Σ |∇after|²) of the two gradient fields, by
-    central differences, summed over the voxels of the mask whose six neighbours are in the mask too: so no
-    difference reaches across the brain's rim, whose step to the background would otherwise dominate and
-    flatter every output. Strong edges weigh most. Adding a constant to an image or scaling it by a positive
-    factor changes nothing; an inverted contrast turns the sign.
+    central differences, summed over the voxels of the mask whose six neighbours are in the mask too: no
+    difference includes the background, whose step to the brain would otherwise dominate and raise the
+    similarity of every output. Strong edges weigh most. Adding a constant to an image or scaling it by a
+    positive factor changes nothing; an inverted contrast changes the sign.
 
     Args:
         before: Scaled intensities, shape (x, y, z).
@@ -27,11 +27,19 @@ def anatomy_preservation(before: NDArray[Any], after: NDArray[Any], mask: NDArra
         mask: Brain mask on the same grid; non-zero is brain.
 
     Returns:
-        The similarity in [-1, 1]: 1 means that the anatomy is unchanged, values near 0 that it is lost, and
-        -1 that bright and dark changed places. An image without any structure gives 0.
+        The similarity in [-1, 1]: 1 if the anatomy is unchanged, near 0 if it is lost, -1 if the contrast is
+        inverted. An image without any structure gives 0.
 
     Raises:
         BadDataError: If the shapes differ, a value in the mask is not finite, or the mask has no interior.
+
+    Examples:
+        >>> image = np.random.default_rng(0).normal(size=(8, 8, 8))
+        >>> brain = np.ones(image.shape, bool)
+        >>> round(anatomy_preservation(image, 0.5 * image + 0.1, brain), 3)
+        1.0
+        >>> round(anatomy_preservation(image, -image, brain), 3)
+        -1.0
     """
     inside = np.asarray(mask) != 0
     if inside.ndim != 3 or before.shape != inside.shape or after.shape != inside.shape:
@@ -74,7 +82,7 @@ def _gradients(image: NDArray[Any]) -> NDArray[np.float32]:
 def _cosine(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     a, b = first.astype(np.float64), second.astype(np.float64)
     scale = float(np.sqrt((a @ a) * (b @ b)))
-    # Rounding leaves a residue in flat images: below it there is no structure to compare.
+    # Constant images have a residue of rounding errors: below it there is no structure to compare.
     if scale <= 1e-12 * a.size:
         return 0.0
     return float(np.clip((a @ b) / scale, -1.0, 1.0))

@@ -1,8 +1,8 @@
-"""How well the tissues of a harmonized brain lie on those of the preprocessed one.
+"""Agreement of the tissue segmentations before and after harmonization.
 
-The paper's two figures (section 4.4), tissue by tissue: Dice's coefficient, and AP, the relative absolute
-difference of volumes taken from 1. The latter is called volume preservation here, because ``anatomy`` has a
-measure of its own that needs no segmentation.
+The paper's two metrics (section 4.4), tissue by tissue: Dice's coefficient, and AP, one minus the relative
+absolute difference of volumes. The latter is called volume preservation here, because ``anatomy`` has a
+metric of that name which needs no segmentation.
 """
 
 from collections.abc import Mapping
@@ -47,6 +47,11 @@ def overlap(
 
     Raises:
         BadDataError: If the shapes differ, or a tissue is missing before harmonization.
+
+    Examples:
+        >>> before, after = np.array([[[1, 1, 2, 2]]]), np.array([[[1, 1, 1, 2]]])
+        >>> overlap(before, after, {"GM": 1})
+        {'GM': Overlap(dice=0.8, volume_preservation=0.5)}
     """
     if before.shape != after.shape:
         raise BadDataError(f"Segmentations of shapes {before.shape} and {after.shape} are not on one grid.")

@@ -1,7 +1,7 @@
-"""How alike two scans of one subject are, for example at a source and at the target site.
+"""Similarity of two scans of one subject, for example at a source and at the target site.
 
-All numbers look at the voxels in both brain masks only, on scaled intensities clipped to [-1, 1]: the large
-equal background would flatter every pair, and a few bright vessels beyond the range would punish it.
+All metrics use the voxels in both brain masks only, on scaled intensities clipped to [-1, 1]: the large equal
+background would raise the similarity of every pair, and a few bright vessels beyond the range would lower it.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _K1, _K2 = 0.01, 0.03
 
 @dataclass(frozen=True)
 class Similarity:
-    """Likeness of two scans inside both brain masks.
+    """Similarity of two scans inside both brain masks.
 
     Attributes:
         ssim: Structural similarity, mean over the brain, in [-1, 1].
@@ -44,10 +44,16 @@ def similarity(first: NDArray[Any], second: NDArray[Any], mask: NDArray[Any]) ->
         mask: Intersection of both brain masks; non-zero is brain.
 
     Returns:
-        The four measures; they are symmetrical in the two scans.
+        The four metrics; they are symmetric in the two scans.
 
     Raises:
-        BadDataError: If the shapes differ, the mask is empty, or a scan is flat or not finite in it.
+        BadDataError: If the shapes differ, the mask is empty, or a scan is constant or not finite in it.
+
+    Examples:
+        >>> scan = np.random.default_rng(0).uniform(-1, 1, size=(12, 12, 12))
+        >>> same = similarity(scan, scan, np.ones(scan.shape))
+        >>> round(same.ssim, 3), same.psnr, same.wd
+        (1.0, inf, 0.0)
     """
     inside, a, b = _crop(first, second, mask)
     x, y = a[inside].astype(np.float64), b[inside].astype(np.float64)
@@ -70,6 +76,11 @@ def intensity_histogram(values: NDArray[Any]) -> NDArray[np.int64]:
 
     Returns:
         Counts, shape (100,).
+
+    Examples:
+        >>> counts = intensity_histogram(np.array([-5.0, -1.0, 0.999]))
+        >>> counts[0].item(), counts[-1].item(), counts.sum().item()
+        (2, 1, 3)
     """
     return np.histogram(np.clip(values, *HISTOGRAM_RANGE), bins=HISTOGRAM_BINS, range=HISTOGRAM_RANGE)[0]
 

@@ -42,14 +42,19 @@ def site_distances(histograms: ArrayLike, sites: Sequence[str]) -> SiteDistances
     """Compare scans within and between sites by the distance of their histograms.
 
     Args:
-        histograms: Counts or densities of shape (scans, bins).
+        histograms: Counts or densities, shape (scans, bins).
         sites: The site of each scan.
 
     Returns:
         The distances, in [0, 1].
 
     Raises:
-        BadDataError: If the two do not belong together, or a histogram is empty.
+        BadDataError: If the number of sites is not that of the histograms, or a histogram is empty.
+
+    Examples:
+        >>> distances = site_distances([[1, 0], [1, 0], [0, 1]], ["A", "A", "B"])
+        >>> distances.intra_site, distances.inter_site
+        (0.0, 0.5)
     """
     curves = cumulative(histograms)
     if curves.ndim != 2 or len(curves) != len(sites):

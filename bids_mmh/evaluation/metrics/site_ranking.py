@@ -1,4 +1,4 @@
-"""Sites by how much their scans differ from each other: the steadiest makes the best target (paper 4.1)."""
+"""Ranking of sites by the variability of their scans; the least variable is the best target (paper 4.1)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,16 +14,16 @@ UNKNOWN = "n/a"
 
 @dataclass(frozen=True)
 class SiteVariability:
-    """How much the scans of a site differ.
+    """Variability of the scans of a site.
 
     Attributes:
         site: Its name.
-        scans: Fewest scans that it has of any sequence.
+        scans: Number of its scans of the sequence that it has fewest of.
         variability: Mean pairwise Wasserstein distance of its scans' histograms, per sequence, averaged over
-            the sequences; NaN where a sequence has one scan or none.
+            the sequences; NaN if a sequence has fewer than two scans.
         qualifies: Whether it has enough scans of every sequence.
-        by_sequence: The distance of each sequence on its own; NaN likewise.
-        counts: Scans of each sequence.
+        by_sequence: The distance of each sequence separately; NaN likewise.
+        counts: Number of scans of each sequence.
     """
 
     site: str
@@ -37,16 +37,22 @@ class SiteVariability:
 def rank_by_variability(
     histograms: Sequence[ArrayLike], sites: Sequence[str], sequences: Sequence[str], min_scans: int
 ) -> list[SiteVariability]:
-    """Rank sites.
+    """Rank sites by variability.
 
     Args:
-        histograms: One a scan, counts or densities of shape (bins,).
-        sites: The site of each scan, ``n/a`` where it is not known.
+        histograms: One per scan, counts or densities, shape (bins,).
+        sites: The site of each scan, ``n/a`` if unknown.
         sequences: The sequence of each scan.
-        min_scans: Of every sequence that there is, for a site to qualify.
+        min_scans: Number of scans of every sequence that a site needs to qualify.
 
     Returns:
         All sites, those that qualify first, the least variable first; the unknown site never qualifies.
+
+    Examples:
+        >>> histograms = [[4, 0], [0, 4], [2, 2], [2, 2]]
+        >>> ranking = rank_by_variability(histograms, ["A", "A", "B", "B"], ["T1w"] * 4, min_scans=2)
+        >>> [(one.site, one.variability) for one in ranking]
+        [('B', 0.0), ('A', 0.5)]
     """
     members: dict[str, dict[str, list[int]]] = {site: {} for site in sites}
     for i, (site, sequence) in enumerate(zip(sites, sequences, strict=True)):

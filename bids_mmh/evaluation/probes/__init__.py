@@ -1,1 +1,1 @@
-"""What can be read from harmonized scans: features of a random network, the site, the age."""
+"""Probes of harmonized scans: features of a random network, and site and age predicted from them."""

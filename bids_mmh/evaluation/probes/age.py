@@ -1,4 +1,4 @@
-"""Biology that must survive: age in the features of a brain, and in its share of grey matter."""
+"""Preservation of the relation to age: age predicted from features, and its correlation with grey matter."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ PENALTIES = tuple(10.0**power for power in range(-1, 6))
 
 @dataclass(frozen=True)
 class AgeError:
-    """How well age is predicted for subjects that the regression has not seen.
+    """Error of the age prediction for subjects that the regression has not seen.
 
     Attributes:
         mae: Mean absolute error, years.
-        mae_of_mean: That of predicting everybody's age as the mean age of the training folds, years.
+        mae_of_mean: Mean absolute error of predicting the mean age of the training folds, years.
         scans: Number of scans.
         subjects: Number of subjects.
     """
@@ -32,13 +32,13 @@ class AgeError:
 
 @dataclass(frozen=True)
 class AgeCorrelation:
-    """Correlation of a measure with age before and after harmonization, one value a subject.
+    """Correlation of a quantity with age before and after harmonization, one value per subject.
 
     Attributes:
         before: Pearson's r with age, raw.
         after: Pearson's r with age, harmonized.
         z: Standard normal statistic of the difference of the two.
-        p: Two-sided p-value: small where harmonization changed the relation to age.
+        p: Two-sided p-value: small if harmonization changed the relation to age.
         subjects: Number of subjects.
     """
 
@@ -57,27 +57,27 @@ def age_error(
     The penalty is chosen within the training folds by their own leave-one-out error.
 
     Args:
-        features: Shape (scans, features), all of one method and sequence.
-        ages: Years, one for each scan; scans of unknown age (None or NaN) are left out.
+        features: Features of one method and sequence, shape (scans, features).
+        ages: Age of the subject of each scan in years; scans of unknown age (None or NaN) are left out.
         subjects: The subject of each scan.
-        seed: Decides the folds.
+        seed: Random seed of the folds.
 
     Returns:
         The errors and a sentence, or None and the reason: too few subjects of known age, or all of one age.
 
     Raises:
-        BadDataError: If features, ages and subjects are not of the same scans.
+        BadDataError: If features, ages and subjects differ in number.
     """
-    rows, years, people = _known(features, ages, subjects)
-    reason = _too_little(years, people)
+    rows, years, subject_ids = _known(features, ages, subjects)
+    reason = _too_little(years, subject_ids)
     if reason:
         return None, reason
-    predicted, mean = _predictions(rows, years, people, seed)
+    predicted, mean = _predictions(rows, years, subject_ids, seed)
     result = AgeError(
         mae=float(np.abs(predicted - years).mean()),
         mae_of_mean=float(np.abs(mean - years).mean()),
         scans=len(years),
-        subjects=len(set(people)),
+        subjects=len(set(subject_ids)),
     )
     sentence = (
         f"Age is predicted with a mean absolute error of {result.mae:.1f} years, against "
@@ -89,7 +89,9 @@ def age_error(
 def age_correlation(
     before: ArrayLike, after: ArrayLike, ages: Sequence[float | None], subjects: Sequence[str]
 ) -> tuple[AgeCorrelation | None, str]:
-    """Compare how a measure, such as the grey-matter ratio, goes with age before and after harmonization.
+    """Compare the correlation of a quantity with age before and after harmonization.
+
+    The quantity is a number for each scan, such as the grey-matter ratio.
 
     Scans of one subject are averaged, so that subjects are independent. The two correlations are not: they
     share the ages and the brains. The test is that of Meng, Rosenthal & Rubin 1992
@@ -97,9 +99,9 @@ def age_correlation(
     variables are jointly normal. Fisher's test of independent correlations would miss most changes here.
 
     Args:
-        before: The measure of each scan, raw.
-        after: The measure of each scan, harmonized.
-        ages: Years, one for each scan; scans of unknown age (None or NaN) are left out.
+        before: The quantity of each scan, raw, shape (scans,).
+        after: The quantity of each scan, harmonized, shape (scans,).
+        ages: Age of the subject of each scan in years; scans of unknown age (None or NaN) are left out.
         subjects: The subject of each scan.
 
     Returns:
@@ -107,16 +109,18 @@ def age_correlation(
         that does not vary.
 
     Raises:
-        BadDataError: If measures, ages and subjects are not of the same scans.
+        BadDataError: If quantities, ages and subjects differ in number.
     """
-    rows, years, people = _known(np.column_stack([before, after]), ages, subjects)
-    reason = _too_little(years, people)
+    rows, years, subject_ids = _known(np.column_stack([before, after]), ages, subjects)
+    reason = _too_little(years, subject_ids)
     if reason:
         return None, reason
     values = np.column_stack([rows, years])
-    first, second, age = np.array([values[people == person].mean(axis=0) for person in np.unique(people)]).T
+    first, second, age = np.array(
+        [values[subject_ids == subject].mean(axis=0) for subject in np.unique(subject_ids)]
+    ).T
     if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return None, "The measure is the same in all subjects, so it cannot go with age."
+        return None, "The quantity is the same in all subjects, so it has no correlation with age."
     r_first, r_second, r_both = (
         float(np.corrcoef(a, b)[0, 1]) for a, b in ((first, age), (second, age), (first, second))
     )
@@ -132,24 +136,26 @@ def _known(
     features: ArrayLike, ages: Sequence[float | None], subjects: Sequence[str]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.str_]]:
     rows, years = np.asarray(features, dtype=np.float64), np.asarray(ages, dtype=np.float64)
-    people = np.asarray(subjects, dtype=str)
-    if rows.ndim != 2 or not len(rows) == len(years) == len(people):
-        raise BadDataError(f"{len(years)} ages and {len(people)} subjects do not label {len(rows)} scans.")
+    subject_ids = np.asarray(subjects, dtype=str)
+    if rows.ndim != 2 or not len(rows) == len(years) == len(subject_ids):
+        raise BadDataError(
+            f"{len(years)} ages and {len(subject_ids)} subjects do not label {len(rows)} scans."
+        )
     known = np.isfinite(years)
-    return rows[known], years[known], people[known]
+    return rows[known], years[known], subject_ids[known]
 
 
-def _too_little(years: NDArray[np.float64], people: NDArray[np.str_]) -> str | None:
-    count = len(set(people))
+def _too_little(years: NDArray[np.float64], subject_ids: NDArray[np.str_]) -> str | None:
+    count = len(set(subject_ids))
     if count < FEWEST_SUBJECTS:
-        return f"The age of {count} subjects is known: too few, it takes {FEWEST_SUBJECTS}."
+        return f"The age of {count} subjects is known: too few, {FEWEST_SUBJECTS} are needed."
     if np.ptp(years) == 0:
         return "All subjects have the same age."
     return None
 
 
 def _predictions(
-    rows: NDArray[np.float64], years: NDArray[np.float64], people: NDArray[np.str_], seed: int
+    rows: NDArray[np.float64], years: NDArray[np.float64], subject_ids: NDArray[np.str_], seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Ages predicted by the regression and by the mean, for each scan while its subject was left out."""
     from sklearn.linear_model import RidgeCV
@@ -158,7 +164,7 @@ def _predictions(
     from sklearn.preprocessing import StandardScaler
 
     predicted, mean = np.empty_like(years), np.empty_like(years)
-    for train, test in GroupKFold(FOLDS, shuffle=True, random_state=seed).split(rows, years, people):
+    for train, test in GroupKFold(FOLDS, shuffle=True, random_state=seed).split(rows, years, subject_ids):
         model = make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(rows[train], years[train])
         predicted[test], mean[test] = model.predict(rows[test]), years[train].mean()
     return predicted, mean

@@ -1,9 +1,9 @@
-"""Features of a frozen, randomly initialised 3D ResNet-18, and how far apart they put the sites.
+"""Features of a frozen, randomly initialised 3D ResNet-18, and the distances of sites in them.
 
-The network has learnt nothing, so it favours no method. It is positively homogeneous (no biases, batch
+The network is untrained, so it favours no method. It is positively homogeneous (no biases, batch
 normalisation at its initial statistics, background at 0): an image of half the contrast has half the features
-and half the distances. So distances are read as ratios with those of the raw images, and beside the brain's
-standard deviation.
+and half the distances. So distances are read as ratios to those of the raw images, together with the standard
+deviation of the brain.
 """
 
 from collections.abc import Iterable, Sequence
@@ -34,16 +34,16 @@ class FeatureDistances:
 
 
 def random_features(volumes: Iterable[NDArray[Any]], *, seed: int = SEED) -> NDArray[np.float32]:
-    """Extract features that no training has shaped.
+    """Extract features by an untrained network.
 
     A 3D ResNet-18 (He et al. 2016, with its stride of 2 in the stem) without its last layer, He-initialised
-    from ``seed``, in evaluation mode: its batch normalisations keep the statistics 0 and 1 they were made
-    with, so that the features of a scan do not depend on the other scans.
+    from ``seed``, in evaluation mode: its batch normalisations keep their initial statistics 0 and 1, so that
+    the features of a scan do not depend on the other scans.
 
     Args:
         volumes: Scaled intensities in about [-1, 1], background -1, shape (x, y, z) each. They are shifted to
             a background of 0, so that the network's zero padding continues the background.
-        seed: Decides the network; use one for all methods. The caller's random state is left as it was.
+        seed: Random seed of the network; use one for all methods. The global random state is not changed.
 
     Returns:
         Features, shape (N, 512).
@@ -72,7 +72,7 @@ def random_features(volumes: Iterable[NDArray[Any]], *, seed: int = SEED) -> NDA
 
 
 def feature_distances(features: ArrayLike, sites: Sequence[str]) -> FeatureDistances:
-    """Measure how far apart sites are, and how wide each is.
+    """Measure the distances between sites, and the spread within them.
 
     Args:
         features: Shape (scans, features).
@@ -82,7 +82,12 @@ def feature_distances(features: ArrayLike, sites: Sequence[str]) -> FeatureDista
         The distances.
 
     Raises:
-        BadDataError: If the two do not belong together, or there is no scan.
+        BadDataError: If the number of sites is not that of the scans, or there is no scan.
+
+    Examples:
+        >>> found = feature_distances([[0, 0], [0, 2], [3, 1]], ["A", "A", "B"])
+        >>> found.inter_site, round(found.intra_site, 3)
+        (3.0, 0.667)
     """
     rows, labels = np.asarray(features, dtype=np.float64), np.asarray(sites)
     if rows.ndim != 2 or len(rows) != len(labels) or len(rows) == 0:
@@ -97,15 +102,15 @@ def feature_distances(features: ArrayLike, sites: Sequence[str]) -> FeatureDista
 
 
 def tsne(features: ArrayLike, *, seed: int = SEED) -> NDArray[np.float64] | None:
-    """Lay features out in two dimensions (van der Maaten & Hinton 2008), from a principal component start.
+    """Embed features in two dimensions by t-SNE (van der Maaten & Hinton 2008), initialised by PCA.
 
     Args:
         features: Shape (scans, features).
-        seed: Decides the layout.
+        seed: Random seed of the embedding.
 
     Returns:
-        Shape (scans, 2), or None for fewer than four scans. The perplexity is 30, or a third of the scans
-        where they are few. Distances between clusters of the map have no meaning: read them from
+        Shape (scans, 2), or None for fewer than four scans. The perplexity is 30, or a third of the number of
+        scans if they are few. Distances between clusters of the map have no meaning: read them from
         :func:`feature_distances`.
     """
     from sklearn.manifold import TSNE

@@ -1,7 +1,7 @@
-"""Can a classifier still tell the sites apart? Trained on each method's own outputs.
+"""Site classification from features, by a classifier that is trained on each method's own outputs.
 
-A classifier trained on raw images and then frozen is fooled by anything that moves images away from them,
-even a blur; one that is trained anew on the outputs is not.
+A classifier trained on raw images and then frozen is misled by anything that changes images, even a blur; one
+that is retrained on the outputs is not.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,13 +21,13 @@ Fold = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp], NDArray
 
 @dataclass(frozen=True)
 class SiteProbe:
-    """How well sites are recognised in scans of subjects that the classifier has not seen.
+    """Performance of the site classifier on scans of subjects that it has not seen.
 
     Attributes:
-        balanced_accuracy: Mean over sites of the share of its scans that are recognised, in [0, 1].
+        balanced_accuracy: Mean over sites of the fraction of its scans that are recognised, in [0, 1].
         chance: 1 / number of sites.
-        null_high: 95th percentile of the accuracy with permuted sites: below it, sites are not told apart.
-        p: Share of the permutations (and of the figure itself) that do at least as well.
+        null_high: 95th percentile of the accuracy with permuted sites: below it, sites are not distinguished.
+        p: Fraction of the permutations (and of the observation itself) with at least this accuracy.
         scans: Number of scans.
         subjects: Number of subjects.
     """
@@ -50,37 +50,39 @@ def site_probe(
     subjects who were at one only.
 
     Args:
-        features: Shape (scans, features), all of one method and sequence.
+        features: Features of one method and sequence, shape (scans, features).
         sites: The site of each scan.
         subjects: The subject of each scan.
-        seed: Decides the folds and the permutations.
+        seed: Random seed of the folds and the permutations.
 
     Returns:
         The result and a sentence, or None and the reason: one site only, fewer than four subjects, or a site
-        that is only known from one subject.
+        with a single subject.
 
     Raises:
-        BadDataError: If features, sites and subjects are not of the same scans.
+        BadDataError: If features, sites and subjects differ in number.
     """
     rows = np.asarray(features, dtype=np.float64)
     names, labels = np.unique(np.asarray(sites, dtype=str), return_inverse=True)
-    people = np.asarray(subjects, dtype=str)
-    if rows.ndim != 2 or not len(rows) == len(labels) == len(people):
-        raise BadDataError(f"{len(labels)} sites and {len(people)} subjects do not label {len(rows)} scans.")
-    reason = _too_little(names, labels, people)
+    subject_ids = np.asarray(subjects, dtype=str)
+    if rows.ndim != 2 or not len(rows) == len(labels) == len(subject_ids):
+        raise BadDataError(
+            f"{len(labels)} sites and {len(subject_ids)} subjects do not label {len(rows)} scans."
+        )
+    reason = _too_little(names, labels, subject_ids)
     if reason:
         return None, reason
-    folds = list(_folds(rows, labels, people, seed))
+    folds = list(_folds(rows, labels, subject_ids, seed))
     accuracy = _accuracy(folds, labels)
     rng = np.random.default_rng(seed)
-    null = np.array([_accuracy(folds, _shuffled(labels, people, rng)) for _ in range(PERMUTATIONS)])
+    null = np.array([_accuracy(folds, _shuffled(labels, subject_ids, rng)) for _ in range(PERMUTATIONS)])
     probe = SiteProbe(
         balanced_accuracy=accuracy,
         chance=1 / len(names),
         null_high=float(np.quantile(null, 0.95)),
         p=float((1 + (null >= accuracy).sum()) / (1 + PERMUTATIONS)),
         scans=len(rows),
-        subjects=len(set(people)),
+        subjects=len(set(subject_ids)),
     )
     sentence = (
         f"Sites are recognised with a balanced accuracy of {accuracy:.2f} (chance {probe.chance:.2f}, "
@@ -89,31 +91,33 @@ def site_probe(
     return probe, sentence
 
 
-def _too_little(names: NDArray[np.str_], labels: NDArray[np.intp], people: NDArray[np.str_]) -> str | None:
+def _too_little(
+    names: NDArray[np.str_], labels: NDArray[np.intp], subject_ids: NDArray[np.str_]
+) -> str | None:
     if len(names) < 2:
         return "There is one site only, so there is nothing to classify."
-    count = len(set(people))
+    count = len(set(subject_ids))
     if count < FEWEST_SUBJECTS:
-        return f"{count} subjects are too few to test a site classifier: it takes {FEWEST_SUBJECTS}."
-    lonely = [name for i, name in enumerate(names) if len(set(people[labels == i])) < 2]
-    if lonely:
-        return f"Only one subject was at {', '.join(lonely)}, so that site cannot be learnt and tested."
+        return f"{count} subjects are too few to test a site classifier, which needs {FEWEST_SUBJECTS}."
+    single = [name for i, name in enumerate(names) if len(set(subject_ids[labels == i])) < 2]
+    if single:
+        return f"Only one subject was at {', '.join(single)}: too few to train and test a classifier."
     return None
 
 
 def _folds(
-    rows: NDArray[np.float64], labels: NDArray[np.intp], people: NDArray[np.str_], seed: int
+    rows: NDArray[np.float64], labels: NDArray[np.intp], subject_ids: NDArray[np.str_], seed: int
 ) -> Iterator[Fold]:
-    """Training and test features of each fold, reduced by what the training folds know, and their indices."""
+    """Training and test features of each fold, reduced by PCA of the training folds, and their indices."""
     from sklearn.decomposition import PCA
     from sklearn.model_selection import StratifiedGroupKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     # No more folds than the largest site has scans, or stratifying is not possible.
-    count = min(FOLDS, len(set(people)), int(np.bincount(labels).max()))
+    count = min(FOLDS, len(set(subject_ids)), int(np.bincount(labels).max()))
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    for train, test in splitter.split(rows, labels, people):
+    for train, test in splitter.split(rows, labels, subject_ids):
         # As many components as the training scans span: nothing is lost, and a fit of few scans is quick.
         reduce = make_pipeline(StandardScaler(), PCA(min(len(train) - 1, rows.shape[1])))
         yield reduce.fit_transform(rows[train]), reduce.transform(rows[test]), train, test
@@ -125,7 +129,7 @@ def _accuracy(folds: Sequence[Fold], labels: NDArray[np.intp]) -> float:
 
     predicted = np.empty_like(labels)
     for train_rows, test_rows, train, test in folds:
-        if len(set(labels[train])) < 2:  # nothing to learn: everybody is taken for the only site
+        if len(set(labels[train])) < 2:  # nothing to learn: all scans are assigned to the only site
             predicted[test] = labels[train][0]
             continue
         model = LogisticRegression(class_weight="balanced", max_iter=1000)
@@ -134,13 +138,13 @@ def _accuracy(folds: Sequence[Fold], labels: NDArray[np.intp]) -> float:
 
 
 def _shuffled(
-    labels: NDArray[np.intp], people: NDArray[np.str_], rng: np.random.Generator
+    labels: NDArray[np.intp], subject_ids: NDArray[np.str_], rng: np.random.Generator
 ) -> NDArray[np.intp]:
-    """Sites as they could have been, were there no difference between them."""
+    """Sites as they could be if there were no difference between them."""
     out = labels.copy()
     stayed: list[NDArray[np.intp]] = []
-    for person in np.unique(people):
-        own = np.flatnonzero(people == person)
+    for subject in np.unique(subject_ids):
+        own = np.flatnonzero(subject_ids == subject)
         if len(set(labels[own])) > 1:
             out[own] = rng.permutation(labels[own])
         else:

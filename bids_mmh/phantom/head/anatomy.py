@@ -1,7 +1,7 @@
-"""One person's head: the fraction of every tissue in every voxel of the head grid.
+"""The anatomy of one subject's head: the volume fraction of every tissue in every voxel of the head grid.
 
-Layers are laid from the outside of the head to its inside: each takes its share of what the layers before
-it have left, so that the fractions of a voxel always sum to one.
+Tissues are assigned in layers from the outside of the head to its inside. Each layer takes its share of what
+the previous ones have left, so that the fractions of a voxel always sum to one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ class Anatomy:
 
     Attributes:
         voxels: Flat indices on the head grid of the voxels that are not plain air, ``(n,)``.
-        fractions: Fraction of each tissue, ``(len(Tissue), n)``, columns sum to 1.
+        fractions: Volume fraction of each tissue, ``(len(Tissue), n)``; columns sum to 1.
         texture: Relative deviation of T1 and T2 from the tissue's value, ``(n,)``, about -0.1 to 0.1.
         labels: Dominant tissue on the head grid, uint8.
         brain: Brain mask on the head grid (brain, ventricles and sulci), uint8.
@@ -39,12 +39,12 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class Lesion:
-    """A ball of diseased tissue inside the skull.
+    """A spherical lesion inside the skull.
 
     Attributes:
         centre: Template x, y, z in mm.
-        radius: In mm.
-        fluid: Share of it that is fluid, 0 to 1 (a cavity); the rest looks like grey matter.
+        radius: Radius in mm.
+        fluid: Fraction of it that is fluid, 0 to 1 (a cavity); the rest has the signal of grey matter.
     """
 
     centre: tuple[float, float, float]
@@ -53,14 +53,14 @@ class Lesion:
 
 
 class _Layers:
-    """Collects tissue fractions from the top layer to the bottom one."""
+    """Accumulates tissue fractions from the outermost layer to the innermost one."""
 
     def __init__(self, n_voxels: int) -> None:
         self.fractions = np.zeros((len(Tissue), n_voxels), np.float32)
         self._left = np.ones(n_voxels, np.float32)
 
-    def lay(self, shares: Shares, coverage: Float | float) -> None:
-        """Give ``coverage`` (0 to 1) of what is left of each voxel to a mixture of tissues."""
+    def add(self, shares: Shares, coverage: Float | float) -> None:
+        """Assign ``coverage`` (0 to 1) of what is left of each voxel to a mixture of tissues."""
         taken = self._left * np.float32(coverage)
         for tissue, share in shares.items():
             self.fractions[tissue] += taken * np.float32(share)
@@ -106,26 +106,26 @@ def _lay_skull(layers: _Layers, inner: Float, thickness: Float, noise: _Noise) -
     half = thickness * np.float32(0.5)
     diploe = inside(np.abs(inner - half, dtype=np.float32) - (half - np.float32(1.9)))
     marrow = diploe * np.clip(0.75 + 0.15 * noise.fast, 0, 1)
-    layers.lay({Tissue.MARROW: marrow, Tissue.BONE: 1 - marrow}, inside(inner - thickness))
+    layers.add({Tissue.MARROW: marrow, Tissue.BONE: 1 - marrow}, inside(inner - thickness))
 
 
 def _lay_soft_parts(
     layers: _Layers, organs: Mapping[str, Float], skin: Float, fat: Float, noise: _Noise
 ) -> None:
     """Eyes, skin, fat, bones and muscles of face, scalp and neck."""
-    layers.lay({Tissue.AIR: 1}, inside(organs["air"]))
-    layers.lay({Tissue.VITREOUS: 1}, inside(organs["eyes"]))
-    layers.lay({Tissue.MUSCLE: 1}, 1 - inside(skin + np.float32(1.8)))
-    layers.lay({Tissue.FAT: 0.9, Tissue.MUSCLE: 0.1}, 1 - inside(skin + np.float32(1.8) + fat))
+    layers.add({Tissue.AIR: 1}, inside(organs["air"]))
+    layers.add({Tissue.VITREOUS: 1}, inside(organs["eyes"]))
+    layers.add({Tissue.MUSCLE: 1}, 1 - inside(skin + np.float32(1.8)))
+    layers.add({Tissue.FAT: 0.9, Tissue.MUSCLE: 0.1}, 1 - inside(skin + np.float32(1.8) + fat))
     for bone in ("vertebrae", "facial_bones"):
         marrow = inside(organs[bone] + 2) * np.clip(0.7 + 0.3 * noise.fast, 0, 1)
-        layers.lay({Tissue.MARROW: marrow, Tissue.BONE: 1 - marrow}, inside(organs[bone]))
-    layers.lay({Tissue.MUSCLE: 1}, inside(organs["chewing"]))
-    layers.lay({Tissue.FAT: 1}, inside(organs["orbits"]))
-    # Thin sheets of fat part the muscles from each other: where a random field crosses zero.
+        layers.add({Tissue.MARROW: marrow, Tissue.BONE: 1 - marrow}, inside(organs[bone]))
+    layers.add({Tissue.MUSCLE: 1}, inside(organs["masticatory"]))
+    layers.add({Tissue.FAT: 1}, inside(organs["orbits"]))
+    # Thin sheets of fat separate the muscles: where a random field crosses zero.
     crossing = np.abs(noise.fast + np.float32(0.3) * noise.fine, dtype=np.float32)
     sheets = np.clip(np.float32(1.2) - np.float32(5) * crossing, 0, 1)
-    layers.lay({Tissue.FAT: sheets, Tissue.MUSCLE: 1 - sheets}, 1.0)
+    layers.add({Tissue.FAT: sheets, Tissue.MUSCLE: 1 - sheets}, 1.0)
 
 
 def _lay_lesions(layers: _Layers, lesions: Sequence[Lesion], axes: tuple[Float, ...], inner: Float) -> None:
@@ -133,19 +133,22 @@ def _lay_lesions(layers: _Layers, lesions: Sequence[Lesion], axes: tuple[Float, 
         x, y, z = (axis - np.float32(c) for axis, c in zip(axes, lesion.centre, strict=True))
         distance = np.sqrt(x * x + y * y + z * z)
         shares = {Tissue.CSF: lesion.fluid, Tissue.CORTICAL_GREY_MATTER: 1 - lesion.fluid}
-        layers.lay(shares, inside(distance - np.float32(lesion.radius), width=2) * inside(inner))
+        layers.add(shares, inside(distance - np.float32(lesion.radius), width=2) * inside(inner))
 
 
 def build_anatomy(
     head: TemplateHead, rng: np.random.Generator, atrophy: float, lesions: Sequence[Lesion] = ()
 ) -> Anatomy:
-    """Build the head of one person.
+    """Build the anatomy of one subject.
 
     Args:
         head: The template head.
-        rng: Source of the person's skull thickness, fat and texture.
+        rng: Random generator of the subject's skull thickness, fat and texture.
         atrophy: -1 (young, narrow sulci) to 1 (old, wide sulci).
-        lesions: Diseased tissue in place of what would be there.
+        lesions: Lesions that replace the tissue at their place.
+
+    Returns:
+        The tissue fractions, labels and brain mask in template space.
     """
     voxels = np.flatnonzero(head.skin < 1)
     organs = {name: distance.ravel()[voxels] for name, distance in vars(head.organs).items()}
@@ -157,9 +160,9 @@ def build_anatomy(
     fat = (np.float32(3.2 + rng.normal(0, 0.7)) + np.float32(0.6) * noise.slow) * (1 + low)
 
     layers = _Layers(voxels.size)
-    layers.lay({Tissue.AIR: 1}, 1 - inside(skin))
+    layers.add({Tissue.AIR: 1}, 1 - inside(skin))
     _lay_lesions(layers, lesions, _axes(voxels), inner)
-    layers.lay(_brain(head, voxels, atrophy), inside(inner))
+    layers.add(_brain(head, voxels, atrophy), inside(inner))
     _lay_skull(layers, inner, bone, noise)
     _lay_soft_parts(layers, organs, skin, fat, noise)
     texture = np.array([0.025, 0.015, 0.02], np.float32) @ np.stack([noise.slow, noise.fast, noise.fine])

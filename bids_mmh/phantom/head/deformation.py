@@ -1,6 +1,6 @@
-"""What makes one head differ from the template in shape, and where a scan's voxels lie in the template.
+"""The shape of one head relative to the template, and where the voxels of a scan lie in the template.
 
-Everything here maps points backwards, from the scan to the template: ``template = affine(scan)`` with nine
+All transforms map points backwards, from the scan to the template: ``template = affine(scan)`` with nine
 degrees of freedom, then ``template + displacement(template)``.
 """
 
@@ -16,7 +16,20 @@ Matrix = NDArray[np.float64]
 
 
 def rigid(degrees: NDArray[np.float64], shift: NDArray[np.float64]) -> Matrix:
-    """Return the 4 x 4 matrix of rotations about x, y, z (degrees) followed by a shift (mm)."""
+    """Make a rigid transform: rotations about x, y and z, then a translation.
+
+    Args:
+        degrees: Rotation angles in degrees, shape (3,).
+        shift: Translation in mm, shape (3,).
+
+    Returns:
+        Homogeneous matrix, 4 x 4.
+
+    Examples:
+        >>> matrix = rigid(np.array([0.0, 0.0, 90.0]), np.array([10.0, 0.0, 0.0]))
+        >>> np.round(matrix @ [1, 0, 0, 1]).tolist()
+        [10.0, 1.0, 0.0, 1.0]
+    """
     from scipy.spatial.transform import Rotation
 
     out = np.eye(4)
@@ -26,20 +39,27 @@ def rigid(degrees: NDArray[np.float64], shift: NDArray[np.float64]) -> Matrix:
 
 
 def scaling(factors: NDArray[np.float64]) -> Matrix:
-    """Return the 4 x 4 matrix that scales x, y, z."""
+    """Make a transform that scales x, y and z.
+
+    Args:
+        factors: Scale factors, shape (3,).
+
+    Returns:
+        Homogeneous matrix, 4 x 4.
+    """
     return np.diag([*factors, 1.0])
 
 
 def draw_displacement(rng: np.random.Generator, ventricles: Float, widening: float) -> Float:
-    """Draw the non-linear part of a person's shape.
+    """Draw the non-linear part of a subject's shape.
 
     Args:
-        rng: Source of randomness.
+        rng: Random generator.
         ventricles: Distance to the ventricles in mm, on ``DISPLACEMENT_GRID``.
-        widening: How far the walls of the ventricles move outwards in mm (negative: inwards).
+        widening: Outward displacement of the walls of the ventricles in mm (negative: inwards).
 
     Returns:
-        Displacement in mm on ``DISPLACEMENT_GRID``, ``(3, x, y, z)``, free of any affine part.
+        Displacement in mm on ``DISPLACEMENT_GRID``, ``(3, x, y, z)``, without any affine part.
     """
     shape = DISPLACEMENT_GRID.shape
     field = np.stack(
@@ -55,7 +75,7 @@ def draw_displacement(rng: np.random.Generator, ventricles: Float, widening: flo
 
 
 def _without_affine(field: Float, grid: Grid) -> Float:
-    """Remove the affine part that fits the field best around the brain, so that nine numbers stay true."""
+    """Remove the affine part that fits the field best around the brain: the nine parameters stay exact."""
     x, y, z = np.broadcast_arrays(*grid.axes())
     brain = (x / 75) ** 2 + ((y + 17) / 92) ** 2 + ((z - 10) / 75) ** 2 < 1
     terms = np.stack([np.ones_like(x), x, y, z], axis=-1)
@@ -64,12 +84,12 @@ def _without_affine(field: Float, grid: Grid) -> Float:
 
 
 def template_voxels(shape: tuple[int, int, int], to_template: Matrix, displacement: Float) -> Float:
-    """Return where each voxel of a scan lies on the head grid.
+    """Compute where each voxel of a scan lies on the head grid.
 
     Args:
         shape: Shape of the scan.
-        to_template: 4 x 4 matrix from scan voxels to mm in template space.
-        displacement: As from :func:`draw_displacement`.
+        to_template: Scan voxel indices to template space in mm, 4 x 4.
+        displacement: From :func:`draw_displacement`.
 
     Returns:
         Coordinates in voxels of ``HEAD``, ``(3, *shape)``.

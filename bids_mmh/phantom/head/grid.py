@@ -23,7 +23,11 @@ class Grid:
     spacing: float
 
     def axes(self) -> tuple[Float, Float, Float]:
-        """Return x, y, z in mm, shaped to broadcast against each other."""
+        """Compute the coordinates of the voxels.
+
+        Returns:
+            x, y and z in mm, of shapes (x, 1, 1), (1, y, 1) and (1, 1, z), so that they broadcast.
+        """
         x, y, z = (
             np.asarray(o + self.spacing * np.arange(n), np.float32)
             for o, n in zip(self.origin, self.shape, strict=True)
@@ -31,7 +35,18 @@ class Grid:
         return x[:, None, None], y[None, :, None], z[None, None, :]
 
     def coarser(self, spacing: float) -> "Grid":
-        """Return the grid of another spacing that starts at the same voxel."""
+        """Make a grid of another spacing that starts at the same voxel.
+
+        Args:
+            spacing: Voxel size in mm.
+
+        Returns:
+            A grid that covers the same extent.
+
+        Examples:
+            >>> HEAD.coarser(4.0).shape
+            (50, 60, 55)
+        """
         shape = tuple(int(np.ceil(n * self.spacing / spacing)) for n in self.shape)
         return Grid((shape[0], shape[1], shape[2]), self.origin, spacing)
 
@@ -41,9 +56,16 @@ HEAD = Grid(shape=(200, 240, 220), origin=(-100.0, -127.0, -118.0), spacing=1.0)
 
 
 def spline_weights(n_points: int, n_control: int) -> Float:
-    """Return the ``(n_points, n_control)`` cubic B-spline basis on a regular line of points.
+    """Evaluate the cubic B-spline basis at equidistant points.
 
     The knots are uniform: clamped ones would make random fields vary more at their ends.
+
+    Args:
+        n_points: Number of points.
+        n_control: Number of control points, at least 4.
+
+    Returns:
+        Basis values, shape (n_points, n_control); rows sum to 1.
     """
     from scipy.interpolate import BSpline
 
@@ -54,14 +76,35 @@ def spline_weights(n_points: int, n_control: int) -> Float:
 
 
 def linear_weights(n_points: int, n_coarse: int, ratio: float) -> Float:
-    """Return the ``(n_points, n_coarse)`` weights of linear interpolation at multiples of ``ratio``."""
+    """Compute the weights of linear interpolation at multiples of a fraction of a voxel.
+
+    Args:
+        n_points: Number of points, at 0, ``ratio``, 2 ``ratio``, ...
+        n_coarse: Number of coarse voxels.
+        ratio: Distance of the points in coarse voxels.
+
+    Returns:
+        Weights, shape (n_points, n_coarse); rows sum to 1.
+
+    Examples:
+        >>> linear_weights(3, 2, 0.5).tolist()
+        [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
+    """
     nodes = np.arange(n_coarse)
     points = np.minimum(np.arange(n_points)[:, None] * ratio, n_coarse - 1)
     return np.clip(1 - np.abs(points - nodes), 0, 1).astype(np.float32)
 
 
 def separable(weights: tuple[Float, Float, Float], values: Float) -> Float:
-    """Apply one matrix per axis to ``values`` of shape ``(a, b, c)``."""
+    """Apply one matrix along each axis of a volume.
+
+    Args:
+        weights: Matrices of shapes (x, a), (y, b) and (z, c).
+        values: Volume, shape (a, b, c).
+
+    Returns:
+        Volume, shape (x, y, z).
+    """
     wx, wy, wz = weights
     out = np.tensordot(wx, values, axes=(1, 0))
     out = np.matmul(wy, out)
@@ -69,7 +112,16 @@ def separable(weights: tuple[Float, Float, Float], values: Float) -> Float:
 
 
 def refine(values: Float, shape: tuple[int, int, int], ratio: float) -> Float:
-    """Interpolate ``values`` linearly on a grid ``1 / ratio`` times as fine, of the given shape."""
+    """Interpolate a volume linearly onto a grid that is ``1 / ratio`` times as fine.
+
+    Args:
+        values: Volume on the coarse grid.
+        shape: Shape of the fine grid.
+        ratio: Voxel size of the fine grid in coarse voxels.
+
+    Returns:
+        Volume of the given shape.
+    """
     wx, wy, wz = (linear_weights(n, m, ratio) for n, m in zip(shape, values.shape, strict=True))
     return separable((wx, wy, wz), values)
 
@@ -78,9 +130,12 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int, int], waveleng
     """Draw a smooth random field with zero mean and unit standard deviation.
 
     Args:
-        rng: Source of randomness.
+        rng: Random generator.
         shape: Shape of the field.
         wavelength: Distance of the spline's control points in voxels.
+
+    Returns:
+        The field, float32, of the given shape.
     """
     control = [max(4, round(n / wavelength) + 3) for n in shape]
     wx, wy, wz = (spline_weights(n, c) for n, c in zip(shape, control, strict=True))

@@ -1,11 +1,11 @@
-"""Organs that no tissue map has: eyes, airways, vertebrae, chewing muscles, and the deep grey nuclei."""
+"""Structures that the tissue maps lack: eyes, airways, vertebrae, masticatory muscles, deep grey nuclei."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from bids_mmh.phantom.head.grid import HEAD, Float, Grid, refine
-from bids_mmh.phantom.head.shapes import ellipsoid, pair, union
+from bids_mmh.phantom.head.shapes import ellipsoid, ellipsoid_pair, union
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Organs:
         orbits: Fat around the eyes.
         vertebrae: Bodies of the cervical vertebrae.
         facial_bones: Upper jaw, cheek bones and lower jaw.
-        chewing: Temporal and masseter muscles.
+        masticatory: Temporal and masseter muscles.
     """
 
     air: Float
@@ -26,18 +26,25 @@ class Organs:
     orbits: Float
     vertebrae: Float
     facial_bones: Float
-    chewing: Float
+    masticatory: Float
 
 
 def deep_nuclei(grid: Grid) -> Float:
-    """Return the signed distance to thalamus, caudate, putamen and pallidum (MNI coordinates)."""
+    """Compute the distance to thalamus, caudate, putamen and pallidum, drawn as ellipsoids.
+
+    Args:
+        grid: Grid in template space.
+
+    Returns:
+        Signed distance in mm on the grid, negative inside.
+    """
     return np.minimum.reduce(
         [
-            pair(grid, (11, -18, 7), (12, 16, 10)),
-            pair(grid, (13, 13, 8), (8, 14, 13)),
-            pair(grid, (16, -5, 21), (7, 19, 8)),
-            pair(grid, (25, 3, 1), (10, 20, 13)),
-            pair(grid, (19, -4, -2), (8, 10, 8)),
+            ellipsoid_pair(grid, (11, -18, 7), (12, 16, 10)),
+            ellipsoid_pair(grid, (13, 13, 8), (8, 14, 13)),
+            ellipsoid_pair(grid, (16, -5, 21), (7, 19, 8)),
+            ellipsoid_pair(grid, (25, 3, 1), (10, 20, 13)),
+            ellipsoid_pair(grid, (19, -4, -2), (8, 10, 8)),
         ]
     )
 
@@ -46,14 +53,14 @@ def _air(grid: Grid) -> Float:
     return np.minimum.reduce(
         [
             ellipsoid(grid, (0, 34, -32), (9, 14, 9)),
-            pair(grid, (8, 48, -34), (6, 18, 12)),
-            pair(grid, (10, 79, 2), (11, 5, 11)),
-            pair(grid, (28, 50, -62), (13, 15, 14)),
-            pair(grid, (5, 62, -58), (3, 34, 14)),
+            ellipsoid_pair(grid, (8, 48, -34), (6, 18, 12)),
+            ellipsoid_pair(grid, (10, 79, 2), (11, 5, 11)),
+            ellipsoid_pair(grid, (28, 50, -62), (13, 15, 14)),
+            ellipsoid_pair(grid, (5, 62, -58), (3, 34, 14)),
             ellipsoid(grid, (0, 6, -70), (10, 8, 28)),
             ellipsoid(grid, (0, 2, -108), (9, 7, 30)),
             ellipsoid(grid, (0, 46, -84), (20, 34, 3)),
-            pair(grid, (76, -22, -46), (14, 3.5, 3.5)),
+            ellipsoid_pair(grid, (76, -22, -46), (14, 3.5, 3.5)),
         ]
     )
 
@@ -66,28 +73,36 @@ def _vertebrae(grid: Grid) -> Float:
 
 
 def _facial_bones(grid: Grid) -> Float:
-    upper = union(pair(grid, (30, 60, -66), (18, 17, 16)), ellipsoid(grid, (0, 66, -76), (24, 14, 8)))
+    upper = union(
+        ellipsoid_pair(grid, (30, 60, -66), (18, 17, 16)), ellipsoid(grid, (0, 66, -76), (24, 14, 8))
+    )
     arch = np.maximum(
         ellipsoid(grid, (0, 38, -104), (48, 46, 14)), -ellipsoid(grid, (0, 30, -104), (37, 40, 40))
     )
-    cheek = pair(grid, (58, 40, -50), (6, 22, 6))
+    cheek = ellipsoid_pair(grid, (58, 40, -50), (6, 22, 6))
     return np.minimum.reduce([upper, arch, cheek])
 
 
-def _chewing(grid: Grid) -> Float:
-    return np.minimum(pair(grid, (70, 18, -22), (13, 28, 34)), pair(grid, (52, 24, -78), (9, 18, 28)))
+def _masticatory(grid: Grid) -> Float:
+    return np.minimum(
+        ellipsoid_pair(grid, (70, 18, -22), (13, 28, 34)), ellipsoid_pair(grid, (52, 24, -78), (9, 18, 28))
+    )
 
 
 def draw_organs() -> Organs:
-    """Draw the organs at 2 mm and refine them to the head grid."""
+    """Draw the structures at 2 mm and refine them to the head grid.
+
+    Returns:
+        Signed distances on ``HEAD``.
+    """
     grid = HEAD.coarser(2.0)
-    eyes = pair(grid, (32, 64, -38), (12.5, 12.5, 12.5))
+    eyes = ellipsoid_pair(grid, (32, 64, -38), (12.5, 12.5, 12.5))
     drawn = (
         _air(grid),
         eyes,
-        pair(grid, (28, 50, -38), (19, 27, 18)),
+        ellipsoid_pair(grid, (28, 50, -38), (19, 27, 18)),
         _vertebrae(grid),
         _facial_bones(grid),
-        _chewing(grid),
+        _masticatory(grid),
     )
     return Organs(*(refine(organ, HEAD.shape, 0.5) for organ in drawn))

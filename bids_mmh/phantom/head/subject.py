@@ -1,4 +1,4 @@
-"""One person: age, sex, tissues and shape, all from (seed, number of the person)."""
+"""One subject: age, sex, anatomy and head shape, all from the seed and the number of the subject."""
 
 from dataclasses import dataclass
 
@@ -11,17 +11,17 @@ from bids_mmh.phantom.head.template_head import TemplateHead
 
 
 @dataclass(frozen=True)
-class Person:
-    """What participants.tsv knows of a person, and what it does not.
+class Subject:
+    """Demographics and morphology of a subject.
 
     Attributes:
         label: BIDS label, e.g. ``001``.
-        age: Years.
+        age: Age in years.
         sex: ``F`` or ``M``.
         atrophy: -1.2 to 1.2, grows with age.
-        size: Length of the head beside an adult's; a child of two years has about 0.92.
-        ventricles: How far their walls are moved outwards on top of what age does, in mm.
-        lesions: Diseased tissue.
+        size: Head size relative to an adult; a child of two years has about 0.92.
+        ventricles: Outward displacement of the walls of the ventricles in mm, on top of that by age.
+        lesions: Lesions of the brain.
     """
 
     label: str
@@ -35,11 +35,11 @@ class Person:
 
 @dataclass(frozen=True)
 class Head:
-    """A person's head.
+    """A subject's head.
 
     Attributes:
         anatomy: Tissues in template space.
-        displacement: Non-linear part of the way from this head to the template.
+        displacement: Non-linear part of the transform from this head to the template, mm.
         to_template: Linear part: scaling, 4 x 4, mm to mm.
     """
 
@@ -52,31 +52,48 @@ def _random(seed: int, number: int, stream: int) -> np.random.Generator:
     return np.random.default_rng([seed, 1, number, stream])
 
 
-def draw_person(seed: int, number: int) -> Person:
-    """Draw age and sex of person ``number`` (0, 1, ...)."""
+def draw_subject(seed: int, number: int) -> Subject:
+    """Draw age, sex and atrophy of a subject.
+
+    Args:
+        seed: Random seed of the dataset.
+        number: Number of the subject, from 0.
+
+    Returns:
+        The subject; it does not depend on how many others there are.
+
+    Examples:
+        >>> draw_subject(seed=0, number=0).label
+        '001'
+        >>> draw_subject(seed=0, number=4) == draw_subject(seed=0, number=4)
+        True
+    """
     rng = _random(seed, number, 0)
     age = int(rng.integers(20, 81))
     sex = "FM"[rng.integers(2)]
     atrophy = float(np.clip((age - 50) / 32 + rng.normal(0, 0.2), -1.2, 1.2))
-    return Person(label=f"{number + 1:03d}", age=age, sex=sex, atrophy=atrophy)
+    return Subject(label=f"{number + 1:03d}", age=age, sex=sex, atrophy=atrophy)
 
 
-def build_head(template: TemplateHead, seed: int, number: int, person: Person | None = None) -> Head:
-    """Build the head of person ``number``; the same at whatever site it is scanned.
+def build_head(template: TemplateHead, seed: int, number: int, subject: Subject | None = None) -> Head:
+    """Build the head of a subject; it is the same at every site.
 
     Args:
         template: The average head.
-        seed: Decides everything.
-        number: 0, 1, ...
-        person: Stands in for what :func:`draw_person` says: a child, a patient.
+        seed: Random seed of the dataset.
+        number: Number of the subject, from 0.
+        subject: Replaces the result of :func:`draw_subject`, e.g. for a child or a patient.
+
+    Returns:
+        The head.
     """
-    person = person or draw_person(seed, number)
+    subject = subject or draw_subject(seed, number)
     rng = _random(seed, number, 1)
     # The template is larger than life: its brain has 1.9 litres, people have about 1.5.
-    size = (0.945 if person.sex == "M" else 0.91) * rng.normal(1, 0.02) * rng.normal(1, 0.02, size=3)
-    widening = 1.3 * person.atrophy + rng.normal(0, 0.4) + person.ventricles
+    size = (0.945 if subject.sex == "M" else 0.91) * rng.normal(1, 0.02) * rng.normal(1, 0.02, size=3)
+    widening = 1.3 * subject.atrophy + rng.normal(0, 0.4) + subject.ventricles
     return Head(
-        anatomy=build_anatomy(template, _random(seed, number, 2), person.atrophy, person.lesions),
+        anatomy=build_anatomy(template, _random(seed, number, 2), subject.atrophy, subject.lesions),
         displacement=draw_displacement(rng, template.ventricles, widening),
-        to_template=scaling(1 / (person.size * np.clip(size, 0.84, 1.03))),
+        to_template=scaling(1 / (subject.size * np.clip(size, 0.84, 1.03))),
     )

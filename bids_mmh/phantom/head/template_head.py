@@ -1,6 +1,7 @@
-"""The average head: MNI152 tissue maps, and the surfaces and organs that the maps do not have.
+"""The average head: MNI152 tissue maps, and the surfaces and structures that the maps lack.
 
-nilearn's maps are skull-stripped. Skull, scalp, face and neck are drawn around them with distance fields.
+The maps that nilearn ships are skull-stripped. Skull, scalp, face and neck are modelled around them by signed
+distance functions.
 """
 
 from dataclasses import dataclass
@@ -10,12 +11,12 @@ import numpy as np
 
 from bids_mmh.phantom.head.grid import HEAD, Float, refine
 from bids_mmh.phantom.head.organs import Organs, deep_nuclei, draw_organs
-from bids_mmh.phantom.head.shapes import Mask, closing, ellipsoid, inside, pair, union
+from bids_mmh.phantom.head.shapes import Mask, closing, ellipsoid, ellipsoid_pair, inside, union
 
 
 @dataclass(frozen=True)
 class TemplateHead:
-    """Maps on the head grid (``HEAD``), before any subject is made of them.
+    """Maps of the average head on the head grid (``HEAD``).
 
     Attributes:
         t1: Sharpened MNI152 T1-weighted intensity, about 0 to 1, 0 outside the brain.
@@ -44,7 +45,7 @@ def _on_head_grid(name: str) -> Float:
 
     image = getattr(datasets, name)(resolution=1)
     start = np.round(image.affine[:3, 3] - np.asarray(HEAD.origin)).astype(int)
-    # The maps reach beyond the head grid only where they are empty.
+    # The maps extend beyond the head grid only where they are empty.
     spans = [(max(0, -s), min(n, m - s)) for s, n, m in zip(start, image.shape, HEAD.shape, strict=True)]
     out = np.zeros(HEAD.shape, np.float32)
     target = tuple(slice(s + a, s + b) for s, (a, b) in zip(start, spans, strict=True))
@@ -62,7 +63,14 @@ def _sharpen(values: Float, brain: Mask, amount: float) -> Float:
 
 
 def cord_centre(z: Float) -> Float:
-    """Return y of the spinal cord in mm at height z (mm): it runs slightly backwards on its way down."""
+    """Compute the position of the spinal cord, which runs slightly backwards on its way down.
+
+    Args:
+        z: Height in template space, mm.
+
+    Returns:
+        y of the cord's centre in mm, same shape.
+    """
     return np.float32(-45) + np.float32(0.1) * (z + 72)
 
 
@@ -89,7 +97,7 @@ def _skin(inner_skull: Float) -> Float:
     neck = np.maximum((np.hypot(x / 60, (y + 38) / 60) - 1) * 60, z + 45)
     head = union(vault - 12.5, face, jaw, neck, blend=24)
     nose = ellipsoid(grid, (0, 89, -56), (14, 21, 20))
-    ears = pair(grid, (80, -24, -45), (7, 15, 27))
+    ears = ellipsoid_pair(grid, (80, -24, -45), (7, 15, 27))
     return gaussian_filter(union(head, nose, ears), 1.0)
 
 
@@ -107,7 +115,11 @@ def _ventricles(t1: Float) -> Float:
 
 @lru_cache(maxsize=1)
 def template_head() -> TemplateHead:
-    """Build the average head (a few seconds; the result is kept, so that worker processes share it)."""
+    """Build the average head, in a few seconds.
+
+    Returns:
+        The head; it is cached, so that forked worker processes share it.
+    """
     t1 = _on_head_grid("load_mni152_template")
     white = _on_head_grid("load_mni152_wm_template")
     brain = t1 > 0

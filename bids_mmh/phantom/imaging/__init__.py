@@ -1,1 +1,1 @@
-"""The scanners of the phantom: relaxation of tissues, signal equations, protocols, and the pictures taken."""
+"""The scanners of the phantom: relaxation times, signal equations, protocols, and image acquisition."""

@@ -1,4 +1,4 @@
-"""Sites: scanners and their protocols, drawn from (seed, number of the site)."""
+"""Sites: scanners and their protocols, drawn from the seed and the number of the site."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from bids_mmh.phantom.imaging.signals import (
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a site takes one kind of image.
+    """How a site acquires one sequence.
 
     Attributes:
         sequence: Pulse sequence.
@@ -23,7 +23,7 @@ class Protocol:
         blur: Standard deviation of the point-spread function in voxels.
         orientation: Axis codes of the file, e.g. ``PSR``.
         noise: Standard deviation of the noise relative to the signal of white matter.
-        brightness: Value of white matter in the file.
+        brightness: Intensity of white matter in the file.
     """
 
     sequence: PulseSequence
@@ -84,7 +84,20 @@ def _t1w_sequence(rng: np.random.Generator, number: int) -> PulseSequence:
 
 
 def draw_site(seed: int, number: int) -> Site:
-    """Draw site ``number`` (0, 1, ...); it does not depend on how many sites or people there are."""
+    """Draw the scanner and the protocols of a site.
+
+    Args:
+        seed: Random seed of the dataset.
+        number: Number of the site, from 0.
+
+    Returns:
+        The site; it does not depend on how many sites or subjects there are.
+
+    Examples:
+        >>> site = draw_site(seed=0, number=1)
+        >>> site.name, site.field_strength, sorted(site.protocols)
+        ('site02', 1.5, ['T1w', 'T2w'])
+    """
     rng = np.random.default_rng([seed, 2, number])
 
     def protocol(suffix: str, sequence: PulseSequence, voxel: tuple[float, float, float]) -> Protocol:
@@ -120,7 +133,11 @@ def draw_site(seed: int, number: int) -> Site:
 
 
 def reference_site() -> Site:
-    """Return the scanner that every head is compared on: 3 T, no noise, no bias, 1 mm."""
+    """Define the reference scanner: 3 T, 1 mm, without noise or bias field.
+
+    Returns:
+        The site that the ground-truth images of every head are simulated at.
+    """
 
     def protocol(sequence: PulseSequence) -> Protocol:
         return Protocol(

@@ -76,13 +76,20 @@ _AT_3_T = {
 
 
 def relaxation(tissue: Tissue, field_strength: float) -> Relaxation:
-    """Return the MR properties of a tissue.
+    """Look up the MR properties of a tissue.
 
     Args:
         tissue: The tissue.
         field_strength: 1.5 or 3.0 (tesla).
 
+    Returns:
+        T1 and T2 in ms, and relative proton density.
+
     Raises:
-        KeyError: For another field strength.
+        KeyError: If the field strength is another one.
+
+    Examples:
+        >>> relaxation(Tissue.WHITE_MATTER, 3.0)
+        Relaxation(t1=832, t2=70, pd=0.72)
     """
     return {1.5: _AT_1_5_T, 3.0: _AT_3_T}[field_strength][tissue]

@@ -1,4 +1,4 @@
-"""The scanner: from a head and a site to an image, and to the truth about it."""
+"""The scanner: from a head and a site to an image with its ground truth."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -24,15 +24,15 @@ _CENTRE = (0.0, -8.0, -2.0)
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where a scan's voxels are.
+    """Geometry of a scan.
 
     Attributes:
-        shape: Voxels along right, anterior, superior.
+        shape: Number of voxels along right, anterior, superior.
         size: Voxel size along right, anterior, superior in mm.
         orientation: Axis codes of the file.
-        affine: Voxels to scanner mm (RAS), 4 x 4.
+        affine: Voxel indices to scanner coordinates (RAS, mm), 4 x 4.
         to_template: Scanner mm to template mm, nine degrees of freedom, 4 x 4.
-        voxels: Place of each voxel on the head grid, ``(3, *shape)``.
+        voxels: Position of each voxel on the head grid, ``(3, *shape)``.
     """
 
     shape: tuple[int, int, int]
@@ -50,8 +50,11 @@ def place(head: Head, site: Site, protocol: Protocol, pose: Matrix, resolution: 
         head: The head.
         site: Its obliquity tilts the slices.
         protocol: Its voxel size counts.
-        pose: Rigid map from scanner mm to the head's own mm.
+        pose: Rigid transform from scanner mm to the head's own mm, 4 x 4.
         resolution: Factor on the voxel size.
+
+    Returns:
+        The geometry of the scan.
     """
     sx, sy, sz = (extent * resolution for extent in protocol.voxel)
     shape = tuple(round(extent / s) for extent, s in zip(FIELD_OF_VIEW, (sx, sy, sz), strict=True))
@@ -70,7 +73,16 @@ def place(head: Head, site: Site, protocol: Protocol, pose: Matrix, resolution: 
 
 
 def magnetisation(anatomy: Anatomy, protocol: Protocol, field_strength: float) -> Float:
-    """Return the signal of each voxel of the head grid, scaled so that white matter has its brightness."""
+    """Compute the noise-free signal of a head.
+
+    Args:
+        anatomy: Tissues of the head.
+        protocol: Pulse sequence, and intensity of white matter.
+        field_strength: 1.5 or 3.0 (tesla).
+
+    Returns:
+        Signal on the head grid, scaled so that white matter has the protocol's intensity.
+    """
     properties = [relaxation(tissue, field_strength) for tissue in Tissue]
     signals = np.array([protocol.sequence.signal(p) for p in properties], np.float32)
     slopes = np.array([sensitivity(protocol.sequence, p) for p in properties], np.float32)
@@ -82,14 +94,23 @@ def magnetisation(anatomy: Anatomy, protocol: Protocol, field_strength: float) -
 
 
 def _neck_fade() -> Float:
-    """Excitation along z on the head grid: it ends at the neck, as in a head coil, before the grid does."""
+    """Coil sensitivity along z on the head grid: as in a head coil, it ends at the neck, inside the grid."""
     _, _, z = HEAD.axes()
     ramp: Float = np.clip((z - np.float32(HEAD.origin[2] + 4)) / np.float32(26), 0, 1)
     return ramp * ramp * (3 - 2 * ramp)
 
 
 def sample(values: NDArray[Number], geometry: Geometry, order: int = 1) -> NDArray[Number]:
-    """Sample a map of the head grid at a scan's voxels (order 1: linear; 0: nearest, for labels)."""
+    """Resample a map from the head grid to the voxels of a scan.
+
+    Args:
+        values: Map on the head grid.
+        geometry: Geometry of the scan.
+        order: 1 for linear interpolation; 0 for the nearest neighbour, for labels.
+
+    Returns:
+        Map of the scan's shape; 0 outside the head grid.
+    """
     from scipy.ndimage import map_coordinates
 
     out: NDArray[Number] = map_coordinates(values, geometry.voxels, order=order, mode="constant", cval=0)
@@ -97,14 +118,17 @@ def sample(values: NDArray[Number], geometry: Geometry, order: int = 1) -> NDArr
 
 
 def blurred(values: Float, blur: float, size: tuple[float, float, float]) -> Float:
-    """Apply the point-spread function of a scan, a Gaussian, on the head grid.
+    """Apply the Gaussian point-spread function of a scan on the head grid.
+
+    Heads are rotated by a few degrees only, so that the axes of a scan are the nearest axes of the head grid.
 
     Args:
         values: Map on the head grid.
         blur: Standard deviation in voxels of the scan.
         size: Voxel size of the scan in mm.
 
-    Heads are turned by a few degrees only, so that a scan's axes are the nearest axes of the head grid.
+    Returns:
+        The blurred map on the head grid.
     """
     from scipy.ndimage import gaussian_filter1d
 
@@ -117,7 +141,16 @@ def blurred(values: Float, blur: float, size: tuple[float, float, float]) -> Flo
 
 
 def receive_field(site: Site, shape: tuple[int, int, int], rng: np.random.Generator) -> Float:
-    """Return the smooth multiplicative field of a site's coil, a little different in each session."""
+    """Draw the smooth multiplicative receive field of a site's coil, which varies a little between sessions.
+
+    Args:
+        site: The scanner.
+        shape: Shape of the scan.
+        rng: Random generator of the session.
+
+    Returns:
+        The field, about 1, of the given shape.
+    """
     own = smooth_noise(np.random.default_rng(site.bias_seed), shape, max(shape))
     session = smooth_noise(rng, shape, max(shape))
     axes = (np.linspace(-1, 1, n, dtype=np.float32) ** 2 for n in shape)
@@ -128,7 +161,16 @@ def receive_field(site: Site, shape: tuple[int, int, int], rng: np.random.Genera
 
 
 def add_noise(values: Float, sigma: float, rng: np.random.Generator) -> Float:
-    """Return the magnitude of a signal with complex Gaussian noise (Rician)."""
+    """Add complex Gaussian noise to a signal and take the magnitude: Rician noise.
+
+    Args:
+        values: Noise-free signal, any shape.
+        sigma: Standard deviation of either component, in the unit of the signal.
+        rng: Random generator.
+
+    Returns:
+        Non-negative magnitudes, same shape.
+    """
     real = values + np.float32(sigma) * rng.standard_normal(values.shape, dtype=np.float32)
     imaginary = np.float32(sigma) * rng.standard_normal(values.shape, dtype=np.float32)
     return np.hypot(real, imaginary)
@@ -137,14 +179,14 @@ def add_noise(values: Float, sigma: float, rng: np.random.Generator) -> Float:
 def scan(
     head: Head, site: Site, suffix: str, geometry: Geometry, rng: np.random.Generator
 ) -> tuple[Float, Float]:
-    """Take one image.
+    """Acquire one image.
 
     Args:
         head: The head in the scanner.
         site: The scanner.
         suffix: ``T1w`` or ``T2w``.
         geometry: From :func:`place`.
-        rng: Source of the session's noise and field.
+        rng: Random generator of the session's noise and receive field.
 
     Returns:
         The image and the receive field in it, both of the geometry's shape.

@@ -1,4 +1,4 @@
-"""Signal equations: what a pulse sequence makes of a tissue. All times in ms, angles in degrees."""
+"""Signal equations of the pulse sequences. All times in ms, angles in degrees."""
 
 from dataclasses import dataclass, replace
 from math import cos, exp, radians, sin
@@ -8,10 +8,17 @@ from bids_mmh.phantom.imaging.relaxation import Relaxation
 
 
 class PulseSequence(Protocol):
-    """Anything that gives a tissue a signal."""
+    """A pulse sequence: anything that gives a tissue a signal."""
 
     def signal(self, tissue: Relaxation) -> float:
-        """Return the noise-free signal, non-negative, in units of the equilibrium magnetisation."""
+        """Compute the signal of a tissue.
+
+        Args:
+            tissue: Relaxation times in ms and proton density.
+
+        Returns:
+            Noise-free signal, non-negative, in units of the equilibrium magnetisation.
+        """
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,14 @@ class SpoiledGradientEcho:
     flip_angle: float
 
     def signal(self, tissue: Relaxation) -> float:
-        """Return ``PD sin(a) (1 - E1) / (1 - cos(a) E1) exp(-TE / T2)``."""
+        """Compute ``PD sin(a) (1 - E1) / (1 - cos(a) E1) exp(-TE / T2)``.
+
+        Args:
+            tissue: Relaxation times in ms and proton density.
+
+        Returns:
+            Noise-free signal in units of the equilibrium magnetisation.
+        """
         e1 = exp(-self.repetition_time / tissue.t1)
         alpha = radians(self.flip_angle)
         steady = sin(alpha) * (1 - e1) / (1 - cos(alpha) * e1)
@@ -38,7 +52,7 @@ class SpoiledGradientEcho:
 
 @dataclass(frozen=True)
 class InversionRecoveryGradientEcho:
-    """MPRAGE: an inversion, a train of spoiled gradient echoes, a rest, over and over.
+    """MPRAGE: inversion, a train of spoiled gradient echoes, recovery, repeated.
 
     The magnetisation is followed through one cycle and closed to its steady state; the signal is that of
     the echo at the centre of the train (Mugler & Brookeman 1990).
@@ -60,7 +74,14 @@ class InversionRecoveryGradientEcho:
     train_length: int
 
     def signal(self, tissue: Relaxation) -> float:
-        """Return the magnitude of the signal at the centre of the train."""
+        """Compute the magnitude of the signal at the centre of the echo train.
+
+        Args:
+            tissue: Relaxation times in ms and proton density.
+
+        Returns:
+            Noise-free signal in units of the equilibrium magnetisation.
+        """
         alpha = radians(self.flip_angle)
         half = self.train_length / 2
         before = self.inversion_time - half * self.echo_spacing
@@ -96,13 +117,36 @@ class SpinEcho:
     echo_time: float
 
     def signal(self, tissue: Relaxation) -> float:
-        """Return ``PD (1 - exp(-TR / T1)) exp(-TE / T2)``."""
+        """Compute ``PD (1 - exp(-TR / T1)) exp(-TE / T2)``.
+
+        Args:
+            tissue: Relaxation times in ms and proton density.
+
+        Returns:
+            Noise-free signal in units of the equilibrium magnetisation.
+
+        Examples:
+            >>> from bids_mmh.phantom.imaging.relaxation import Tissue, relaxation
+            >>> t2w = SpinEcho(repetition_time=5000, echo_time=95)
+            >>> csf, white = relaxation(Tissue.CSF, 3.0), relaxation(Tissue.WHITE_MATTER, 3.0)
+            >>> round(t2w.signal(csf), 2), round(t2w.signal(white), 2)
+            (0.66, 0.18)
+        """
         saturation = 1 - exp(-self.repetition_time / tissue.t1)
         return tissue.pd * saturation * exp(-self.echo_time / tissue.t2)
 
 
 def sensitivity(sequence: PulseSequence, tissue: Relaxation, step: float = 0.05) -> float:
-    """Return the change of signal per unit relative change of both T1 and T2 (central difference)."""
+    """Compute how the signal changes with the relaxation times, by central differences.
+
+    Args:
+        sequence: Pulse sequence.
+        tissue: Relaxation times in ms and proton density.
+        step: Relative change of T1 and T2 in either direction.
+
+    Returns:
+        Change of signal per unit relative change of both T1 and T2.
+    """
     up = replace(tissue, t1=tissue.t1 * (1 + step), t2=tissue.t2 * (1 + step))
     down = replace(tissue, t1=tissue.t1 * (1 - step), t2=tissue.t2 * (1 - step))
     return (sequence.signal(up) - sequence.signal(down)) / (2 * step)

@@ -1,1 +1,1 @@
-"""The steps of the preprocessing, one a file: pure functions on images."""
+"""The steps of the preprocessing, one per module: pure functions on images."""

@@ -1,8 +1,8 @@
-"""How well two images agree where they were put on each other, and whether a small move would mend it.
+"""How well two registered images agree, and whether a small perturbation of the alignment would improve it.
 
 Normalised mutual information (Studholme et al. 1999, Pattern Recognition 32:71-86) compares images of any two
-contrasts, but how high it can get depends on contrast, noise and person. Whether it is at its *highest* does
-not: a good alignment is one that every small move makes worse.
+contrasts, but its highest possible value depends on contrast, noise and subject. Whether it is at a *maximum*
+does not: a good alignment is one that every small perturbation makes worse.
 """
 
 from collections.abc import Iterator
@@ -21,37 +21,41 @@ if TYPE_CHECKING:
 
 BINS = 32
 GRID = model_grid(2.0)
-# Moves that a good alignment does not survive: small enough that the optimum is near, large enough that noise
-# and interpolation do not count.
-MOVE_MM, MOVE_DEG = 5.0, 6.0
-MARGIN = 10  # voxels around the grid, so that a move brings in what lies beside it
-EVERY = 2  # of the voxels inside, each second: 100,000 fill the histogram as well as 200,000
-LEAST = 1000  # voxels that are worth a histogram
+# Perturbations that make a good alignment worse: small enough that the optimum is near, large enough that
+# noise and interpolation do not matter.
+SHIFT_MM, ROTATION_DEG = 5.0, 6.0
+MARGIN = 10  # voxels around the grid, so that a shift has data beyond its edge
+STRIDE = 2  # every second voxel of the mask: 100,000 fill the histogram as well as 200,000
+MIN_VOXELS = 1000  # for a meaningful histogram
 MIRROR = "mirror"
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two images agree.
+    """Agreement of two images.
 
     Attributes:
-        information: normalised mutual information less 1: 0 for images that know nothing of each other.
-        distinctness: by which part of it the information falls with the best of twelve small moves (and the
-            mirror image); below 0 a move makes the images agree better.
-        best_move: that move: ``x``, ``y`` or ``z`` with its sign and mm or degrees, or ``mirror``.
+        information: Normalised mutual information less 1: 0 for independent images.
+        distinctness: Relative decrease of the information under the best of twelve small perturbations (and
+            the mirror image); below 0 if a perturbation makes the images agree better.
+        best_perturbation: That perturbation: ``x``, ``y`` or ``z`` with sign and mm or degrees, or
+            ``mirror``.
     """
 
     information: float
     distinctness: float
-    best_move: str
+    best_perturbation: str
 
 
 def sample(image: "SimpleITK.Image", transform: "SimpleITK.Transform") -> NDArray[np.float32]:
-    """Resample a scan linearly to the 2 mm grid and the margin around it, 0 outside its field of view.
+    """Resample a scan linearly to the 2 mm grid and the margin around it.
 
     Args:
         image: float32 scan.
-        transform: from points in template space to points of the scan.
+        transform: From points in template space to points of the scan.
+
+    Returns:
+        Intensities on the grid and ``MARGIN`` voxels around it, 0 outside the scan's field of view.
     """
     import SimpleITK
 
@@ -61,43 +65,53 @@ def sample(image: "SimpleITK.Image", transform: "SimpleITK.Transform") -> NDArra
     return np.ascontiguousarray(to_array(moved))
 
 
-def without_margin(volume: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the part of what :func:`sample` gives that lies on the 2 mm grid."""
-    inner = slice(MARGIN, -MARGIN)
-    return volume[inner, inner, inner]
-
-
 def agreement(
     fixed: NDArray[np.float32], moving: NDArray[np.float32], inside: NDArray[np.bool_], *, mirror: bool
 ) -> Agreement:
-    """Measure how two scans agree.
+    """Measure the agreement of two scans.
 
     Args:
-        fixed: scan on the 2 mm grid and its margin, from :func:`sample`.
-        moving: the other one, likewise.
-        inside: boolean mask of the same shape: where to look.
-        mirror: whether the mirror image is among the moves: for two scans of one person.
+        fixed: Scan on the 2 mm grid and its margin, from :func:`sample`.
+        moving: The other scan, likewise.
+        inside: Boolean mask of the same shape: the voxels to compare.
+        mirror: Whether to try the mirror image too: for two scans of one subject.
+
+    Returns:
+        The agreement; 0 and -1 if the mask has too few voxels.
     """
-    places = np.argwhere(inside)[::EVERY].T
-    if places.shape[1] < LEAST:
+    voxels = np.argwhere(inside)[::STRIDE].T
+    if voxels.shape[1] < MIN_VOXELS:
         return Agreement(0.0, -1.0, "")
-    points, seen = places.astype(float), fixed[tuple(places)]
-    here = normalised_mutual_information(seen, _at(moving, points)) - 1
-    moved = {
-        name: normalised_mutual_information(seen, _at(moving, there)) - 1
-        for name, there in _moves(points, np.array(fixed.shape), mirror)
+    points, reference = voxels.astype(float), fixed[tuple(voxels)]
+    information = normalised_mutual_information(reference, _interpolated(moving, points)) - 1
+    perturbed = {
+        name: normalised_mutual_information(reference, _interpolated(moving, moved)) - 1
+        for name, moved in _perturbations(points, np.array(fixed.shape), mirror)
     }
-    best = max(moved, key=lambda name: moved[name])
-    return Agreement(here, (here - moved[best]) / max(here, 1e-6), best)
+    best = max(perturbed, key=lambda name: perturbed[name])
+    return Agreement(information, (information - perturbed[best]) / max(information, 1e-6), best)
 
 
 def normalised_mutual_information(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
-    """(H(A) + H(B)) / H(A, B) of two lists of intensities: 1 for independent ones, 2 for equal ones."""
+    """Compute (H(A) + H(B)) / H(A, B) of two lists of intensities.
+
+    Args:
+        first: Intensities A, shape (n,).
+        second: Intensities B of the same voxels, shape (n,).
+
+    Returns:
+        1 for independent intensities to 2 for equal ones.
+
+    Examples:
+        >>> values = np.linspace(0, 1, 10_000)
+        >>> round(normalised_mutual_information(values, -values), 2)
+        2.0
+    """
     joint = np.bincount(_binned(first) * BINS + _binned(second), minlength=BINS * BINS).reshape(BINS, BINS)
-    together = _entropy(joint.ravel())
-    if together == 0:
+    joint_entropy = _entropy(joint.ravel())
+    if joint_entropy == 0:
         return 1.0
-    return (_entropy(joint.sum(axis=0)) + _entropy(joint.sum(axis=1))) / together
+    return (_entropy(joint.sum(axis=0)) + _entropy(joint.sum(axis=1))) / joint_entropy
 
 
 def _binned(values: NDArray[np.floating]) -> NDArray[np.intp]:
@@ -107,30 +121,30 @@ def _binned(values: NDArray[np.floating]) -> NDArray[np.intp]:
 
 
 def _entropy(counts: NDArray[np.intp]) -> float:
-    shares = counts[counts > 0] / counts.sum()
-    return float(-(shares * np.log(shares)).sum())
+    probabilities = counts[counts > 0] / counts.sum()
+    return float(-(probabilities * np.log(probabilities)).sum())
 
 
-def _at(volume: NDArray[np.float32], points: NDArray[np.float64]) -> NDArray[np.float32]:
+def _interpolated(volume: NDArray[np.float32], points: NDArray[np.float64]) -> NDArray[np.float32]:
     from scipy.ndimage import map_coordinates
 
     found: NDArray[np.float32] = map_coordinates(volume, points, order=1, mode="nearest")
     return found
 
 
-def _moves(
+def _perturbations(
     points: NDArray[np.float64], shape: NDArray[np.intp], mirror: bool
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Where the points (3, n) of the grid go with each small move."""
+    """Positions of the points (3, n) of the grid after each small perturbation."""
     from scipy.spatial.transform import Rotation
 
     centre = ((shape - 1) / 2)[:, None]
     for axis, letter in enumerate("xyz"):
         for sign in (-1, 1):
-            step = np.zeros((3, 1))
-            step[axis] = sign * MOVE_MM / GRID.spacing
-            yield f"{letter}{sign * MOVE_MM:+g}mm", points + step
-            turn = Rotation.from_euler(letter, sign * MOVE_DEG, degrees=True).as_matrix()
-            yield f"{letter}{sign * MOVE_DEG:+g}deg", turn @ (points - centre) + centre
+            shift = np.zeros((3, 1))
+            shift[axis] = sign * SHIFT_MM / GRID.spacing
+            yield f"{letter}{sign * SHIFT_MM:+g}mm", points + shift
+            rotation = Rotation.from_euler(letter, sign * ROTATION_DEG, degrees=True).as_matrix()
+            yield f"{letter}{sign * ROTATION_DEG:+g}deg", rotation @ (points - centre) + centre
     if mirror:
         yield MIRROR, np.concatenate([shape[0] - 1 - points[:1], points[1:]])

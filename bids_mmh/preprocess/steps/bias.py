@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bids_mmh.preprocess.images import like, to_array
+from bids_mmh.preprocess.images import image_like, to_array
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -22,13 +22,13 @@ NOT_POSITIVE = (
 class N4Settings:
     """Settings of N4.
 
-    Three levels end at a mesh of about 50 mm.  A fourth takes the brain's own slow changes of contrast for
-    the field: on weak fields it leaves more of it than there was (docs/preprocessing.md).
+    Three levels end at a mesh of about 50 mm. A fourth fits the brain's own slow changes of contrast: if the
+    bias field is weak, the result has more of it than the scan (docs/preprocessing.md).
 
     Attributes:
-        levels: number of times the B-spline mesh is refined.
-        iterations: most iterations at each level.
-        work_mm: voxel size at which the field is estimated; the field itself is evaluated on every voxel.
+        levels: Number of times the B-spline mesh is refined.
+        iterations: Maximum number of iterations at each level.
+        work_mm: Voxel size in mm at which the field is estimated; it is evaluated on every voxel.
     """
 
     levels: int = 3
@@ -36,7 +36,11 @@ class N4Settings:
     work_mm: float = 4.0
 
     def as_dict(self) -> dict[str, Any]:
-        """The settings for a report."""
+        """Give the settings for a report.
+
+        Returns:
+            Values by name.
+        """
         return asdict(self)
 
 
@@ -44,7 +48,15 @@ FAST_N4 = N4Settings(levels=2, iterations=10, work_mm=6.0)
 
 
 def is_positive(image: "SimpleITK.Image", mask: "SimpleITK.Image") -> bool:
-    """Tell whether at least 90 % of the brain is above 0, so that a field can have multiplied it."""
+    """Tell whether at least 90 % of the brain is above 0, so that a field can have multiplied it.
+
+    Args:
+        image: Scan in raw units.
+        mask: uint8 brain mask on the same voxels.
+
+    Returns:
+        Whether it is; False for an empty mask.
+    """
     inside = to_array(image)[to_array(mask) > 0]
     return bool(inside.size and (inside > 0).mean() >= MIN_POSITIVE)
 
@@ -55,19 +67,19 @@ def estimate_log_bias(
     """Estimate the bias field inside the brain.
 
     Args:
-        image: scan in raw units.
+        image: Scan in raw units.
         mask: uint8 brain mask on the same voxels.
-        settings: effort of N4.
+        settings: Settings of N4.
 
     Returns:
         Natural logarithm of the field, float32, on every voxel of ``image``, with a mean of 0 inside the
-        mask, so that dividing by its exponential keeps the unit.  It is 0 everywhere where less than 90 % of
+        mask, so that dividing by its exponential keeps the unit. It is 0 everywhere if less than 90 % of
         the brain is above 0.
     """
     import SimpleITK
 
     if not is_positive(image, mask):
-        return like(np.zeros(image.GetSize(), dtype=np.float32), image)
+        return image_like(np.zeros(image.GetSize(), dtype=np.float32), image)
     # The logarithm needs positive values; interpolation rings below zero in data that were resampled before.
     usable = SimpleITK.And(
         SimpleITK.Cast(mask > 0, SimpleITK.sitkUInt8), SimpleITK.Cast(image > 0, SimpleITK.sitkUInt8)
@@ -79,16 +91,16 @@ def estimate_log_bias(
     n4.Execute(SimpleITK.Shrink(image, shrink), SimpleITK.Shrink(usable, shrink))
     log_bias = SimpleITK.Cast(n4.GetLogBiasFieldAsImage(image), SimpleITK.sitkFloat32)
     values = to_array(log_bias)
-    return like((values - values[to_array(usable) > 0].mean()).astype(np.float32), image)
+    return image_like((values - values[to_array(usable) > 0].mean()).astype(np.float32), image)
 
 
 def divide_bias(image: "SimpleITK.Image", log_bias: "SimpleITK.Image") -> "SimpleITK.Image":
     """Divide an image by a bias field.
 
     Args:
-        image: scan in raw units.
-        log_bias: logarithm of the field on the same voxels or on a part of them; beyond its edge the field
-            goes on as it was there.
+        image: Scan in raw units.
+        log_bias: Logarithm of the field on the same voxels or on a part of them, beyond which it is
+            extrapolated by its nearest value.
 
     Returns:
         The corrected image, float32, in the unit of ``image``.

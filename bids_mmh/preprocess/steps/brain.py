@@ -1,4 +1,4 @@
-"""Brain masks: deepbet for whole heads (T1w or T2w), the scan's own edge for stripped ones."""
+"""Brain masks: deepbet for whole heads (T1w or T2w), the scan's own edge for skull-stripped ones."""
 
 import os
 import subprocess
@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_mmh.errors import BadDataError
-from bids_mmh.preprocess.images import like, read_nifti, save_nifti, to_array
+from bids_mmh.preprocess.images import image_like, read_nifti, save_nifti, to_array
 
 if TYPE_CHECKING:
     import SimpleITK
 
-# A brain of an adult or child, with room for atrophy on one side and for big heads on the other.
+# Brains of adults and children, with a margin for atrophy at one end and for large heads at the other.
 PLAUSIBLE_ML = (500.0, 2500.0)
-# Of a stripped volume all that is not background is brain; a head is more than twice its brain.
+# In a stripped volume all that is not background is brain; a head has more than twice its volume.
 STRIPPED_RATIO = 1.35
 MIN_CONSTANT_FRACTION = 0.2
-LEFTOVER_MM = 5.0
-# Of five stripped scans of two sites at most 2.3 ml lie this far outside deepbet's mask; of one that kept a
-# strip in front of the brain stem 11 ml.
-OUTSIDE_MM, MUCH_OUTSIDE_ML = 2.0, 5.0
+RESIDUE_MM = 5.0
+# At most 2.3 ml of five stripped scans of two sites lie this far outside deepbet's mask; 11 ml of one that
+# kept a strip in front of the brain stem.
+OUTSIDE_MM, MAX_OUTSIDE_ML = 2.0, 5.0
 
 # deepbet is torch-based: it runs in a process of its own, so that this one stays light and forks safely.
 _DEEPBET_SCRIPT = """
@@ -33,31 +33,43 @@ BrainExtraction(no_gpu=True).run(sys.argv[1], mask_path=sys.argv[2])
 
 
 def volume_ml(mask: "SimpleITK.Image") -> float:
-    """Volume of a mask in millilitres."""
+    """Compute the volume of a mask.
+
+    Args:
+        mask: Non-zero inside.
+
+    Returns:
+        The volume in ml.
+
+    Examples:
+        >>> from bids_mmh.preprocess.images import to_sitk
+        >>> volume_ml(to_sitk(np.ones((10, 10, 10), np.uint8), np.diag([2.0, 2.0, 2.0, 1.0])))
+        8.0
+    """
     return float((to_array(mask) > 0).sum() * np.prod(mask.GetSpacing()) / 1000)
 
 
 def deepbet_mask(image: "SimpleITK.Image", work_dir: Path, threads: int = 1) -> "SimpleITK.Image":
-    """Segment the brain of a T1w or T2w head, or of a stripped brain, with deepbet.
+    """Extract the brain of a T1w or T2w head, or of a skull-stripped scan, with deepbet.
 
     deepbet was trained on T1w; on T2w of four raw sessions it agrees with the T1w of the same session to a
     Dice of 0.94 to 0.98, better than on T2w with inverted contrast.
 
     Args:
         image: RAS working image.
-        work_dir: folder for the two temporary files.
-        threads: number of CPU threads.
+        work_dir: Folder for the two temporary files.
+        threads: Number of CPU threads.
 
     Returns:
         uint8 mask on the voxels of ``image``.
 
     Raises:
-        BadDataError: deepbet failed or found less than 500 ml or more than 2500 ml.
+        BadDataError: If deepbet fails or finds less than 500 ml or more than 2500 ml.
     """
     import nibabel as nib
 
     scan_file, mask_file = work_dir / "deepbet_in.nii", work_dir / "deepbet_out.nii"
-    # deepbet works on voxels alone: the voxel sizes are all of the geometry that it is given.
+    # deepbet uses no geometry but the voxel sizes.
     save_nifti(nib.Nifti1Image(to_array(image), np.diag([*image.GetSpacing(), 1.0])), scan_file)
     limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
     done = subprocess.run(
@@ -70,7 +82,7 @@ def deepbet_mask(image: "SimpleITK.Image", work_dir: Path, threads: int = 1) -> 
     if done.returncode != 0 or not mask_file.is_file():
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise BadDataError(f"The brain was not found in the scan (deepbet: {last}): check the image.")
-    mask = like(to_array(read_nifti(mask_file, np.uint8)), image)
+    mask = image_like(to_array(read_nifti(mask_file, np.uint8)), image)
     scan_file.unlink()
     mask_file.unlink()
     if not PLAUSIBLE_ML[0] <= volume_ml(mask) <= PLAUSIBLE_ML[1]:
@@ -81,14 +93,14 @@ def deepbet_mask(image: "SimpleITK.Image", work_dir: Path, threads: int = 1) -> 
 
 
 def stripped_support(image: "SimpleITK.Image") -> "SimpleITK.Image | None":
-    """Find the brain-sized blob of a scan that was skull-stripped before.
+    """Find the foreground of a scan that may be skull-stripped.
 
     Args:
         image: RAS working image.
 
     Returns:
         uint8 mask of the largest component that differs from a constant background (holes filled), or None
-        when the background is not constant or the blob is not as big as a brain.
+        if the background is not constant or the component has not the volume of a brain.
     """
     from scipy import ndimage
 
@@ -106,26 +118,33 @@ def stripped_support(image: "SimpleITK.Image") -> "SimpleITK.Image | None":
     if count == 0:
         return None
     largest = labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1
-    support = like(ndimage.binary_fill_holes(largest).astype(np.uint8), image)
+    support = image_like(ndimage.binary_fill_holes(largest).astype(np.uint8), image)
     return support if PLAUSIBLE_ML[0] <= volume_ml(support) <= PLAUSIBLE_ML[1] else None
 
 
 def is_stripped(support: "SimpleITK.Image", brain: "SimpleITK.Image | None") -> bool:
-    """Tell a stripped scan (hardly more than the brain) from a small head on a blank background.
+    """Tell a skull-stripped scan (hardly more than the brain) from a small head on a blank background.
 
     Args:
-        support: result of :func:`stripped_support`.
-        brain: deepbet's mask of the same scan, None when it failed.
+        support: Result of :func:`stripped_support`.
+        brain: deepbet's mask of the same scan, None if it failed.
+
+    Returns:
+        Whether the scan is skull-stripped.
     """
     return brain is None or volume_ml(support) <= STRIPPED_RATIO * volume_ml(brain)
 
 
-def trim_leftovers(support: "SimpleITK.Image", brain: "SimpleITK.Image") -> "tuple[SimpleITK.Image, float]":
-    """Take from a stripped scan's support what lies more than 5 mm outside deepbet's mask (scalp, eyes).
+def trim_residue(support: "SimpleITK.Image", brain: "SimpleITK.Image") -> "tuple[SimpleITK.Image, float]":
+    """Remove residual scalp and eyes from a skull-stripped scan: what is over 5 mm outside deepbet's mask.
+
+    Args:
+        support: uint8 mask of all that is not background.
+        brain: deepbet's uint8 mask on the same voxels.
 
     Returns:
-        The mask that is left, and how much of the support lies more than 2 mm outside deepbet's mask, in ml.
-        On coarser voxels more than one and a half of them: two masks may differ by one anywhere.
+        The remaining mask, and how much of the support lies more than 2 mm outside deepbet's mask, in ml.
+        For coarser voxels more than one and a half voxels: two masks may differ by one anywhere.
     """
     import SimpleITK
 
@@ -135,6 +154,6 @@ def trim_leftovers(support: "SimpleITK.Image", brain: "SimpleITK.Image") -> "tup
     far_mm = max(OUTSIDE_MM, 1.5 * max(support.GetSpacing()))
     near, far = (
         SimpleITK.And(support, SimpleITK.Cast(chosen, SimpleITK.sitkUInt8))
-        for chosen in (outside <= LEFTOVER_MM, outside > far_mm)
+        for chosen in (outside <= RESIDUE_MM, outside > far_mm)
     )
     return near, volume_ml(far)

@@ -1,4 +1,4 @@
-"""A preprocessed scan on a coarser grid of the same box, as training sees it."""
+"""Averaging of a preprocessed scan onto a coarser grid of the same field of view, as training uses it."""
 
 import numpy as np
 
@@ -6,19 +6,25 @@ from bids_mmh.preprocess.grid import Grid
 
 
 def coarsen(values: np.ndarray, mask: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """Average a scan over the cells of a coarser grid.
+    """Average a scan over the voxels of a coarser grid.
 
     Args:
-        values: (X, Y, Z) intensities; what is outside the mask does not count.
-        mask: boolean brain mask of the same shape.
-        grid: the coarser grid, whose voxels are whole numbers of the scan's along each side.
+        values: Intensities, shape (X, Y, Z); those outside the mask do not count.
+        mask: Boolean brain mask of the same shape.
+        grid: The coarser grid; its voxel size is an integer multiple of the scan's.
 
     Returns:
-        Mean intensity of the brain in each cell, float32, 0 outside; and the mask of the cells that are more
-        than half brain.
+        Mean intensity of the brain in each coarse voxel, float32, 0 outside; and the mask of the voxels that
+        are more than half brain.
 
     Raises:
-        ValueError: The shapes do not fit.
+        ValueError: If the shapes do not fit.
+
+    Examples:
+        >>> values = np.arange(8.0).reshape(2, 2, 2)
+        >>> mean, brain = coarsen(values, values > 1, Grid((1, 1, 1), 8.0))
+        >>> mean.item(), brain.item()
+        (4.5, True)
     """
     factor = values.shape[0] // grid.shape[0]
     if values.shape != mask.shape or tuple(side * factor for side in grid.shape) != values.shape:

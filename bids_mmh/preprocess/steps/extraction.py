@@ -1,4 +1,4 @@
-"""Choose how the brain of a scan is found, and say which way it was."""
+"""Choice of the brain mask of a scan, and its provenance."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class BrainFound:
-    """A brain mask and its origin.
+class BrainMask:
+    """A brain mask and its provenance.
 
     Attributes:
         mask: uint8 mask on the scan's voxels.
-        engine: the extractor's name (``deepbet``), ``already stripped``, ``template``, ``anchor`` or where
-            else it came from.
-        warnings: plain sentences on what a person should look at.
-        notes: plain sentences on what was done, with nothing to look at.
+        engine: Name of the extractor (such as ``deepbet``), ``already stripped``, ``template``, ``anchor`` or
+            ``given`` (precomputed).
+        warnings: Sentences on what the user should check.
+        notes: Sentences on what was done, with nothing to check.
     """
 
     mask: "SimpleITK.Image"
@@ -31,7 +31,7 @@ class BrainFound:
     notes: list[str] = field(default_factory=list)
 
 
-def find_brain(
+def extract_brain(
     image: "SimpleITK.Image",
     template: "SimpleITK.Image",
     template_mask: "SimpleITK.Image",
@@ -40,52 +40,58 @@ def find_brain(
     threads: int = 1,
     extractor: BrainExtractor = DEEPBET,
     expect_stripped: bool = True,
-) -> BrainFound:
-    """Find the brain of a scan of any contrast that stands alone.
+) -> BrainMask:
+    """Extract the brain of a scan of any contrast from that scan alone.
 
-    The extractor looks at every scan.  Where all that is not background is hardly more than its mask, the
-    scan was stripped before, and the scan's own edge is the better mask.  Where the extractor fails, the
-    template's mask serves, carried over by registration.
+    The extractor is run on every scan. If the foreground is hardly larger than its mask, the scan is already
+    skull-stripped, and the scan's own edge is the better mask. If the extractor fails, the template's mask is
+    used, transformed by registration.
 
     Args:
         image: RAS working image without the neck.
-        template: template T1w.
-        template_mask: its uint8 brain mask.
-        work_dir: folder for temporary files.
-        threads: CPU threads.
-        extractor: program that finds the brain.
-        expect_stripped: whether to look for scans that were stripped before.
+        template: Template T1w.
+        template_mask: Its uint8 brain mask.
+        work_dir: Folder for temporary files.
+        threads: Number of CPU threads.
+        extractor: Program for brain extraction.
+        expect_stripped: Whether to detect skull-stripped scans.
+
+    Returns:
+        The brain mask.
 
     Raises:
-        BadDataError: no way led to a brain.
+        BadDataError: If neither the extractor nor the registration succeeds.
     """
     support = brain.stripped_support(image) if expect_stripped else None
     try:
-        segmented = extractor.find(image, work_dir, threads)
+        segmented = extractor.extract(image, work_dir, threads)
     except BadDataError as error:
         if support is not None:
-            return BrainFound(support, "already stripped", [f"{error} The scan's own edge was used as mask."])
+            return BrainMask(support, "already stripped", [f"{error} The scan's own edge was used as mask."])
         mask = _template_mask_on(image, template, template_mask)
-        return BrainFound(mask, "template", [f"{error} The template's mask was used instead."])
+        return BrainMask(mask, "template", [f"{error} The template's mask was used instead."])
     if support is not None and brain.is_stripped(support, segmented):
-        trimmed, outside_ml = brain.trim_leftovers(support, segmented)
+        trimmed, outside_ml = brain.trim_residue(support, segmented)
         note = "The scan was skull-stripped before: its own edge was used as brain mask."
-        return BrainFound(trimmed, "already stripped", _leftovers(outside_ml), [note])
-    return BrainFound(segmented, extractor.name)
+        return BrainMask(trimmed, "already stripped", _residue_warnings(outside_ml), [note])
+    return BrainMask(segmented, extractor.name)
 
 
 def inherit_mask(
     image: "SimpleITK.Image", anchor_mask: "SimpleITK.Image", to_anchor: "SimpleITK.Transform"
-) -> BrainFound:
-    """Carry the anchor's brain mask over to a scan aligned with it.
+) -> BrainMask:
+    """Transform the anchor's brain mask to a scan registered to it.
 
     Args:
         image: RAS working image of the scan.
         anchor_mask: uint8 brain mask of the anchor.
-        to_anchor: resamples the scan onto the anchor (takes the anchor's points to the scan's).
+        to_anchor: Resamples the scan onto the anchor (maps points of the anchor to points of the scan).
+
+    Returns:
+        The brain mask.
 
     Raises:
-        BadDataError: the scan does not reach the brain.
+        BadDataError: If the brain is outside the field of view of the scan.
     """
     import SimpleITK
 
@@ -97,16 +103,16 @@ def inherit_mask(
     support = brain.stripped_support(image)
     if support is not None and brain.is_stripped(support, mask):
         note = "The scan was skull-stripped before: the T1w's brain mask was cut at the scan's own edge."
-        return BrainFound(SimpleITK.And(mask, support), "anchor", notes=[note])
-    return BrainFound(mask, "anchor")
+        return BrainMask(SimpleITK.And(mask, support), "anchor", notes=[note])
+    return BrainMask(mask, "anchor")
 
 
-def _leftovers(outside_ml: float) -> list[str]:
-    if outside_ml <= brain.MUCH_OUTSIDE_ML:
+def _residue_warnings(outside_ml: float) -> list[str]:
+    if outside_ml <= brain.MAX_OUTSIDE_ML:
         return []
     return [
-        f"The scan was skull-stripped before, but {outside_ml:.0f} ml of what is left lie well outside the "
-        f"brain (what was beyond {brain.LEFTOVER_MM:g} mm was cut): look at the mask; --skull-strip force "
+        f"The scan was skull-stripped before, but {outside_ml:.0f} ml of the foreground lie well outside the "
+        f"brain (what was beyond {brain.RESIDUE_MM:g} mm was cut): look at the mask; --skull-strip force "
         "strips the scan again."
     ]
 

@@ -1,4 +1,4 @@
-"""Turn the pieces of one scan into the files that the workflow promises."""
+"""The outputs of one scan: correct, resample and write it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FinishFiles:
-    """The files that one scan is finished from.
+    """Intermediate files that the outputs of one scan are made from.
 
     Attributes:
-        raw: raw NIfTI scan.
-        full: working image of the whole scan.
-        mask: its brain mask, on a part of its voxels.
-        bias: logarithm of its bias field, on the same part.
-        anchor_mask: brain mask of the session's anchor.
-        anchor_to_mni: resamples the anchor onto the template.
-        to_anchor: resamples the scan onto the anchor; None for the anchor itself.
+        raw: Raw NIfTI scan.
+        full: Working image of the whole scan.
+        mask: Its brain mask, on a part of its voxels.
+        bias: Logarithm of its bias field, on the same part.
+        anchor_mask: Brain mask of the session's anchor.
+        anchor_to_mni: Resamples the anchor onto the template.
+        to_anchor: Resamples the scan onto the anchor; None for the anchor itself.
         template: T1w template.
-        template_mask: its brain mask.
+        template_mask: Its brain mask.
     """
 
     raw: Path
@@ -46,18 +46,18 @@ def finish_scan(
     """Correct, resample and write one scan.
 
     Args:
-        files: what the steps before left.
+        files: Intermediate files of the previous steps.
         sequence: BIDS suffix of the scan.
-        spacing: voxel size of the model's grid in mm.
-        out_dir: folder for the results.
+        spacing: Voxel size of the model's grid in mm.
+        out_dir: Folder for the results.
 
     Returns:
         The files written by name (``native_preproc``, ``native_mask``, ``mni_preproc``, ``mni_mask``,
-        ``to_mni_xfm``), and the quality figures.
+        ``to_mni_xfm``), and the quality metrics.
     """
     from bids_mmh.preprocess.steps.bias import divide_bias
     from bids_mmh.preprocess.steps.load import save_on_input_voxels
-    from bids_mmh.preprocess.steps.quality import quality
+    from bids_mmh.preprocess.steps.quality import quality_metrics
     from bids_mmh.preprocess.steps.resample import template_on_grid
     from bids_mmh.preprocess.transforms import compose, read_transform, save_transform
 
@@ -65,16 +65,16 @@ def finish_scan(
     anchor_to_mni = read_transform(files.anchor_to_mni)
     to_mni = compose(anchor_to_mni, read_transform(files.to_anchor)) if files.to_anchor else anchor_to_mni
     corrected = divide_bias(read_work(files.full), read_work(files.bias))
-    native_mask = onto(read_work(files.mask), corrected)
-    mni_image, mni_mask, whole_mask, seen = _in_mni(files, corrected, to_mni, grid)
+    native_mask = resample_nearest(read_work(files.mask), corrected)
+    mni_image, mni_mask, whole_mask, in_view = _in_mni(files, corrected, to_mni, grid)
     template, template_mask = template_on_grid(files.template, files.template_mask, grid)
-    figures = quality(
+    figures = quality_metrics(
         sequence,
         native_mask=native_mask,
         mni_image=mni_image,
         mni_mask=mni_mask,
         whole_mni_mask=whole_mask,
-        seen=seen,
+        field_of_view=in_view,
         template=template,
         template_mask=template_mask,
     )
@@ -89,7 +89,16 @@ def finish_scan(
 
 
 def save_on_grid(image: "SimpleITK.Image", grid: Grid, path: Path) -> Path:
-    """Write an image that lies on the model's grid as RAS+ NIfTI with form codes 4 (MNI)."""
+    """Write an image that lies on the model's grid as RAS+ NIfTI with form codes 4 (MNI).
+
+    Args:
+        image: Image of the grid's shape.
+        grid: The model's grid.
+        path: NIfTI file to write.
+
+    Returns:
+        The path.
+    """
     import nibabel as nib
 
     nifti = nib.Nifti1Image(np.ascontiguousarray(to_array(image)), grid.affine)
@@ -102,22 +111,30 @@ def save_on_grid(image: "SimpleITK.Image", grid: Grid, path: Path) -> Path:
 def _in_mni(
     files: FinishFiles, corrected: "SimpleITK.Image", to_mni: "SimpleITK.Transform", grid: Grid
 ) -> "tuple[SimpleITK.Image, SimpleITK.Image, SimpleITK.Image, SimpleITK.Image]":
-    """On the grid: the scan without its surroundings, its mask, the whole brain's, and its field of view."""
+    """On the grid: the scan without its background, its mask, the whole brain's, and its field of view."""
     import SimpleITK
 
     from bids_mmh.preprocess.steps.resample import apply_mask, field_of_view, resample_mask, resample_scan
     from bids_mmh.preprocess.transforms import read_transform
 
     reference = grid.reference()
-    # The anchor's mask goes straight to the grid: by way of thick slices it would lose its detail.
+    # The anchor's mask is resampled directly to the grid: by way of thick slices it would lose detail.
     whole = resample_mask(read_work(files.anchor_mask), reference, read_transform(files.anchor_to_mni))
-    seen = field_of_view(corrected, reference, to_mni)
-    mask = SimpleITK.And(whole, seen)
-    return apply_mask(resample_scan(corrected, reference, to_mni), mask), mask, whole, seen
+    in_view = field_of_view(corrected, reference, to_mni)
+    mask = SimpleITK.And(whole, in_view)
+    return apply_mask(resample_scan(corrected, reference, to_mni), mask), mask, whole, in_view
 
 
-def onto(mask: "SimpleITK.Image", full: "SimpleITK.Image") -> "SimpleITK.Image":
-    """Put a uint8 mask on the voxels of an image that shares its lattice: larger, or a part of it."""
+def resample_nearest(mask: "SimpleITK.Image", full: "SimpleITK.Image") -> "SimpleITK.Image":
+    """Resample a mask to an image whose voxel centres it shares: a larger image, or a part of it.
+
+    Args:
+        mask: uint8 mask.
+        full: Image whose geometry the result has.
+
+    Returns:
+        uint8 mask, 0 outside the field of view of ``mask``.
+    """
     import SimpleITK
 
     return SimpleITK.Resample(

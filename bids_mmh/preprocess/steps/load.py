@@ -1,4 +1,4 @@
-"""Read one raw scan, refuse what cannot be used, and write results back onto its own voxels."""
+"""Reading and validation of raw scans, and writing of results on their voxels."""
 
 import math
 import zlib
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import nibabel as nib
     import SimpleITK
 
-MIN_VOXELS = 8  # along an axis; thinner is a localizer or a single slice
+MIN_VOXELS = 8  # along an axis; fewer are a localizer or a single slice
 MAX_VOXELS = 1_000_000_000  # 4 GB as float32; a head at a quarter of a millimetre has half as many
 # The longest side of a field of view: shorter holds no head, longer comes from a wrong unit.
 MIN_SIDE_MM, MAX_SIDE_MM = 50.0, 1000.0
@@ -28,12 +28,12 @@ SPIKE = 10.0
 
 @dataclass(frozen=True)
 class LoadedScan:
-    """A scan ready to work with.
+    """A validated scan.
 
     Attributes:
         image: float32 SimpleITK image with its axes reordered to the closest of RAS+; no interpolation.
-        geometry: shape, voxel sizes in mm, orientation codes, obliquity in degrees and data type as stored.
-        warnings: plain sentences on what is unusual about the file.
+        geometry: Shape, voxel sizes in mm, orientation codes, obliquity in degrees and data type as stored.
+        warnings: Sentences on what is unusual about the file.
     """
 
     image: "SimpleITK.Image"
@@ -44,14 +44,20 @@ class LoadedScan:
 def load_scan(path: Path) -> LoadedScan:
     """Read a NIfTI file of any orientation, obliquity and data type.
 
-    Scale factors of the header are applied, values that are not finite become 0, and single voxels that are
-    many times brighter or darker than everything else are cut: one of them would blind every histogram and
-    ring through the interpolation.
+    Scale factors of the header are applied, values that are not finite become 0, and outliers that are many
+    times brighter or darker than all other voxels are clipped: one of them would dominate every histogram and
+    cause ringing in the interpolation.
+
+    Args:
+        path: NIfTI file.
+
+    Returns:
+        The scan.
 
     Raises:
-        NoInputError: the file does not exist.
-        BadDataError: it is truncated, not a 3D volume, without voxel size, of a size that no head has, empty
-            or constant.
+        NoInputError: If the file does not exist.
+        BadDataError: If it is truncated, not a 3D volume, without voxel size, of a size that no head has,
+            empty or constant.
     """
     import nibabel as nib
 
@@ -79,38 +85,48 @@ def load_scan(path: Path) -> LoadedScan:
     return LoadedScan(to_sitk(ras, ras_affine), _geometry(nifti, affine), warnings)
 
 
-def save_on_input_voxels(image: "SimpleITK.Image", like: Path, out_file: Path) -> Path:
-    """Write a RAS working image with the shape, axes and header geometry of the raw scan ``like``.
+def save_on_input_voxels(image: "SimpleITK.Image", raw_file: Path, out_file: Path) -> Path:
+    """Write a RAS working image with the shape, axes and header geometry of a raw scan.
 
     The result is NIfTI-1 in millimetres, whatever the raw scan is.
 
     Args:
-        image: image on the voxels that :func:`load_scan` gave for ``like``.
-        like: the raw scan.
+        image: Image on the voxels that :func:`load_scan` returns for ``raw_file``.
+        raw_file: The raw scan.
         out_file: NIfTI file to write; its data type is the image's.
+
+    Returns:
+        The path written.
     """
     import nibabel as nib
 
-    raw = _open(like)
-    affine, _ = world_affine(raw, like)
+    raw = _open(raw_file)
+    affine, _ = world_affine(raw, raw_file)
     to_input = nib.orientations.ornt_transform(
         nib.orientations.axcodes2ornt("RAS"), nib.io_orientation(affine)
     )
     data = np.ascontiguousarray(nib.apply_orientation(to_array(image), to_input))
     header = raw.header.copy()
-    header.extensions.clear()  # they may hold what identifies a person
+    header.extensions.clear()  # they may hold identifying information
     header.set_data_dtype(data.dtype)
     header["cal_min"] = header["cal_max"] = 0
     return save_nifti(nib.Nifti1Image(data, raw.affine, header), out_file)
 
 
 def world_affine(nifti: "nib.Nifti1Image", path: Path) -> tuple[np.ndarray, list[str]]:
-    """Return the matrix from voxels to RAS+ mm that is used, free of shear, and warnings about it.
+    """Compute the affine of an image, free of shear, with warnings about it.
 
-    The sform counts when it has a code, else the qform, else the voxel sizes alone.
+    The sform is used if it has a code, else the qform, else the voxel sizes only.
+
+    Args:
+        nifti: The image.
+        path: Its file, for the messages.
+
+    Returns:
+        The 4 x 4 matrix from voxel indices to RAS+ mm, and sentences about the header.
 
     Raises:
-        BadDataError: a voxel has no size, or the matrix is not finite.
+        BadDataError: If a voxel has no size, or the matrix is not finite.
     """
     affine = np.array(nifti.affine, dtype=float)
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
@@ -144,7 +160,7 @@ def _open(path: Path) -> "nib.Nifti1Image":
     try:
         image = nib.load(path)
     except PermissionError as error:
-        raise NoInputError(f"{path} cannot be opened: mend its permissions.") from error
+        raise NoInputError(f"{path} cannot be opened: change its permissions.") from error
     except (OSError, EOFError, zlib.error, nib.filebasedimages.ImageFileError, ValueError) as error:
         raise BadDataError(f"{path} is not a readable NIfTI file: copy or convert it again.") from error
     if not isinstance(image, nib.Nifti1Image):
@@ -161,7 +177,14 @@ def _missing(path: Path) -> NoInputError:
 
 
 def nifti1_in_mm(image: "nib.Nifti1Image") -> "nib.Nifti1Image":
-    """Return an image as NIfTI-1 with its geometry in millimetres; its data stay where they are."""
+    """Convert an image to NIfTI-1 with its geometry in millimetres; the data are not read.
+
+    Args:
+        image: NIfTI-1 or NIfTI-2 image with any unit of length.
+
+    Returns:
+        The converted image; the image itself if there is nothing to convert.
+    """
     import nibabel as nib
 
     # An unknown unit is millimetres, which nearly every program means.
@@ -188,8 +211,8 @@ def _check_shape(nifti: "nib.Nifti1Image", path: Path) -> None:
         )
     if math.prod(shape) > MAX_VOXELS:
         raise BadDataError(
-            f"{path} says that it has {'x'.join(map(str, shape))} voxels, more than any scan of a head: convert "
-            "it again."
+            f"{path} has {'x'.join(map(str, shape))} voxels by its header, more than any scan of a head: "
+            "convert it again."
         )
     if nifti.get_data_dtype().kind not in "iufb":
         raise BadDataError(f"{path} holds colours or complex numbers: give the magnitude image.")
@@ -207,14 +230,14 @@ def _check_size(shape: Sequence[int], affine: np.ndarray, path: Path) -> None:
 
 def _volume(nifti: "nib.Nifti1Image", path: Path) -> np.ndarray:
     try:
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is told of
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite: load_scan warns
             return np.asanyarray(nifti.dataobj).reshape(nifti.shape[:3]).astype(np.float32)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise BadDataError(f"{path} is truncated or damaged: copy or convert it again.") from error
 
 
 def _without_spikes(data: np.ndarray) -> tuple[np.ndarray, int]:
-    """Cut values that are far from all others; return the data and the number of voxels cut."""
+    """Clip values that are far from all others; return the data and the number of clipped voxels."""
     sample = data[::2, ::2, ::2].astype(np.float64)
     centre = float(np.median(sample))
     reach = SPIKE * float(np.percentile(np.abs(sample - centre), 99.9))
@@ -224,13 +247,14 @@ def _without_spikes(data: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _raw_sizes_missing(nifti: "nib.Nifti1Image", path: Path) -> bool:
-    # nibabel quietly turns a voxel size of 0 into 1 mm; the bytes of the file still tell.
+    # nibabel silently turns a voxel size of 0 into 1 mm: read the bytes of the file.
     import nibabel as nib
 
     if int(nifti.header["sform_code"]) > 0:
         return False
     with nib.openers.ImageOpener(str(path)) as stream:
-        header = type(nib.load(path).header).from_fileobj(stream, check=False)
+        header_class: Any = type(nib.load(path).header)
+        header = header_class.from_fileobj(stream, check=False)
     sizes = np.asarray(header["pixdim"][1:4], dtype=float)
     return bool((~np.isfinite(sizes) | (sizes == 0)).any())
 

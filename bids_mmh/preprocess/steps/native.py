@@ -1,14 +1,14 @@
-"""The way back: what a model changed on its grid, carried to the voxels of the scan itself."""
+"""Transfer of the change by the model from its grid to the voxels of the scan."""
 
 from pathlib import Path
 
 import numpy as np
 
 from bids_mmh.preprocess.grid import Grid
-from bids_mmh.preprocess.images import like, to_array
+from bids_mmh.preprocess.images import image_like, to_array
 
-# Weight of the blurred mask at one and two smoothing widths outside a flat edge: nearer than the one the
-# change goes on in full, further than the other there is none.
+# Weight of the blurred mask at one and two smoothing widths outside a flat edge: the change is full up to the
+# first distance and fades to 0 at the second.
 FULL_WEIGHT, NO_WEIGHT = 0.16, 0.023
 
 
@@ -17,19 +17,19 @@ def change_on_native_voxels(
 ) -> np.ndarray:
     """Resample a change of intensity from the model's grid to a scan's own voxels.
 
-    Only the change is interpolated, never the scan: detail finer than the grid stays as it was acquired.
+    Only the change is interpolated, never the scan: details finer than the grid stay as acquired.
 
     Args:
-        change: (X, Y, Z) scaled intensity after minus before, on ``grid``.
-        mask: (X, Y, Z) brain mask on ``grid``; outside it there is no change to speak of.
-        grid: the model's grid.
+        change: Scaled intensity after minus before, shape (X, Y, Z), on ``grid``.
+        mask: Brain mask on ``grid``, shape (X, Y, Z); the change outside it is ignored.
+        grid: The model's grid.
         to_mni_xfm: ITK transform that resamples the scan to MNI.
-        native: image with the scan's geometry, in any axis order.
+        native: Image with the scan's geometry, in any axis order.
 
     Returns:
         The change on the voxels of ``native``, float32, in its axis order. Near the brain's surface it
-        continues the nearest change inside the mask; further out it fades to 0, so that a head that is kept
-        around the brain shows no seam.
+        continues the nearest change inside the mask; further out it fades to 0, so that a head around the
+        brain shows no seam.
     """
     import SimpleITK
 
@@ -42,8 +42,8 @@ def change_on_native_voxels(
     # Dividing by the blurred mask keeps the mask's edge from pulling the change towards 0.
     parts = []
     for array in (change.astype(np.float32) * weight, weight):
-        smooth = SimpleITK.SmoothingRecursiveGaussian(like(array, grid.reference()), 1.5 * grid.spacing)
-        sharp = like(array, grid.reference())
+        smooth = SimpleITK.SmoothingRecursiveGaussian(image_like(array, grid.reference()), 1.5 * grid.spacing)
+        sharp = image_like(array, grid.reference())
         pair = [
             SimpleITK.Resample(x, reference, to_native, SimpleITK.sitkLinear, 0.0, SimpleITK.sitkFloat32)
             for x in (sharp, smooth)

@@ -1,4 +1,4 @@
-"""Cut away what lies below the head, which would mislead registration and cost time."""
+"""Removal of the neck, which would mislead registration and cost time."""
 
 from typing import TYPE_CHECKING
 
@@ -16,11 +16,17 @@ MIN_AREA_MM2 = 1000.0
 
 
 def head_foreground(image: "SimpleITK.Image") -> np.ndarray:
-    """Return where the image is brighter than its background, as a boolean array (x, y, z).
+    """Threshold an image between background and head.
 
-    The threshold lies at 0.3 of the way from the background, the median of what Otsu's method calls dark, to
-    the median of what it calls bright: bright fat or vessels do not raise it, a gap between noise and tissue
-    does not pull it down into the noise, and a background below 0 does not matter.
+    The threshold lies at 0.3 of the way from the median of the background to the median of the foreground,
+    both by Otsu's method: bright fat or vessels do not raise it, a gap between noise and tissue does not
+    lower it into the noise, and a background below 0 does not matter.
+
+    Args:
+        image: Working image.
+
+    Returns:
+        Boolean array, shape (x, y, z).
     """
     import SimpleITK
 
@@ -35,13 +41,13 @@ def head_foreground(image: "SimpleITK.Image") -> np.ndarray:
 
 
 def crop_neck(image: "SimpleITK.Image") -> "SimpleITK.Image":
-    """Return the image without the slices more than 180 mm below the top of the head.
+    """Remove the slices more than 180 mm below the top of the head.
 
     Args:
-        image: working image with its third axis pointing up.
+        image: Working image with its third axis pointing up.
 
     Returns:
-        A copy on fewer slices of the same voxels; the whole image where there is no neck to cut.
+        A copy on fewer slices of the same voxels; the whole image if there is no neck to remove.
     """
     area = head_foreground(image).sum(axis=(0, 1)) * np.prod(image.GetSpacing()[:2])
     slices = np.flatnonzero(area > MIN_AREA_MM2)

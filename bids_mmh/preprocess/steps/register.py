@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bids_mmh.preprocess.images import like, to_array
+from bids_mmh.preprocess.images import image_like, to_array
 from bids_mmh.preprocess.steps.resample import isotropic
 from bids_mmh.preprocess.transforms import from_matrix, to_matrix
 
@@ -25,10 +25,10 @@ class RegistrationSettings:
     """Effort of a registration.
 
     Attributes:
-        work_mm: voxel size of the working copies.
-        shrink: factor of each level, coarse to fine.
-        sampling: fraction of the fixed voxels used at each level.
-        iterations: most iterations at each level.
+        work_mm: Voxel size of the working copies in mm.
+        shrink: Shrink factor of each level, coarse to fine.
+        sampling: Fraction of the fixed voxels used at each level.
+        iterations: Maximum number of iterations at each level.
     """
 
     work_mm: float = 2.0
@@ -41,7 +41,14 @@ FAST_REGISTRATION = RegistrationSettings(work_mm=4.0, shrink=(2, 1), sampling=(1
 
 
 def registration_settings(*, sloppy: bool) -> RegistrationSettings:
-    """The usual effort, or that of a quick trial."""
+    """Choose the effort of a registration.
+
+    Args:
+        sloppy: Whether a quick, coarse one will do.
+
+    Returns:
+        The settings.
+    """
     return FAST_REGISTRATION if sloppy else RegistrationSettings()
 
 
@@ -52,17 +59,17 @@ def rigid(
     settings: RegistrationSettings,
     moving_mask: "SimpleITK.Image | None" = None,
 ) -> "tuple[SimpleITK.Transform, float]":
-    """Align two scans of one person by mutual information inside the fixed scan's brain.
+    """Register two scans of one subject by mutual information inside the fixed scan's brain.
 
-    The coarsest level helps heads that moved far, but can leave a good start for a false optimum, a head
-    shifted along its axis: it is done with and without, and the better one counts.
+    The coarsest level helps heads that are far apart, but can leave a good start for a local optimum, a head
+    shifted along its axis: the registration is run with and without it, and the better result is used.
 
     Args:
-        fixed: scan with the mask.
-        moving: scan of any contrast.
+        fixed: Scan with the mask.
+        moving: Scan of any contrast.
         fixed_mask: uint8 brain mask on the voxels of ``fixed``.
-        settings: effort.
-        moving_mask: uint8 brain mask of ``moving``: the two brains are laid on each other to start with.
+        settings: Effort.
+        moving_mask: uint8 brain mask of ``moving``: the centres of both brains are the starting point.
 
     Returns:
         The transform from points of ``fixed`` to points of ``moving``, and the mutual information in nats.
@@ -74,9 +81,9 @@ def rigid(
     if moving_mask is None:
         # Scans of one session share the scanner's world, unless a converter lost it: then centres help.
         centred = _centred_start(fixed_low, moving_low)
-        unmoved = SimpleITK.Euler3DTransform(centred)
-        unmoved.SetTranslation((0.0, 0.0, 0.0))
-        start = _best_start(_method(mask_low, settings), fixed_low, moving_low, [unmoved, centred])
+        identity = SimpleITK.Euler3DTransform(centred)
+        identity.SetTranslation((0.0, 0.0, 0.0))
+        start = _best_start(_method(mask_low, settings), fixed_low, moving_low, [identity, centred])
     else:
         brains = (_prepare_mask(mask, settings, margin_mm=0.0) for mask in (fixed_mask, moving_mask))
         start = _centred_start(*brains)
@@ -94,13 +101,13 @@ def nine_dof(
     brain: "SimpleITK.Image",
     settings: RegistrationSettings,
 ) -> "tuple[SimpleITK.Transform, float]":
-    """Align a brain to the template by rotation, translation and three scales.
+    """Register a brain to the template by rotation, translation and three scales.
 
     Args:
-        template: template image, T1w.
+        template: Template image, T1w.
         template_mask: uint8 brain mask of the template.
-        brain: scan of any contrast with 0 outside the brain.
-        settings: effort.
+        brain: Scan of any contrast with 0 outside the brain.
+        settings: Effort.
 
     Returns:
         The transform from points of the template to points of the scan, and the mutual information in nats.
@@ -126,14 +133,14 @@ def nine_dof(
 
 
 def _above_zero(brain: "SimpleITK.Image") -> "SimpleITK.Image":
-    """Lift a brain whose intensities reach far below 0 over its surroundings, which are 0.
+    """Shift the intensities of a brain that reach far below 0 above its background, which is 0.
 
-    What a few voxels do is noise; in a z-scored brain the centre of mass would lie anywhere.
+    A few negative voxels are noise; in a z-scored brain the centre of mass could be anywhere.
     """
     data = to_array(brain)
     inside = data != 0
     low = float(np.percentile(data[inside], 2)) if inside.any() else 0.0
-    return like(np.where(inside, data - np.float32(low), data), brain) if low < 0 else brain
+    return image_like(np.where(inside, data - np.float32(low), data), brain) if low < 0 else brain
 
 
 def _prepare(image: "SimpleITK.Image", settings: RegistrationSettings) -> "SimpleITK.Image":
@@ -223,8 +230,8 @@ def _run(
     start: "SimpleITK.Transform",
 ) -> "tuple[SimpleITK.Transform, float]":
     method.SetInitialTransform(start, inPlace=True)
-    # After a successful run SimpleITK looks for the Python class of the result and knows none for scale and
-    # skew together; the result itself is in ``start`` by then.
+    # After a successful run SimpleITK looks up the Python class of the result and has none for scale and skew
+    # together; the result itself is in ``start`` by then.
     with suppress(KeyError):
         method.Execute(fixed, moving)
     return start, -float(method.GetMetricValue())

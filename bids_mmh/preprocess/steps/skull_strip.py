@@ -1,4 +1,4 @@
-"""What ``--skull-strip`` means: look first, strip in any case, or trust that it was done."""
+"""The modes of ``--skull-strip``: detect skull-stripped scans, strip every scan, or take all as stripped."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from bids_mmh.errors import BadDataError
 from bids_mmh.preprocess.engines import DEEPBET, BrainExtractor
 from bids_mmh.preprocess.steps.brain import stripped_support
-from bids_mmh.preprocess.steps.extraction import BrainFound, find_brain
+from bids_mmh.preprocess.steps.extraction import BrainMask, extract_brain
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -23,25 +23,28 @@ def strip_skull(
     threads: int = 1,
     mode: str = "auto",
     extractor: BrainExtractor = DEEPBET,
-) -> BrainFound:
-    """Find the brain of a scan that stands alone.
+) -> BrainMask:
+    """Find the brain of a scan from that scan alone.
 
     Args:
         image: RAS working image without the neck.
-        template: template T1w.
-        template_mask: its uint8 brain mask.
-        work_dir: folder for temporary files.
-        threads: CPU threads.
-        mode: ``auto`` looks whether the scan was stripped before, ``force`` strips whatever it is, ``skip``
-            takes what is not background as brain.
-        extractor: program that finds the brain.
+        template: Template T1w.
+        template_mask: Its uint8 brain mask.
+        work_dir: Folder for temporary files.
+        threads: Number of CPU threads.
+        mode: ``auto`` detects scans that are already stripped, ``force`` strips every scan, ``skip`` takes
+            the foreground as brain.
+        extractor: Program for brain extraction.
+
+    Returns:
+        The brain mask.
 
     Raises:
-        BadDataError: no way led to a brain, or a scan that is to be trusted is not stripped.
+        BadDataError: If no brain is found, or a scan is not stripped in mode ``skip``.
     """
     if mode == "skip":
         return _trusted(image)
-    return find_brain(
+    return extract_brain(
         image,
         template,
         template_mask,
@@ -52,11 +55,11 @@ def strip_skull(
     )
 
 
-def _trusted(image: "SimpleITK.Image") -> BrainFound:
+def _trusted(image: "SimpleITK.Image") -> BrainMask:
     support = stripped_support(image)
     if support is None:
         raise BadDataError(
-            "The scan is not a brain on a blank background, though --skull-strip skip says that it was "
-            "stripped: use auto or force."
+            "The scan is not a brain on a blank background, as --skull-strip skip requires: use auto or "
+            "force."
         )
-    return BrainFound(support, "already stripped")
+    return BrainMask(support, "already stripped")

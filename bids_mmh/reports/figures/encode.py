@@ -1,4 +1,4 @@
-"""From a matplotlib figure to an image that is embedded in a page."""
+"""Encoding of matplotlib figures as images that are embedded in a page."""
 
 from __future__ import annotations
 
@@ -46,6 +46,10 @@ def data_uri(image: bytes, kind: str) -> str:
         kind: Its format: ``svg`` or ``webp``.
 
     Returns:
-        A ``data:`` address for the ``src`` of an ``img``.
+        A ``data:`` URI for the ``src`` of an ``img``.
+
+    Examples:
+        >>> data_uri(b"<svg/>", "svg")
+        'data:image/svg+xml;base64,PHN2Zy8+'
     """
     return f"data:{MIME_TYPES[kind]};base64,{base64.b64encode(image).decode('ascii')}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HIGHLIGHT, PLAIN, CONTROL = "#d62728", "#888888", "#0072b2"
-# Okabe and Ito's colours, which colour-blind readers can tell apart, without the red of the target.
+# Okabe and Ito's colour-blind-safe palette, without the red of the target.
 SITES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#8c6d31", "#444444")
 MARKERS = "osD^vP*X"
 GREY, DIFFERENCE = (-1.0, 1.0), 0.6
@@ -36,12 +36,15 @@ class FeatureMap(NamedTuple):
 
 
 def violins_figure(panels: Mapping[str, Mapping[str, Sequence[float]]], main: str | None, raw: str) -> Figure:
-    """Draw one violin a method with every value as a point and the median as a line.
+    """Draw one violin per method with every value as a point and the median as a line.
 
     Args:
         panels: Title of the panel to method to values; methods in the order of the tables.
         main: The method to highlight.
         raw: The method drawn in grey.
+
+    Returns:
+        A figure with one panel per metric.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -62,33 +65,43 @@ def violins_figure(panels: Mapping[str, Mapping[str, Sequence[float]]], main: st
     return figure
 
 
-def draw_violin(axes: Axes, given: Sequence[float], place: int, colour: str) -> None:
-    """Draw one horizontal violin with its points and its median; values that are not finite are left out."""
-    values = np.asarray(given, dtype=np.float64)
-    values = values[np.isfinite(values)]
-    if values.size == 0:
+def draw_violin(axes: Axes, values: Sequence[float], place: int, colour: str) -> None:
+    """Draw one horizontal violin with its points and its median.
+
+    Args:
+        axes: Axes to draw in.
+        values: The values; those that are not finite are left out.
+        place: Vertical position.
+        colour: Colour of the violin and the points.
+    """
+    finite = np.asarray(values, dtype=np.float64)
+    finite = finite[np.isfinite(finite)]
+    if finite.size == 0:
         return
-    if values.size > 1 and np.ptp(values) > 0:
-        drawn = axes.violinplot(values, [place], orientation="horizontal", widths=0.8, showextrema=False)
-        for body in drawn["bodies"]:  # type: ignore[attr-defined]  # one a data set, says its documentation
+    if finite.size > 1 and np.ptp(finite) > 0:
+        drawn = axes.violinplot(finite, [place], orientation="horizontal", widths=0.8, showextrema=False)
+        for body in drawn["bodies"]:  # type: ignore[attr-defined]  # one per data set, by its documentation
             body.set_facecolor(colour)
-    many = values.size > 50  # thousands of points would be megabytes of SVG
+    many = finite.size > 50  # thousands of points would be megabytes of SVG
     axes.scatter(
-        values, np.full(values.size, place), s=9, color=colour, lw=0, alpha=0.6, zorder=3, rasterized=many
+        finite, np.full(finite.size, place), s=9, color=colour, lw=0, alpha=0.6, zorder=3, rasterized=many
     )
-    axes.plot([np.median(values)] * 2, [place - 0.35, place + 0.35], color="black", lw=1.2, zorder=4)
+    axes.plot([np.median(finite)] * 2, [place - 0.35, place + 0.35], color="black", lw=1.2, zorder=4)
 
 
 def feature_maps_figure(
     maps: Mapping[str, FeatureMap], sites: Sequence[str], target: str | None, labels: Sequence[str] | None
 ) -> Figure:
-    """Draw scans by their features, one panel a method; colours are sites, crosses their centres.
+    """Draw scans by their features, one panel per method; colours are sites, crosses their centroids.
 
     Args:
         maps: Method to map, all of the same scans.
         sites: The site of each scan.
-        target: The target site, drawn in red; None where there is none.
-        labels: A short text for each scan, such as the number of the person, or None.
+        target: The target site, drawn in red, or None.
+        labels: A short text for each scan, such as the number of the subject, or None.
+
+    Returns:
+        The figure.
     """
     from matplotlib.figure import Figure
 
@@ -108,7 +121,15 @@ def feature_maps_figure(
 def draw_feature_map(
     axes: Axes, made: FeatureMap, sites: Sequence[str], target: str | None, labels: Sequence[str] | None
 ) -> None:
-    """Draw one map; see :func:`feature_maps_figure` for the arguments."""
+    """Draw one map.
+
+    Args:
+        axes: Axes to draw in.
+        made: The map.
+        sites: The site of each scan.
+        target: The target site, drawn in red, or None.
+        labels: A short text for each scan, or None.
+    """
     axes.set_xticks([])
     axes.set_yticks([])
     if made.points is None:
@@ -127,7 +148,19 @@ def draw_feature_map(
 
 
 def site_styles(sites: Sequence[str], target: str | None) -> dict[str, tuple[str, str]]:
-    """A colour and a marker for each site; the target is red."""
+    """Choose a colour and a marker for each site; the target is red.
+
+    Args:
+        sites: Names of the sites.
+        target: The target site, or None.
+
+    Returns:
+        Site to colour and marker.
+
+    Examples:
+        >>> site_styles(["A", "B"], "B")
+        {'B': ('#d62728', 'o'), 'A': ('#0072b2', 'o')}
+    """
     others = [site for site in sites if site != target]
     styles = {
         site: (SITES[place % len(SITES)], MARKERS[place // len(SITES) % len(MARKERS)])
@@ -142,13 +175,16 @@ def pair_figure(
     reference: tuple[str, NDArray[Any]],
     mask: NDArray[np.bool_],
 ) -> Figure:
-    """Show one scan as each method leaves it, the scan it is compared with, and the differences.
+    """Show one scan after each method, the scan it is compared with, and the differences.
 
     Args:
         images: Title to scaled volume, shape (x, y, z).
         others: What each of them is compared with, under the same titles.
         reference: Title and volume of the last column.
-        mask: Voxels inside both brains; it chooses the slice.
+        mask: Voxels inside both brains, shape (x, y, z); it chooses the slice.
+
+    Returns:
+        A figure with one column per image.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -175,12 +211,15 @@ def pair_figure(
 
 
 def visits_figure(rows: Mapping[str, Sequence[NDArray[Any]]], sites: Sequence[str], level: int) -> Figure:
-    """Show one axial slice of one person at every site: a row a method, a column a site.
+    """Show one axial slice of one subject at every site: a row per method, a column per site.
 
     Args:
         rows: Method to scaled volumes in the order of the sites, all on one grid.
         sites: Titles of the columns.
         level: Index of the slice.
+
+    Returns:
+        The figure.
     """
     from matplotlib.figure import Figure
 
@@ -196,12 +235,15 @@ def visits_figure(rows: Mapping[str, Sequence[NDArray[Any]]], sites: Sequence[st
 
 
 def age_figure(ages: ArrayLike, ratios: Mapping[str, ArrayLike], correlations: Mapping[str, float]) -> Figure:
-    """Plot the grey-matter ratio against age with a straight line, one panel a method.
+    """Plot the grey-matter ratio against age with a straight line, one panel per method.
 
     Args:
-        ages: Years, one for each person.
-        ratios: Method to one ratio a person.
+        ages: Age of each subject in years, shape (subjects,).
+        ratios: Method to grey-matter ratios, shape (subjects,).
         correlations: Method to Pearson's r.
+
+    Returns:
+        The figure.
     """
     from matplotlib.figure import Figure
 
@@ -222,7 +264,14 @@ def age_figure(ages: ArrayLike, ratios: Mapping[str, ArrayLike], correlations: M
 
 
 def fullest_slice(mask: NDArray[np.bool_]) -> tuple[int, tuple[slice, slice]]:
-    """The axial slice with most brain, and the brain's extent in it."""
+    """Find the axial slice with most brain.
+
+    Args:
+        mask: Boolean brain mask, shape (x, y, z).
+
+    Returns:
+        Its index, and the bounding box of the brain in it.
+    """
     level = int(mask.sum(axis=(0, 1)).argmax())
     across, along = (np.flatnonzero(mask[:, :, level].any(axis=axis)) for axis in (1, 0))
     return level, (slice(across[0], across[-1] + 1), slice(along[0], along[-1] + 1))

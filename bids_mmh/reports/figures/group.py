@@ -22,7 +22,7 @@ GOLDEN = 0.6180339887498949
 
 
 def site_histograms_figure(before: Mapping[str, ArrayLike], after: Mapping[str, ArrayLike]) -> bytes:
-    """Draw the mean histogram of every site before and after, one panel a site.
+    """Draw the mean histogram of every site before and after, one panel per site.
 
     Args:
         before: Site to densities of shape (scans, bins) over [-1, 1]; the sites to draw, in their order.
@@ -93,13 +93,13 @@ def site_matrix_figure(
 def site_strips_figure(
     quantities: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
 ) -> bytes:
-    """Draw one point a scan for each site, before and after, with the medians.
+    """Draw one point per scan for each site, before and after, with the medians.
 
     Args:
         quantities: Name of the quantity to site to (values before, values after); each may be empty.
 
     Returns:
-        An SVG image: one panel a quantity.
+        An SVG image: one panel per quantity.
     """
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Intensity levels chosen from an image: its grey range, and where its brain and its white matter begin."""
+"""Intensity levels of an image: its grey-scale window, and the borders of its brain and its white matter."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 
 def robust_window(image: NDArray[Any]) -> tuple[float, float]:
-    """Choose the grey range of an image with unknown units.
+    """Choose the grey-scale window of an image with unknown units.
 
     Args:
-        image: Intensities, any shape.
+        image: Intensities, shape (x, y, z).
 
     Returns:
-        Its 1st and 99.5th percentile (of every third voxel: enough, and quick for large images).
+        Its 1st and 99.5th percentile (of every third voxel along each axis, for speed).
     """
     sample = np.asarray(image)[::3, ::3, ::3].astype(np.float32)
     low, high = np.percentile(sample[np.isfinite(sample)], [1, 99.5])
@@ -21,14 +21,14 @@ def robust_window(image: NDArray[Any]) -> tuple[float, float]:
 
 
 def outline_levels(reference: NDArray[Any]) -> list[float]:
-    """Find the intensities of a brain-only image where the brain begins and where white matter begins.
+    """Compute the intensities of a brain-only image at the borders of the brain and of its white matter.
 
     Args:
         reference: A brain-only volume on a constant background that is its minimum.
 
     Returns:
-        Two rising levels: a fifth of the way from the background to the brain's median, and Otsu's
-        threshold within the brain. For an image without a brain, none.
+        Two ascending levels: a fifth of the way from the background to the brain's median, and Otsu's
+        threshold within the brain. Empty for an image without a brain.
     """
     values = np.asarray(reference, dtype=np.float32)
     background, top = float(values.min()), float(np.percentile(values, 99.9))
@@ -40,6 +40,7 @@ def outline_levels(reference: NDArray[Any]) -> list[float]:
 
 
 def _otsu(values: NDArray[np.float32]) -> float:
+    """Otsu's threshold on 128 bins from minimum to maximum (ITK's histogram is a little wider)."""
     counts, edges = np.histogram(values, bins=128)
     centres = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)

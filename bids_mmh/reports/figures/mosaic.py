@@ -1,7 +1,7 @@
 """Rows of axial, coronal and sagittal slices in one set of axes, in millimetres.
 
-The convention is neurological: the image's left is the person's left; sagittal slices look to the right.
-Every mosaic of one volume and mask has the same layout, so that pages can lay one over the other.
+The convention is neurological: the image's left is the subject's left; sagittal slices look to the right.
+Every mosaic of one volume and mask has the same layout, so that pages can overlay them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 6
-# The outermost tenth of the brain shows little, and its outline is a speck.
+# The outermost tenth of the brain shows little, and its outline is tiny.
 FIRST, LAST = 0.12, 0.88
 GAP_MM = 4.0
-# Height of the line of text above a row, as a share of the mosaic's width: text has a fixed size in pixels.
+# Height of the text above a row, as a fraction of the mosaic's width: text has a fixed size in pixels.
 HEADER = 0.0135
 PIXELS_WIDE = 1500
 
@@ -46,7 +46,14 @@ class Tile:
     size: tuple[float, float]
 
     def cut(self, volume: NDArray[Any]) -> NDArray[Any]:
-        """Cut the slice out of a volume: shape (height, width), lowest row first."""
+        """Extract the slice from a volume.
+
+        Args:
+            volume: Volume on the mosaic's grid, shape (x, y, z).
+
+        Returns:
+            The slice, shape (height, width), lowest row first.
+        """
         # A view: np.take would first copy the whole of a volume that is not contiguous.
         chosen: list[slice | int] = list(self.window)
         chosen.insert(self.axis, self.index)
@@ -58,7 +65,11 @@ class Tile:
         return (self.left, self.left + self.size[0], self.bottom, self.bottom + self.size[1])
 
     def centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mosaic coordinates of the voxel centres along the width and the height, mm."""
+        """Compute the mosaic coordinates of the voxel centres.
+
+        Returns:
+            Coordinates along the width and the height, mm.
+        """
         counts = [window.stop - window.start for window in self.window]
         steps = [length / count for length, count in zip(self.size, counts, strict=True)]
         return (
@@ -82,10 +93,10 @@ def layout(
     """Place the slices that show the masked part of a volume.
 
     Args:
-        mask: Shape (x, y, z) in RAS order; non-zero is brain. An empty mask shows the whole volume.
-        zooms: Voxel sizes, mm.
-        margin: Millimetres shown around the brain.
-        footer: Lines of text left free below the last row.
+        mask: Brain mask, shape (x, y, z) in RAS order. An empty mask shows the whole volume.
+        zooms: Voxel sizes in mm.
+        margin: Width of the margin around the brain in mm.
+        footer: Number of empty lines of text below the last row.
 
     Returns:
         Three rows of six equidistant slices: axial, coronal, sagittal from top to bottom.
@@ -139,7 +150,7 @@ def annotate(figure: Figure, placed: Layout, affine: NDArray[Any], *, colour: st
     """
     axes = figure.axes[0]
     for tile, first in _with_row_starts(placed.tiles):
-        # An oblique affine has no one coordinate per slice: the centre of the slice stands for it.
+        # Slices of an oblique affine have no single coordinate: that of the centre is shown.
         centre = np.array([*(_middle(tile)), 1.0])
         position = f"{'xyz'[tile.axis]} = {round(float((affine @ centre)[tile.axis]))}"
         left, right, bottom, top = tile.extent

@@ -1,7 +1,7 @@
 """Figures of the subject page, each returned as an encoded image.
 
 Brain images are WebP (they compress ten times better than PNG at a quality that shows no difference on
-screen), curves are SVG. Only matplotlib's object interface is used: nothing global changes, and pages can be
+screen), curves are SVG. Only matplotlib's object interface is used: no global state changes, and pages can be
 made in several threads.
 """
 
@@ -88,7 +88,7 @@ def edges_figure(
 
     Args:
         image: Scaled intensities, shape (x, y, z), RAS order.
-        reference: A brain-only T1w-like volume on the same grid: the template, or the same person's T1w.
+        reference: A brain-only T1w-like volume on the same grid: the template, or the same subject's T1w.
         mask: Brain mask of ``image``; slices and field of view cover it and the reference.
         affine: Voxel to world, (4, 4).
 
@@ -128,7 +128,7 @@ def _signed_map(
     """Map values inside a mask, blue below zero and red above, to this percentile of their size."""
     inside = np.asarray(mask) != 0
     shown = np.where(inside, values, np.nan)
-    # A percentile keeps a few odd voxels from bleaching the map; the floor keeps rounding grey.
+    # A percentile keeps a few outliers from dominating the scale; the floor keeps rounding errors grey.
     limit = max(float(np.nanpercentile(np.abs(shown[inside]), percentile)), 0.05) if inside.any() else 0.05
     placed = layout(mask, _zooms(affine), footer=2)
     figure = canvas(placed, background="white")
@@ -194,7 +194,7 @@ def _draw_slices(
             aspect="auto",
             interpolation="bilinear",
         )
-    # imshow moves the limits to the last slice; the mosaic is what is shown.
+    # imshow sets the limits to the last slice; reset them to the whole mosaic.
     figure.axes[0].set(xlim=(0, placed.width), ylim=(0, placed.height))
 
 

@@ -29,30 +29,30 @@ def test_without_a_site_effect_sites_are_not_told_apart():
 
 
 def test_subjects_who_stayed_are_no_clue_to_their_site():
-    features, _, people = study(0.0, subjects=8, sites=4)
+    features, _, subject_ids = study(0.0, subjects=8, sites=4)
     sites = np.repeat(["a", "b"], 16)  # four scans of each subject, all at one site
-    probe, _ = site_probe(features, sites, people)
+    probe, _ = site_probe(features, sites, subject_ids)
     assert probe.p > 0.05
 
 
 def test_shuffling_keeps_what_subjects_did():
-    labels, people = np.array([0, 1, 0, 0, 1, 1, 0, 1]), np.array(list("aabbccdd"))
+    labels, subject_ids = np.array([0, 1, 0, 0, 1, 1, 0, 1]), np.array(list("aabbccdd"))
     for seed in range(20):
-        out = _shuffled(labels, people, np.random.default_rng(seed))
+        out = _shuffled(labels, subject_ids, np.random.default_rng(seed))
         assert sorted(out[:2]) == sorted(out[6:]) == [0, 1]
         assert {tuple(out[2:4]), tuple(out[4:6])} == {(0, 0), (1, 1)}
 
 
 @pytest.mark.parametrize(
-    ("sites", "people", "reason"),
+    ("sites", "subject_ids", "reason"),
     [
         (["a"] * 6, ["1", "1", "2", "2", "3", "3"], "one site only"),
         (["a", "b"] * 3, ["1", "1", "2", "2", "3", "3"], "3 subjects are too few"),
         (["a", "a", "a", "a", "b", "b"], ["1", "2", "3", "4", "5", "5"], "Only one subject was at b"),
     ],
 )
-def test_too_little_says_why(sites, people, reason):
-    probe, sentence = site_probe(np.zeros((6, 4)), sites, people)
+def test_too_little_says_why(sites, subject_ids, reason):
+    probe, sentence = site_probe(np.zeros((6, 4)), sites, subject_ids)
     assert probe is None
     assert reason in sentence
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bids_mmh.phantom.head.anatomy import Lesion, build_anatomy
-from bids_mmh.phantom.head.subject import draw_person
+from bids_mmh.phantom.head.subject import draw_subject
 from bids_mmh.phantom.imaging.relaxation import Tissue
 
 
@@ -39,11 +39,11 @@ def test_atrophy_opens_the_sulci(template, anatomy):
     assert more > 1.05 * less
 
 
-def test_age_drives_atrophy_and_people_do_not_depend_on_each_other():
-    people = [draw_person(0, number) for number in range(60)]
-    assert np.corrcoef([p.age for p in people], [p.atrophy for p in people])[0, 1] > 0.8
-    assert {p.sex for p in people} == {"F", "M"}
-    assert draw_person(0, 7) == people[7]
+def test_age_drives_atrophy_and_subjects_do_not_depend_on_each_other():
+    subjects = [draw_subject(0, number) for number in range(60)]
+    assert np.corrcoef([p.age for p in subjects], [p.atrophy for p in subjects])[0, 1] > 0.8
+    assert {p.sex for p in subjects} == {"F", "M"}
+    assert draw_subject(0, 7) == subjects[7]
 
 
 def test_a_lesion_takes_the_place_of_what_would_be_there(template, anatomy):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bids_mmh.phantom.head.grid import Grid
-from bids_mmh.phantom.head.shapes import closing, ellipsoid, inside, pair, signed_distance, union
+from bids_mmh.phantom.head.shapes import closing, ellipsoid, ellipsoid_pair, inside, signed_distance, union
 
 GRID = Grid((21, 21, 21), (-10, -10, -10), 1.0)
 
@@ -14,7 +14,7 @@ def test_ellipsoid_has_its_volume_and_sign():
 
 
 def test_pair_is_mirrored():
-    both = pair(GRID, (5, 0, 0), (3, 2, 2))
+    both = ellipsoid_pair(GRID, (5, 0, 0), (3, 2, 2))
     np.testing.assert_allclose(both, both[::-1], atol=1e-6)
     assert both[15, 10, 10] < 0 < both[10, 10, 10]
 

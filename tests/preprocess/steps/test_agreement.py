@@ -3,15 +3,14 @@ import pytest
 import SimpleITK
 from scipy import ndimage
 
-from bids_mmh.preprocess.images import like
+from bids_mmh.preprocess.images import image_like
 from bids_mmh.preprocess.steps.agreement import (
     GRID,
-    LEAST,
     MARGIN,
+    MIN_VOXELS,
     agreement,
     normalised_mutual_information,
     sample,
-    without_margin,
 )
 
 RNG = np.random.default_rng(0)
@@ -23,6 +22,11 @@ def texture():
     shape = np.array(GRID.shape) + 2 * MARGIN
     volume = ndimage.gaussian_filter(RNG.normal(size=shape), 3).astype(np.float32)
     return volume / volume.std()
+
+
+def without_margin(volume):
+    inner = slice(MARGIN, -MARGIN)
+    return volume[inner, inner, inner]
 
 
 @pytest.fixture(scope="module")
@@ -48,37 +52,37 @@ def test_images_in_place_are_distinct_whatever_their_contrast(texture, inside):
 
 @pytest.mark.parametrize(("axis", "letter"), [(0, "x"), (1, "y"), (2, "z")])
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_the_move_back_mends_a_shift(texture, inside, axis, letter, sign):
-    # Voxels of 2 mm: shifted by 4 mm, the nearest move that is tried takes back 5.
+def test_the_opposite_shift_improves_a_shifted_image(texture, inside, axis, letter, sign):
+    # Voxels of 2 mm: shifted by 4 mm, the nearest perturbation is 5.
     found = agreement(texture, np.roll(texture, 2 * sign, axis=axis), inside, mirror=False)
     assert found.distinctness < 0
-    assert found.best_move == f"{letter}{5.0 * sign:+g}mm"
+    assert found.best_perturbation == f"{letter}{5.0 * sign:+g}mm"
 
 
 @pytest.mark.parametrize(("axes", "letter"), [((1, 2), "x"), ((2, 0), "y"), ((0, 1), "z")])
-def test_the_turn_back_mends_a_turn(texture, inside, axes, letter):
+def test_the_opposite_rotation_improves_a_rotated_image(texture, inside, axes, letter):
     turned = ndimage.rotate(texture, 6, axes=axes, reshape=False, order=1, mode="nearest")
     found = agreement(texture, turned, inside, mirror=False)
     assert found.distinctness < 0
-    assert found.best_move.startswith(letter)
-    assert found.best_move.endswith("deg")
+    assert found.best_perturbation.startswith(letter)
+    assert found.best_perturbation.endswith("deg")
 
 
-def test_the_mirror_image_is_known(texture, inside):
+def test_a_mirror_image_is_recognized(texture, inside):
     found = agreement(texture, texture[::-1].copy(), inside, mirror=True)
-    assert found.best_move == "mirror"
+    assert found.best_perturbation == "mirror"
     assert found.distinctness < 0
 
 
 def test_too_little_to_look_at_is_no_agreement(texture, inside):
     few = np.zeros_like(inside)
-    few.flat[: LEAST - 1] = True
+    few.flat[: MIN_VOXELS - 1] = True
     assert agreement(texture, texture, few, mirror=False).distinctness == -1
 
 
 def test_scans_are_sampled_in_template_space(texture):
     volume = without_margin(texture)
-    image = like(np.ascontiguousarray(volume), GRID.reference())
+    image = image_like(np.ascontiguousarray(volume), GRID.reference())
     np.testing.assert_allclose(without_margin(sample(image, SimpleITK.Transform())), volume, atol=1e-5)
     shift = SimpleITK.TranslationTransform(3, (2.0, 0.0, 0.0))  # to the left by one voxel
     moved = without_margin(sample(image, shift))

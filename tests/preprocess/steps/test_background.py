@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bids_mmh.preprocess.images import to_array, to_sitk
-from bids_mmh.preprocess.steps.background import silence_background
+from bids_mmh.preprocess.steps.background import suppress_background
 
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
 
@@ -27,7 +27,7 @@ def _mp2rage(head):
 
 def test_bright_noise_goes_and_the_head_stays(head):
     image = to_sitk(_mp2rage(head), AFFINE)
-    quiet, changed = silence_background(image)
+    quiet, changed = suppress_background(image)
     assert changed
     values, radius = to_array(quiet), np.linalg.norm(np.indices(head.shape) * 3.0 - 108, axis=0)
     np.testing.assert_array_equal(values[radius < 68], to_array(image)[radius < 68])
@@ -40,7 +40,7 @@ def test_magnitude_images_are_left_alone(head):
     noise = 0.15 * (rng.normal(size=head.shape) + 1j * rng.normal(size=head.shape))
     for scan in (np.abs(head + noise), head):
         image = to_sitk((1000 * scan).astype(np.float32), AFFINE)
-        quiet, changed = silence_background(image)
+        quiet, changed = suppress_background(image)
         assert not changed
         assert quiet is image
 
@@ -51,4 +51,4 @@ def test_a_slab_with_tissue_in_its_corners_is_left_alone(head):
         0, 0.03, (20, 20, 24)
     )
     image = to_sitk((1000 * inside).astype(np.float32), AFFINE)
-    assert silence_background(image)[1] is False
+    assert suppress_background(image)[1] is False

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bids_mmh.preprocess.images import like, to_array, to_sitk
+from bids_mmh.preprocess.images import image_like, to_array, to_sitk
 from bids_mmh.preprocess.steps.bias import FAST_N4, N4Settings, divide_bias, estimate_log_bias, is_positive
 
 
@@ -40,13 +40,13 @@ def test_unit_is_kept(shaded):
 def test_field_goes_on_unchanged_beyond_its_edge():
     image = to_sitk(np.full((6, 6, 10), 8.0, dtype=np.float32), np.eye(4))
     part = image[:, :, 4:]
-    log_bias = like(np.full((6, 6, 6), np.log(2), dtype=np.float32), part)
+    log_bias = image_like(np.full((6, 6, 6), np.log(2), dtype=np.float32), part)
     np.testing.assert_allclose(to_array(divide_bias(image, log_bias)), 4.0, rtol=1e-6)
 
 
 def test_a_scan_around_zero_is_left_as_it_is(shaded):
     image, mask, _, ball, _ = shaded
-    centred = like(to_array(image) - np.float32(to_array(image)[ball].mean()), image)
+    centred = image_like(to_array(image) - np.float32(to_array(image)[ball].mean()), image)
     assert is_positive(image, mask)
     assert not is_positive(centred, mask)
     assert not to_array(estimate_log_bias(centred, mask, FAST_N4)).any()

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from bids_mmh.errors import BadDataError
-from bids_mmh.preprocess.images import like, to_array, to_sitk
+from bids_mmh.preprocess.images import image_like, to_array, to_sitk
 from bids_mmh.preprocess.steps import brain, extraction
-from bids_mmh.preprocess.steps.extraction import find_brain, inherit_mask
+from bids_mmh.preprocess.steps.extraction import extract_brain, inherit_mask
 from bids_mmh.preprocess.transforms import from_matrix
 
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
@@ -63,7 +63,7 @@ def _pretend(monkeypatch, result):
 
 
 def _find(image, tmp_path):
-    return find_brain(image, image, _mask(_ball(70)), work_dir=tmp_path)
+    return extract_brain(image, image, _mask(_ball(70)), work_dir=tmp_path)
 
 
 def test_stripped_scan_keeps_its_own_edge_without_far_leftovers(monkeypatch, tmp_path):
@@ -128,7 +128,7 @@ def test_inherited_mask_follows_the_transform_and_the_stripped_edge():
     shift = np.eye(4)
     shift[0, 3] = 12.0  # the anchor's points lie 12 mm further along x (LPS) in the scan
     anchor_mask = _mask(_ball(70))
-    head = like(np.random.default_rng(0).normal(100, 5, (70, 70, 70)).astype(np.float32), anchor_mask)
+    head = image_like(np.random.default_rng(0).normal(100, 5, (70, 70, 70)).astype(np.float32), anchor_mask)
     moved = to_array(inherit_mask(head, anchor_mask, from_matrix(shift)).mask) > 0
     expected = np.roll(_ball(70), -4, axis=0)  # x grows to the right in RAS, to the left in LPS
     assert 2 * (moved & expected).sum() / (moved.sum() + expected.sum()) > 0.99

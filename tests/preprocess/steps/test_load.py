@@ -127,7 +127,7 @@ def test_native_output_has_the_raw_scans_own_voxels(tmp_path, codes):
     assert back.header["qform_code"] == raw.header["qform_code"]
 
 
-def test_spikes_are_cut_and_told_of_and_the_rest_keeps_its_values(save):
+def test_spikes_are_clipped_with_a_warning_and_the_rest_keeps_its_values(save):
     data = _noise((30, 30, 30)).astype(np.float64)
     data[4, 5, 6], data[7, 8, 9] = 1e7, -1e12
     scan = load_scan(save(data))
@@ -146,7 +146,7 @@ def test_bright_fat_and_a_blank_background_are_no_spikes(save):
     assert load_scan(save(data)).warnings == []
 
 
-def test_what_float32_cannot_hold_is_told_of(save):
+def test_values_beyond_float32_give_a_warning(save):
     data = _noise((12, 12, 12)).astype(np.float64)
     data[3, 3, 3] = 1e300
     scan = load_scan(save(data))
@@ -154,7 +154,9 @@ def test_what_float32_cannot_hold_is_told_of(save):
     assert np.isfinite(to_array(scan.image)).all()
 
 
-@pytest.mark.parametrize(("unit", "millimetres"), [("meter", 1000), ("mm", 1), ("micron", 0.001), ("unknown", 1)])
+@pytest.mark.parametrize(
+    ("unit", "millimetres"), [("meter", 1000), ("mm", 1), ("micron", 0.001), ("unknown", 1)]
+)
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
 def test_the_unit_of_length_is_read_and_results_are_nifti1_in_mm(tmp_path, kind, unit, millimetres):
     affine = np.diag([-5.0, 5, 6, 1])
@@ -199,5 +201,7 @@ def test_a_header_that_promises_too_much_is_refused_before_anything_is_read(tmp_
 
 def test_a_link_without_content_is_to_be_fetched(tmp_path):
     (tmp_path / "sub-01_T1w.nii.gz").symlink_to("../.git/annex/objects/xx/yy")
-    with pytest.raises(NoInputError, match=r"is not here: fetch it \(with 'datalad get sub-01_T1w\.nii\.gz'\)"):
+    with pytest.raises(
+        NoInputError, match=r"is not here: fetch it \(with 'datalad get sub-01_T1w\.nii\.gz'\)"
+    ):
         load_scan(tmp_path / "sub-01_T1w.nii.gz")

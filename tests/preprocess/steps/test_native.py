@@ -65,7 +65,7 @@ def test_the_rim_of_the_mask_does_not_pull_the_change_towards_zero(tmp_path):
     assert (moved[radius > 90] == 0).all()
 
 
-def test_what_lies_outside_the_mask_is_ignored(tmp_path):
+def test_the_change_outside_the_mask_is_ignored(tmp_path):
     native_file(tmp_path / "native.nii.gz")
     points = world(GRID.affine, GRID.shape)
     mask = ball(points)

@@ -8,7 +8,7 @@ from bids_mmh.preprocess.steps.quality import (
     affine_parts,
     correlation,
     dice,
-    quality,
+    quality_metrics,
     session_alignment,
     template_alignment,
 )
@@ -30,22 +30,22 @@ def _noise():
     return np.random.default_rng(1).normal(size=(80, 80, 80)).astype(np.float32)
 
 
-def _measure(image, mask=None, whole=None, seen=None, sequence="T1w"):
+def _measure(image, mask=None, whole=None, field_of_view=None, sequence="T1w"):
     ball = to_sitk(_ball(), AFFINE)
     everything = np.ones((80, 80, 80), np.uint8)
-    return quality(
+    return quality_metrics(
         sequence,
         native_mask=ball,
         mni_image=to_sitk(image, AFFINE),
         mni_mask=ball if mask is None else to_sitk(mask, AFFINE),
         whole_mni_mask=ball if whole is None else to_sitk(whole, AFFINE),
-        seen=to_sitk(everything if seen is None else seen, AFFINE),
+        field_of_view=to_sitk(everything if field_of_view is None else field_of_view, AFFINE),
         template=to_sitk(_texture(), AFFINE),
         template_mask=ball,
     )
 
 
-def test_correlation_ignores_gain_and_what_lies_outside():
+def test_correlation_ignores_gain_and_voxels_outside():
     outside = _texture()
     outside[_ball() == 0] = -1e4
     mask = to_sitk(_ball(), AFFINE)
@@ -76,7 +76,7 @@ def test_each_fault_has_its_sentence():
     half = np.ones((80, 80, 80), np.uint8)
     half[:, :, :40] = 0
     # The mask of a scan that is cut off ends where the scan ends.
-    cut = _measure(_texture(), mask=_ball() * half, whole=_ball() * half, seen=half)
+    cut = _measure(_texture(), mask=_ball() * half, whole=_ball() * half, field_of_view=half)
     assert any("covers 50 %" in w for w in cut["warnings"])
     assert cut["covered_fraction"] == pytest.approx(0.5)
     assert any("Dice" in w for w in _measure(_texture(), whole=_ball(40))["warnings"])
@@ -111,8 +111,8 @@ def brain(lopsided):
 
 
 @pytest.fixture(scope="module")
-def person(brain):
-    """Another person's anatomy: the template's, warped by a few millimetres and with its own sulci."""
+def warped_brain(brain):
+    """Another subject's anatomy: the template's, warped by a few millimetres and with its own sulci."""
 
     def make(seed):
         data, affine = brain
@@ -128,9 +128,9 @@ def person(brain):
 
 
 @pytest.fixture(scope="module")
-def session(person):
-    """T1w, brain mask and T2w of one person: the T2w has another contrast and noise of its own."""
-    t1w, affine = person(1)
+def session(warped_brain):
+    """T1w, brain mask and T2w of one subject: the T2w has another contrast and noise of its own."""
+    t1w, affine = warped_brain(1)
     mask = ndimage.binary_fill_holes(t1w > 30).astype(np.uint8)
     return to_sitk(t1w, affine), to_sitk(mask, affine), to_sitk(_t2w(t1w), affine)
 
@@ -159,7 +159,7 @@ def standard(brain):
     return to_sitk(data, affine), to_sitk((data > 0).astype(np.uint8), affine)
 
 
-def test_a_scan_that_lies_on_the_template_has_no_warning(session, standard):
+def test_a_scan_registered_to_the_template_has_no_warning(session, standard):
     for scan in (session[0], session[2]):
         found = template_alignment(scan, UNMOVED, *standard)
         assert found["warnings"] == []
@@ -171,7 +171,7 @@ def test_a_move_off_the_template_is_flagged(session, standard, move):
     assert template_alignment(session[0], move, *standard)["warnings"]
 
 
-def test_a_t2w_that_lies_on_its_t1w_has_no_warning(session):
+def test_a_t2w_registered_to_its_t1w_has_no_warning(session):
     t1w, mask, t2w = session
     found = session_alignment(t1w, mask, UNMOVED, t2w, UNMOVED)
     assert found["warnings"] == []
@@ -184,19 +184,19 @@ def test_a_move_off_the_t1w_is_flagged(session, move):
     assert "session's anchor" in session_alignment(t1w, mask, UNMOVED, t2w, move)["warnings"][0]
 
 
-def test_another_persons_t2w_is_flagged_at_its_best_place(session, person):
+def test_the_t2w_of_another_subject_is_flagged_at_its_best_alignment(session, warped_brain):
     t1w, mask, _ = session
-    other, affine = person(2)
+    other, affine = warped_brain(2)
     found = session_alignment(t1w, mask, UNMOVED, to_sitk(_t2w(other), affine), UNMOVED)
-    assert "another person's" in found["warnings"][0]
+    assert "another subject's" in found["warnings"][0]
 
 
 def test_a_t2w_whose_sides_are_swapped_is_flagged(session):
-    from bids_mmh.preprocess.images import like, to_array
+    from bids_mmh.preprocess.images import image_like, to_array
 
     t1w, mask, t2w = session
     # The template's grid is symmetric about x = 0 but for one voxel at 2 mm.
-    mirrored = like(np.ascontiguousarray(to_array(t2w)[::-1]), t2w)
+    mirrored = image_like(np.ascontiguousarray(to_array(t2w)[::-1]), t2w)
     swapped = SimpleITK.TranslationTransform(3, (2.0, 0.0, 0.0))
     warnings = session_alignment(t1w, mask, UNMOVED, mirrored, swapped)["warnings"]
     assert len(warnings) == 1

@@ -4,7 +4,7 @@ import pytest
 import SimpleITK
 
 from bids_mmh.preprocess.grid import model_grid
-from bids_mmh.preprocess.images import like, read_nifti, save_work, to_array
+from bids_mmh.preprocess.images import image_like, read_nifti, save_work, to_array
 from bids_mmh.preprocess.interfaces import AlignToAnchor
 from bids_mmh.preprocess.steps.load import load_scan
 from bids_mmh.preprocess.steps.register import (
@@ -64,7 +64,7 @@ def test_a_brain_around_zero_is_aligned_like_any_other(standard):
     image, mask = standard
     truth = from_matrix(np.array([[1, 0, 0, 9], [0, 1, 0, -7], [0, 0, 1, 5], [0, 0, 0, 1.0]]))
     data = to_array(_moved(image, truth))
-    scored = like(np.where(data != 0, data - np.median(data[data != 0]), 0).astype(np.float32), image)
+    scored = image_like(np.where(data != 0, data - np.median(data[data != 0]), 0).astype(np.float32), image)
     found, _ = nine_dof(image, mask, scored, FAST_REGISTRATION)
     assert _error_mm(found, truth, mask) < 1.0
 
@@ -72,7 +72,7 @@ def test_a_brain_around_zero_is_aligned_like_any_other(standard):
 def test_rigid_aligns_another_contrast_and_repeats_exactly(standard):
     image, mask = standard
     data = to_array(image)
-    other = like(np.where(data > 0, 300 - data, 0).astype(np.float32), image)
+    other = image_like(np.where(data > 0, 300 - data, 0).astype(np.float32), image)
     matrix = np.eye(4)
     matrix[:3, :3] = _rotation(3, -4, 5)
     matrix[:3, 3] = (4, 3, -6)
@@ -103,7 +103,7 @@ def test_the_brains_of_both_scans_are_a_start_where_nothing_else_is(standard):
     # Something bright beside the brain: the centre of mass of the scan is none of the brain's.
     data = to_array(moved).copy()
     data[:, :8] += 4 * data.max()
-    moved = like(data, moved)
+    moved = image_like(data, moved)
     lost, _ = rigid(image, moved, mask, FAST_REGISTRATION)
     brain = SimpleITK.Cast(_moved(mask, truth) > 0.5, SimpleITK.sitkUInt8)
     found, _ = rigid(image, moved, mask, FAST_REGISTRATION, moving_mask=brain)

@@ -43,7 +43,7 @@ def test_maps_put_the_target_first_and_in_red():
 
 
 @pytest.mark.parametrize("count", [3, 60])
-def test_sites_can_be_told_apart(count):
+def test_sites_are_distinguishable(count):
     styles = site_styles([f"site{n}" for n in range(count)], "site0")
     assert styles["site0"] == (HIGHLIGHT, "o")
     assert len(set(styles.values())) >= min(count, 57)

@@ -41,7 +41,7 @@ def test_tiles_do_not_overlap_and_fit(mask):
     assert max(tile.extent[3] for tile in placed.tiles) < placed.height
 
 
-def test_cut_shows_the_persons_left_on_the_left_and_up_as_up(mask):
+def test_cut_shows_the_subjects_left_on_the_left_and_up_as_up(mask):
     tile = layout(mask, ZOOMS).tiles[0]
     x, y, _ = np.indices(mask.shape)
     assert (np.diff(tile.cut(x), axis=1) == 1).all()
