@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import warnings
-from argparse import Namespace
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     Args:
         argv: arguments without the program's name.
     """
-    options = _parse(argv)
+    options = build_parser().parse_args(argv)
     first = all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
     logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(levelname)s: %(message)s")
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")  # harmless
@@ -60,7 +60,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parse(argv: Sequence[str]) -> Namespace:
+def build_parser() -> ArgumentParser:
+    """Return the parser of the command line."""
     parser = Parser(prog="bids-mmh-train", description=__doc__, epilog=_EPILOG)
     add = parser.add_argument
     add("recipe", type=Path, help="TOML file: model, phases, loss weights")
@@ -88,7 +89,7 @@ def _parse(argv: Sequence[str]) -> Namespace:
     add("--num-nodes", type=_positive, metavar="N", help="machines (default: what the launcher says, or 1)")
     add("--precision", help="32-true, bf16-mixed or 16-mixed; by default what suits the device")
     add("--workers", type=_natural, metavar="N", help="reading processes per device (default: 4, CPU: 0)")
-    return parser.parse_args(argv)
+    return parser
 
 
 def _positive(text: str) -> int:

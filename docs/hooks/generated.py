@@ -1,0 +1,80 @@
+"""Tables of the reference that are made from the code while the site is built.
+
+A page asks for one by a line ``<!-- generated: NAME -->``.
+"""
+
+import argparse
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+_MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Put the tables where the page asks for them.
+
+    Raises:
+        KeyError: The page asks for a table that does not exist.
+    """
+    return _MARK.sub(lambda mark: GENERATORS[mark[1]](), markdown)
+
+
+def command_line() -> str:
+    """Every command with its options, from the parsers themselves."""
+    from bids_mmh.cli import parser, phantom, sweep, train, train_encoder
+
+    modules = (parser, phantom, train, sweep, train_encoder)
+    return "\n\n".join(command(module.build_parser()) for module in modules)
+
+
+def command(parser: argparse.ArgumentParser) -> str:
+    """A section of Markdown: purpose, usage, a table for each group of options, notes."""
+    parts = [f"## {parser.prog}", parser.description or "", f"```text\n{parser.format_usage().strip()}\n```"]
+    for group in parser._action_groups:
+        rows = [_option(parser, action) for action in group._group_actions]
+        if rows:
+            parts += [f"### {_title(group.title)} {{: #{_slug(parser.prog, group.title)} }}", _table(rows)]
+    if parser.epilog:
+        parts.append(f"```text\n{parser.epilog.strip()}\n```")
+    return "\n\n".join(parts)
+
+
+def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> tuple[str, str]:
+    names = ", ".join(f"`{name}`" for name in action.option_strings) or f"`{action.metavar or action.dest}`"
+    values = _values(action) if action.option_strings else ""
+    meaning = (action.help or "") % {**vars(action), "prog": parser.prog}
+    return f"{names} {values}".strip(), meaning
+
+
+def _values(action: argparse.Action) -> str:
+    """What follows an option: ``LABEL ...``, ``[M]``, or nothing after a switch."""
+    if action.nargs == 0:
+        return ""
+    choices = "{" + ",".join(map(str, action.choices)) + "}" if action.choices else action.dest.upper()
+    name = str(action.metavar or choices)
+    written = {"+": f"{name} ...", "?": f"[{name}]"}.get(str(action.nargs), name)
+    return f"`{written}`"
+
+
+def _title(title: str | None) -> str:
+    title = {"positional arguments": "Arguments", "options": "Options"}.get(title or "", title or "")
+    return title[:1].upper() + title[1:]
+
+
+def _slug(*words: str | None) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", " ".join(word or "" for word in words).lower()).strip("-")
+
+
+def _table(rows: Iterable[tuple[str, str]], head: tuple[str, str] = ("Option", "Meaning")) -> str:
+    lines = (f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
+    return "\n".join([f"| {' | '.join(head)} |", "|---|---|", *lines])
+
+
+def exit_codes() -> str:
+    """A table of the exit codes and their meaning."""
+    from bids_mmh.errors import ExitCode
+
+    return _table(((f"`{int(code)}`", code.meaning) for code in ExitCode), ("Code", "Meaning"))
+
+
+GENERATORS: Mapping[str, Callable[[], str]] = {"command_line": command_line, "exit_codes": exit_codes}
