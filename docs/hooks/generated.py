@@ -5,7 +5,11 @@ A page asks for one by a line ``<!-- generated: NAME -->``.
 
 import argparse
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, get_args
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 _MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 
@@ -65,9 +69,9 @@ def _slug(*words: str | None) -> str:
     return re.sub(r"[^a-z0-9]+", "-", " ".join(word or "" for word in words).lower()).strip("-")
 
 
-def _table(rows: Iterable[tuple[str, str]], head: tuple[str, str] = ("Option", "Meaning")) -> str:
+def _table(rows: Iterable[Sequence[str]], head: Sequence[str] = ("Option", "Meaning")) -> str:
     lines = (f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
-    return "\n".join([f"| {' | '.join(head)} |", "|---|---|", *lines])
+    return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines])
 
 
 def exit_codes() -> str:
@@ -77,4 +81,39 @@ def exit_codes() -> str:
     return _table(((f"`{int(code)}`", code.meaning) for code in ExitCode), ("Code", "Meaning"))
 
 
-GENERATORS: Mapping[str, Callable[[], str]] = {"command_line": command_line, "exit_codes": exit_codes}
+_LETTERS = {
+    "mni_preproc": "P",
+    "native_preproc": "p",
+    "mni_harmonized": "H",
+    "native_harmonized": "h",
+    "mask": "m",
+}
+
+
+def sidecar_fields() -> str:
+    """A table of the fields of sidecars: name, which files have it, meaning with unit."""
+    from bids_mmh.derivatives.sidecar import FIELDS, Sidecar
+
+    rows = []
+    for name, field in Sidecar.model_fields.items():
+        letters = " ".join(letter for kind, letter in _LETTERS.items() if name in FIELDS[kind])
+        rows.append((f"`{field.alias}`", letters, field.description or ""))
+        rows += [(f"`{key}`", letters, text) for key, text in _nested(field.annotation, str(field.alias))]
+    return _table(rows, ("Field", "Files", "Meaning"))
+
+
+def _nested(annotation: object, prefix: str) -> Iterator[tuple[str, str]]:
+    """Fields of the record that a field holds, if it holds one: ``Model.Name`` and its meaning."""
+    for kind in (annotation, *get_args(annotation)):
+        fields: Mapping[str, FieldInfo] = getattr(kind, "model_fields", {})
+        for name, field in fields.items():
+            key = f"{prefix}.{field.alias or name}"
+            yield key, field.description or ""
+            yield from _nested(field.annotation, key)
+
+
+GENERATORS: Mapping[str, Callable[[], str]] = {
+    "command_line": command_line,
+    "exit_codes": exit_codes,
+    "sidecar_fields": sidecar_fields,
+}

@@ -1,8 +1,8 @@
 """Pages of the site that lie elsewhere in the repository, and links that leave ``docs/``.
 
-The README is the home page, and CHANGES.md, CONTRIBUTING.md and the model cards are pages too. Links in Markdown are
-written for the repository, where they work as they are; on the site they are turned to the page of that file, or to
-the file in the repository where it is no page.
+The README is the home page, and CHANGES.md, CONTRIBUTING.md and the model cards are pages too. Links in
+Markdown are written for the repository, where they work as they are; on the site they are turned to the page
+of that file, or to the file in the repository where it is no page.
 """
 
 import posixpath
