@@ -43,7 +43,7 @@ lint: $(VENV)/.ready
 # The documentation site; a dead link or a missing page is an error.
 docs: $(VENV)/.ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
-	@echo "Open $(CURDIR)/site/index.html"
+	@echo "Open $(CURDIR)/site/index.html; for the search, run $(BIN)/mkdocs serve"
 
 bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/session.py

@@ -35,9 +35,12 @@ def command(parser: argparse.ArgumentParser) -> str:
     """A section of Markdown: purpose, usage, a table for each group of options, notes."""
     parts = [f"## {parser.prog}", parser.description or "", f"```text\n{parser.format_usage().strip()}\n```"]
     for group in parser._action_groups:
-        rows = [_option(parser, action) for action in group._group_actions]
-        if rows:
-            parts += [f"### {_title(group.title)} {{: #{_slug(parser.prog, group.title)} }}", _table(rows)]
+        actions = [action for action in group._group_actions if action.dest != "help"]
+        if actions:
+            kind = "Option" if actions[0].option_strings else "Argument"
+            rows = [_option(parser, action) for action in actions]
+            parts += [f"### {_title(group.title)} {{: #{_slug(parser.prog, group.title)} }}"]
+            parts += [_table(rows, (kind, "Meaning"))]
     if parser.epilog:
         parts.append(f"```text\n{parser.epilog.strip()}\n```")
     return "\n\n".join(parts)
@@ -69,7 +72,7 @@ def _slug(*words: str | None) -> str:
     return re.sub(r"[^a-z0-9]+", "-", " ".join(word or "" for word in words).lower()).strip("-")
 
 
-def _table(rows: Iterable[Sequence[str]], head: Sequence[str] = ("Option", "Meaning")) -> str:
+def _table(rows: Iterable[Sequence[str]], head: Sequence[str]) -> str:
     lines = (f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
     return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines])
 

@@ -35,7 +35,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: object) -> str:
     """Turn the links of a page; what exists nowhere is left for the strict build to complain about."""
-    repository = f"{str(config.repo_url).rstrip('/')}/blob/main"
+    repository = f"{config.extra['repository']}/blob/main"
     return _LINK.sub(lambda link: turned(link, page.file.src_uri, repository), markdown)
 
 

@@ -25,7 +25,7 @@ def test_every_option_is_on_the_page_of_the_command_line():
     text = generated.command(build_parser())
     for action in build_parser()._actions:
         for option in action.option_strings:
-            assert f"`{option}`" in text
+            assert action.dest == "help" or f"`{option}`" in text
 
 
 def test_a_row_has_the_value_the_choices_and_the_default_of_an_option():
