@@ -40,9 +40,9 @@ lint: $(VENV)/.ready
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/shellcheck --external-sources --source-path singularity/slurm container/*.sh singularity/slurm/*.sh
 
-# The documentation site; a dead link or a missing page is an error.
+# The documentation site; a dead link or a missing page is an error (but not with --quiet, which silences the check).
 docs: $(VENV)/.ready
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "Open $(CURDIR)/site/index.html; for the search, run $(BIN)/mkdocs serve"
 
 bench: $(VENV)/.ready
