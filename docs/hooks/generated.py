@@ -99,7 +99,7 @@ def sidecar_fields() -> str:
 
     rows = []
     for name, field in Sidecar.model_fields.items():
-        letters = " ".join(letter for kind, letter in _LETTERS.items() if name in FIELDS[kind])
+        letters = " ".join(_LETTERS[kind] for kind, fields in FIELDS.items() if name in fields)
         rows.append((f"`{field.alias}`", letters, field.description or ""))
         rows += [(f"`{key}`", letters, text) for key, text in _nested(field.annotation, str(field.alias))]
     return _table(rows, ("Field", "Files", "Meaning"))
