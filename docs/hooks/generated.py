@@ -89,7 +89,8 @@ _LETTERS = {
     "native_preproc": "p",
     "mni_harmonized": "H",
     "native_harmonized": "h",
-    "mask": "m",
+    "mni_mask": "M",
+    "native_mask": "m",
 }
 
 
