@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 DEMO   ?= demo
 NPROCS ?= $(shell nproc)
 
-.PHONY: demo test test-slow test-container lint bench lock clean-demo
+.PHONY: demo test test-slow test-container lint docs bench lock clean-demo
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.12 ..."; exit 1; }
@@ -39,6 +39,11 @@ lint: $(VENV)/.ready
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/shellcheck --external-sources --source-path singularity/slurm container/*.sh singularity/slurm/*.sh
+
+# The documentation site; a dead link or a missing page is an error (but not with --quiet, which silences the check).
+docs: $(VENV)/.ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "Open $(CURDIR)/site/index.html; for the search, run $(BIN)/mkdocs serve"
 
 bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/session.py

@@ -5,21 +5,37 @@ is wrong and what to do, and the exit code that the BIDS-Apps execution specific
 """
 
 from enum import IntEnum
+from typing import Self
 
 
 class ExitCode(IntEnum):
-    """Exit codes of the BIDS-Apps execution specification (and of ``sysexits.h``)."""
+    """Exit codes of the BIDS-Apps execution specification (and of ``sysexits.h``).
 
-    OK = 0
-    INVALID_BIDS = 16
-    UNKNOWN_LEVEL = 17
-    NO_MATCH = 18
-    USAGE = 64
-    DATA = 65
-    NO_INPUT = 66
-    CANNOT_CREATE = 73
-    IO = 74
-    TRY_AGAIN = 75
+    Attributes:
+        meaning: What the code says, for the help and the documentation.
+    """
+
+    meaning: str
+
+    OK = 0, "everything asked for is done"
+    UNEXPECTED = 1, "an error that nobody foresaw: please report it with the log"
+    INVALID_BIDS = 16, "the dataset is not valid BIDS (--skip-bids-validation goes on regardless)"
+    UNKNOWN_LEVEL = 17, "unknown analysis level"
+    NO_MATCH = 18, "participant, session or filter options match nothing"
+    USAGE = 64, "wrong usage: an option, the configuration file, the recipe"
+    DATA = 65, "an image or table cannot be used; the message names it, everything else is done"
+    NO_INPUT = 66, "no input: a folder or file is missing or holds nothing usable"
+    CANNOT_CREATE = 73, "the output cannot be created"
+    IO = 74, "reading or writing failed half-way, such as a full disk"
+    TRY_AGAIN = 75, "something temporary, such as a lock of another run or too little memory: run again"
+    INTERRUPTED = 130, "interrupted from the keyboard or by a signal"
+
+    def __new__(cls, code: int, meaning: str) -> Self:
+        """Make a member that is an integer and knows its meaning."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
 
 
 class BidsMmhError(Exception):

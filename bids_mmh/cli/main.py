@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger(__name__)
 
-UNEXPECTED = 1
-INTERRUPTED = 130
-
 
 def console() -> NoReturn:
     """Run the program as a command."""
@@ -91,7 +88,7 @@ def _report(error: BaseException, log_file: Path | None) -> int:
 
     if isinstance(error, KeyboardInterrupt):
         sys.stderr.write("bids-mmh: interrupted.\n")
-        return INTERRUPTED
+        return ExitCode.INTERRUPTED
     if isinstance(error, OSError):
         error = from_os_error(error)
     elif isinstance(error, MemoryError):
@@ -106,4 +103,4 @@ def _report(error: BaseException, log_file: Path | None) -> int:
         f"bids-mmh: unexpected error ({type(error).__name__}: {error}): run again with --debug to see where "
         f"it comes from, and please report it{where}.\n"
     )
-    return UNEXPECTED
+    return ExitCode.UNEXPECTED

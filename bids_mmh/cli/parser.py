@@ -12,13 +12,11 @@ from bids_mmh.errors import ExitCode
 LEVELS = ("participant", "group")
 
 _EPILOG = """\
-exit codes: 0 all done; 1 unexpected error; 16 not valid BIDS; 17 unknown analysis level; 18 the filters
-matched nothing; 64 wrong usage; 65 bad data; 66 no input; 73 cannot create output; 74 reading or writing
-failed; 75 try again; 130 interrupted. Never 0 when an image failed.
-
-Every option may be written with dashes or underscores, and set in a TOML file by --config-file: there,
+Every option may be written with dashes or underscores, and given in a TOML file by --config-file: there,
   participant-label = ["01", "02"]
-The command line overrides the file, the file overrides the defaults. No data are ever sent anywhere.
+The command line wins over the file, the file over the defaults. Nothing is ever sent anywhere.
+
+exit codes (never 0 when an image failed):
 """
 
 
@@ -82,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="bids-mmh",
         usage="bids-mmh bids_dir output_dir {participant,group} [options]",
         description="Harmonize multi-site T1w and T2w brain MRI at the image level.",
-        epilog=_EPILOG,
+        epilog=_EPILOG + "\n".join(f"  {code:>3}  {code.meaning}" for code in ExitCode),
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    options = vars(_parse(argv))
+    options = vars(build_parser().parse_args(argv))
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     try:
         from bids_mmh.group.sweep import SweepOptions, run_sweep
@@ -43,7 +43,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parse(argv: Sequence[str]) -> Namespace:
+def build_parser() -> ArgumentParser:
+    """Return the parser of the command line."""
     parser = Parser(prog="bids-mmh-sweep", description=__doc__, epilog=_EPILOG)
     add = parser.add_argument
     add("model", help="embedded, or a model folder; of a Stage II model its Stage I is used")
@@ -68,7 +69,7 @@ def _parse(argv: Sequence[str]) -> Namespace:
     add("--max-scans", type=_positive, metavar="N", help="most scans of each sequence (default: all)")
     add("--spacing", type=_millimetres, default=2.0, metavar="MM", help="voxel size (default: %(default)s)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    return parser.parse_args(argv)
+    return parser
 
 
 def _positive(text: str) -> int:

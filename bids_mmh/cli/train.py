@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import warnings
-from argparse import Namespace
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    options = _parse(argv)
+    options = build_parser().parse_args(argv)
     first = all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
     logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(levelname)s: %(message)s")
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")  # harmless
@@ -63,7 +63,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parse(argv: Sequence[str]) -> Namespace:
+def build_parser() -> ArgumentParser:
+    """Return the parser of the command line."""
     parser = Parser(prog="bids-mmh-train", description=__doc__, epilog=_EPILOG)
     add = parser.add_argument
     add("recipe", type=Path, help="TOML file: model, phases, loss weights")
@@ -96,7 +97,7 @@ def _parse(argv: Sequence[str]) -> Namespace:
     )
     add("--precision", help="32-true, bf16-mixed or 16-mixed (default: by the device)")
     add("--workers", type=_natural, metavar="N", help="reading processes per device (default: 4, CPU: 0)")
-    return parser.parse_args(argv)
+    return parser
 
 
 def _positive(text: str) -> int:

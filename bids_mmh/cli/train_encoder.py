@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from argparse import SUPPRESS, Namespace
+from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    options = _parse(argv)
+    options = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     try:
         from bids_mmh.training.slice_encoder import EncoderRecipe, train_encoder
@@ -40,7 +40,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parse(argv: Sequence[str]) -> Namespace:
+def build_parser() -> ArgumentParser:
+    """Return the parser of the command line."""
     parser = Parser(prog="bids-mmh-train-encoder", description=__doc__)
     parser.add_argument("output", type=Path, help="folder to write; --encoder takes it")
     parser.add_argument(
@@ -52,7 +53,7 @@ def _parse(argv: Sequence[str]) -> Namespace:
     parser.add_argument("--steps", type=_positive, default=SUPPRESS, help="optimizer steps")
     parser.add_argument("--seed", type=int, default=SUPPRESS, help="of weights, styles and slices")
     parser.add_argument("--threads", type=_positive, default=1, help="CPU threads (default: 1)")
-    return parser.parse_args(argv)
+    return parser
 
 
 def _positive(text: str) -> int:

@@ -51,7 +51,9 @@ class _InPrecision(nn.Module):
         super().__init__()
         self.module, self.fabric = module, fabric
 
-    def forward(self, *arguments: Any) -> Tensor:  # noqa: ANN401
+    def forward(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
         with self.fabric.autocast():
-            output: Tensor = self.module(*arguments)
-        return output.float()
+            output = self.module(*arguments, **options)
+        if isinstance(output, Tensor):
+            return output.float()
+        return tuple(None if part is None else part.float() for part in output)
