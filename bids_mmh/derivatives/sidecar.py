@@ -223,13 +223,3 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "native_mask": ("type", "sources", "schema_version"),
 }
 """Which fields the sidecar of each output has, by its key in ``derivatives.outputs``, in their order."""
-
-
-def fields_table() -> str:
-    """All fields as a Markdown table: the one in ``docs/outputs.md``."""
-    rows = ["| field | what it says | in the sidecars of |", "|---|---|---|"]
-    for name, field in Sidecar.model_fields.items():
-        files = ", ".join(f"`{output}`" for output, names in FIELDS.items() if name in names)
-        everywhere = all(name in names for names in FIELDS.values())
-        rows.append(f"| `{_key(name)}` | {field.description} | {'all' if everywhere else files} |")
-    return "\n".join(rows)
