@@ -111,7 +111,12 @@ _ALL = (
         "ITK affine that resamples the scan to the session's T1w",
         _SCAN,
     ),
-    Output("group_table", "group_{sequence}_table.tsv", "one row a scan (+ `.json`), see group.md", "group.report"),
+    Output(
+        "group_table",
+        "group_{sequence}_table.tsv",
+        "one row a scan (+ `.json`), see group.md",
+        "group.report",
+    ),
     Output(
         "evaluation_table",
         "evaluation_{sequence}_table.tsv",
