@@ -18,7 +18,7 @@ class ExitCode(IntEnum):
     meaning: str
 
     OK = 0, "everything asked for is done"
-    UNEXPECTED = 1, "an error that nobody foresaw: please report it with the log"
+    UNEXPECTED = 1, "unexpected error: please report it with the log"
     INVALID_BIDS = 16, "the dataset is not valid BIDS (--skip-bids-validation goes on regardless)"
     UNKNOWN_LEVEL = 17, "unknown analysis level"
     NO_MATCH = 18, "participant, session or filter options match nothing"

@@ -12,9 +12,9 @@ from bids_mmh.errors import ExitCode
 LEVELS = ("participant", "group")
 
 _EPILOG = """\
-Every option may be written with dashes or underscores, and given in a TOML file by --config-file: there,
+Every option may be written with dashes or underscores, and set in a TOML file by --config-file: there,
   participant-label = ["01", "02"]
-The command line wins over the file, the file over the defaults. Nothing is ever sent anywhere.
+The command line overrides the file, the file overrides the defaults. No data are ever sent anywhere.
 
 exit codes (never 0 when an image failed):
 """
