@@ -114,17 +114,22 @@ _ALL = (
     Output(
         "group_table",
         "group_{sequence}_table.tsv",
-        "one row a scan (+ `.json`), see group.md",
+        "one row a scan (+ `.json`), see [the group page](group.md)",
         "group.report",
     ),
     Output(
         "evaluation_table",
         "evaluation_{sequence}_table.tsv",
-        "figures of the evaluation (+ `.json`), see group.md",
+        "figures of the evaluation (+ `.json`), see [the group page](group.md)",
         "group.evaluation_report",
     ),
     Output("group_page", "group.html", "the page of the study", "group.report"),
-    Output("model", "models/{name}", "a model that was fitted to the study, see studies.md", "group.fit"),
+    Output(
+        "model",
+        "models/{name}",
+        "a model that was fitted to the study, see [a whole study](studies.md)",
+        "group.fit",
+    ),
     Output("citation", "logs/CITATION.md", "text for a methods section", _PARTICIPANT),
     Output("group_citation", "logs/CITATION_group.md", "the same for the evaluation", "group.report"),
 )
