@@ -149,7 +149,7 @@ def versions(
     for name, control in CONTROLS.items():
         if not quick or name in (RAW, "Tissue landmarks"):
             yield name, control(one, fit)
-    yield REGIONAL, match_tissues(one.preproc, one.mask, one.tissues, fit.tissues, regional=True)
+    yield REGIONAL, match_tissues(one.preproc, one.mask, one.tissues, fit.tissues, regional=1.0)
     yield MMH, harmonized(model, one)
     if not quick and one.site != TARGET:
         yield CURVE, best_curve(one, answer)

@@ -95,8 +95,10 @@ class ModelConfig:
         intensity_map: ``tissues`` maps every scan through the medians of its tissues before the network changes it;
             ``moments`` gives each clean estimate of sampling the mean and standard deviation of its domain
             instead; ``none`` leaves all to the network (docs/method.md).
-        regional_map: whether the medians of the landmark map vary over the brain.
+        regional_share: how far the medians of the landmark map follow their local values, 0 (the same everywhere)
+            to 1.
         strength: share of the network's change that is applied; 0 leaves the landmark map alone.
+        denoise: share of a scan's noise variance that is filtered out in the end; 0 keeps all noise.
         domain: what the records are of: ``unified``, or the name of a site.
         gradient_condition: whether the network sees the gradient map G; false is the ablation w/o G.
         ema_guidance: whether the style records guide the network; false is the ablation w/o E.
@@ -115,8 +117,9 @@ class ModelConfig:
     threshold: int = 100
     decay: float = 0.8
     intensity_map: IntensityMap = "tissues"
-    regional_map: bool = True
+    regional_share: float = 0.8
     strength: float = 1.0
+    denoise: float = 1.0
     domain: str = "unified"
     gradient_condition: bool = True
     ema_guidance: bool = True
@@ -127,8 +130,11 @@ class ModelConfig:
         if self.intensity_map not in get_args(IntensityMap):
             known = " or ".join(get_args(IntensityMap))
             raise ValueError(f"intensity_map is '{self.intensity_map}' but must be {known}")
-        if not 0.0 <= self.strength <= 1.0:
-            raise ValueError(f"strength is {self.strength} but lies between 0 and 1")
+        for name in ("regional_share", "strength"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} is {getattr(self, name)} but lies between 0 and 1")
+        if self.denoise < 0.0:
+            raise ValueError(f"denoise is {self.denoise} but cannot be negative")
 
     @property
     def needs_tissues(self) -> bool:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from bids_mmh.errors import BadDataError
 from bids_mmh.method.config import ModelConfig
+from bids_mmh.method.denoise import noise_level, without_noise
 from bids_mmh.method.diffusion.gradient import gradient_map
 from bids_mmh.method.diffusion.patch_artifact import without_grid
 from bids_mmh.method.diffusion.sampling import Predictor, invert, sample
@@ -204,17 +205,24 @@ class Harmonizer(nn.Module):
         """Bring a batch to a style: landmark map, inversion, sampling with a network; background −1."""
         mapped = self.landmark_map(Styled(volume, self.style(volume, anchor)), anchor, style)
         latent = self.invert(mapped, anchor)
-        return self.finish(mapped.value, self.sample(network, latent, anchor, style), anchor)
+        result = self.finish(mapped.value, self.sample(network, latent, anchor, style), anchor)
+        return self.denoise(result, anchor, mapped.style)
 
     def landmark_map(self, scan: Styled, anchor: Anchor, style: StyleStatistics) -> Styled:
         """Map intensities through the tissue medians, where the model does so: what the network begins with."""
         if self.config.intensity_map != "tissues":
             return scan
         own, target = scan.style.by_tissue, style.by_tissue
-        regional = self.config.regional_map
-        value = tissue_map(scan.value, anchor.mask, own, target, regional=regional)
+        share = self.config.regional_share
+        value = tissue_map(scan.value, anchor.mask, own, target, regional=share)
         by_tissue = mapped_statistics(own, target)
         return Styled(value, replace(scan.style, tissues=by_tissue))
+
+    def denoise(self, volume: Tensor, anchor: Anchor, style: StyleStatistics) -> Tensor:
+        """Filter noise out of a result whose level is known from the style that it had before the network."""
+        if style.tissues is None:
+            return volume
+        return without_noise(volume, anchor.mask, noise_level(style.tissues.detail), self.config.denoise)
 
     def finish(self, before: Tensor, after: Tensor, anchor: Anchor) -> Tensor:
         """What a network changed, by the model's strength and without the pattern of its patches; background −1."""

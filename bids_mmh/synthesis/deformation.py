@@ -5,7 +5,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from bids_mmh.synthesis.anatomies import Anatomy
-from bids_mmh.synthesis.linear import along_axes, gaussian
+from bids_mmh.method.linear import along_axes, gaussian
 from bids_mmh.synthesis.regions import Region
 
 LARGEST_MM = (4.0, 1.5)  # standard deviations of displacements of about 40 and 15 mm extent are below these

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from bids_mmh.synthesis.linear import along_axes, cut_frequencies, gaussian, slices
+from bids_mmh.method.linear import along_axes, cut_frequencies, gaussian, slices
 from bids_mmh.synthesis.pulse_sequences import (
     InversionRecovery,
     PulseSequence,

@@ -10,7 +10,7 @@ from torch import Tensor
 from bids_mmh.synthesis.anatomies import Anatomy, load_anatomy
 from bids_mmh.synthesis.deformation import sampling_grid, warp
 from bids_mmh.synthesis.lesions import lesion_map
-from bids_mmh.synthesis.linear import along_axes
+from bids_mmh.method.linear import along_axes
 from bids_mmh.synthesis.regions import Region
 from bids_mmh.synthesis.relaxation import relaxation
 from bids_mmh.synthesis.scanner import (

@@ -44,7 +44,7 @@ def match_tissues(
     own: "TissueStatistics",
     target: "TissueStatistics",
     *,
-    regional: bool = False,
+    regional: float = 0.0,
 ) -> NDArray[np.float32]:
     """Map a scan from its own tissue medians to those of the target.
 
@@ -53,7 +53,7 @@ def match_tissues(
         mask: Brain mask of the same shape.
         own: The scan's style, from :func:`landmark_style`.
         target: Style to be in.
-        regional: Whether the medians vary over the brain.
+        regional: How far the medians follow their local values, 0 to 1.
 
     Returns:
         The mapped volume, background -1; the scan itself where its tissues cannot be told apart.

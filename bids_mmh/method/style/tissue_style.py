@@ -90,7 +90,7 @@ def join_tissue_statistics(styles: Sequence[TissueStatistics]) -> TissueStatisti
 
 @torch.no_grad()
 def tissue_map(
-    volume: Tensor, mask: Tensor, own: TissueStatistics, target: TissueStatistics, *, regional: bool = True
+    volume: Tensor, mask: Tensor, own: TissueStatistics, target: TissueStatistics, *, regional: float = 1.0
 ) -> Tensor:
     """Map intensities through the tissue medians: straight lines between own and target ones, at every place.
 
@@ -103,7 +103,7 @@ def tissue_map(
         mask: boolean, same shape; voxels outside are left alone.
         own: style of ``volume``.
         target: style to be in.
-        regional: whether the medians vary over the brain; false maps all places alike.
+        regional: how far the medians follow their local values; 0 maps all places alike.
     """
     source, goal = (knot_maps(style, volume.shape, regional=regional) for style in (own, target))
     mapped = map_through(volume, source, goal)
@@ -116,16 +116,17 @@ def corresponding(own: TissueStatistics, target: TissueStatistics) -> Tensor:
     return own.reliable & target.reliable & (rises[0] == rises[1])
 
 
-def knot_maps(style: TissueStatistics, shape: torch.Size, *, regional: bool = True) -> Tensor:
+def knot_maps(style: TissueStatistics, shape: torch.Size, *, regional: float = 1.0) -> Tensor:
     """Local medians of fluid, grey and white matter on a grid of ``shape`` (…, H, W, D).
 
     Returns:
-        (B, 3, H, W, D), or (B, 3, 1, 1, 1) where they are the same everywhere.
+        (B, 3, H, W, D), or (B, 3, 1, 1, 1) where they are the same everywhere (``regional`` 0).
     """
     knots = style.knots[..., None, None, None]
     if not regional:
         return knots
-    return knots + F.interpolate(style.regional, size=shape[-3:], mode="trilinear", align_corners=False)
+    local = F.interpolate(style.regional, size=shape[-3:], mode="trilinear", align_corners=False)
+    return knots + regional * local
 
 
 def map_through(volume: Tensor, source: Tensor, goal: Tensor) -> Tensor:

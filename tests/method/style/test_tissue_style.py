@@ -102,7 +102,7 @@ def test_the_map_takes_medians_to_medians_and_agreeing_styles_to_themselves():
     torch.testing.assert_close(found.knots, other.knots, atol=0.01, rtol=0)
     assert torch.equal(moved[~mask], volume[~mask])
     order = volume[mask].argsort()
-    flat = tissue_map(volume, mask, own, other, regional=False)[mask][order]
+    flat = tissue_map(volume, mask, own, other, regional=0.0)[mask][order]
     assert (flat.diff() >= 0).all()
 
 
@@ -112,7 +112,7 @@ def test_a_field_is_taken_out_by_the_regional_map_alone():
     answer, _ = brain(T1W)
     errors = [
         (tissue_map(volume, mask, own, even, regional=regional) - answer)[mask].square().mean().sqrt()
-        for regional in (False, True)
+        for regional in (0.0, 1.0)
     ]
     assert errors[1] < 0.5 * errors[0]
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bids_mmh.synthesis.linear import along_axes, cut_frequencies, gaussian, slices
+from bids_mmh.method.linear import along_axes, cut_frequencies, gaussian, slices
 
 SIDE = 40
 

@@ -1,0 +1,38 @@
+import pytest
+import torch
+
+from bids_mmh.method.denoise import noise_level, without_noise
+
+SHAPE = (1, 1, 24, 24, 24)
+
+
+def half_and_half(noise):
+    """Two tissues with a sharp border, the mask, and the same without noise."""
+    clean = torch.zeros(SHAPE)
+    clean[..., 12:] = 0.8
+    mask = torch.zeros(SHAPE, dtype=torch.bool)
+    mask[..., 2:22, 2:22, 2:22] = True
+    rest = noise * torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))
+    return torch.where(mask, clean + rest, -1.0), mask, clean
+
+
+def test_noise_goes_and_the_border_stays():
+    volume, mask, clean = half_and_half(0.05)
+    result = without_noise(volume, mask, torch.tensor([0.05]))
+    before, after = ((v - clean)[mask].square().mean().sqrt() for v in (volume, result))
+    assert after < 0.6 * before
+    step = (result[..., 12] - result[..., 11])[mask[..., 11]].mean()
+    assert float(step) == pytest.approx(0.8, abs=0.08)
+    assert torch.equal(result[~mask], volume[~mask])
+
+
+def test_a_scan_without_noise_stays_as_it_is():
+    volume, mask, _ = half_and_half(0.05)
+    assert torch.equal(without_noise(volume, mask, torch.tensor([0.05]), 0.0), volume)
+    torch.testing.assert_close(without_noise(volume, mask, torch.zeros(1)), volume)
+
+
+def test_the_level_is_that_of_the_noise():
+    flat = 0.05 * torch.randn(40, 40, 40, generator=torch.Generator().manual_seed(2))
+    detail = torch.stack([flat.diff(dim=axis).abs().median() for axis in range(3)])[None]
+    assert float(noise_level(detail)) == pytest.approx(0.05, rel=0.03)
