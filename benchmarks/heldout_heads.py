@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from bids_mmh.phantom.relaxation import Relaxation, Tissue, relaxation
-from bids_mmh.phantom.signals import (
+from bids_mmh.phantom.imaging.relaxation import Relaxation, Tissue, relaxation
+from bids_mmh.phantom.imaging.signals import (
     InversionRecoveryGradientEcho,
     PulseSequence,
     SpinEcho,

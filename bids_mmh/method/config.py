@@ -117,7 +117,7 @@ class ModelConfig:
     threshold: int = 100
     decay: float = 0.8
     intensity_map: IntensityMap = "tissues"
-    regional_share: float = 0.8
+    regional_share: float = 1.0
     strength: float = 1.0
     denoise: float = 1.0
     domain: str = "unified"
