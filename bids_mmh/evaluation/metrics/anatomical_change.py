@@ -1,9 +1,9 @@
 """Anatomical change: what harmonization changed that is neither contrast nor field, as a map and a number.
 
-Scanners differ in contrast and in slow fields. Both are, around any voxel, an affine function of intensity (He
-et al. 2013, guided filter, doi:10.1109/TPAMI.2012.213). The residual of a change after the best local affine
-function is something that appeared, vanished or moved; removed noise is in the residual as well, and is
-averaged out over the size of a small lesion.
+Scanners differ in contrast and in slow fields. Both are, around any voxel, an affine function of intensity
+(He et al. 2013, guided filter, doi:10.1109/TPAMI.2012.213). The residual of a change after the best local
+affine function is something that appeared, vanished or moved; removed noise is in the residual as well,
+and is averaged out over the size of a small lesion.
 """
 
 from typing import Any
