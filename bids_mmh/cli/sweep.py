@@ -44,7 +44,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def build_parser() -> ArgumentParser:
-    """Return the parser of the command line."""
+    """Build the parser.
+
+    Returns:
+        The parser of the command line.
+    """
     parser = Parser(prog="bids-mmh-sweep", description=__doc__, epilog=_EPILOG)
     add = parser.add_argument
     add("model", help="embedded, or a model folder; of a Stage II model its Stage I is used")

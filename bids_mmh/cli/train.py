@@ -64,7 +64,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def build_parser() -> ArgumentParser:
-    """Return the parser of the command line."""
+    """Build the parser.
+
+    Returns:
+        The parser of the command line.
+    """
     parser = Parser(prog="bids-mmh-train", description=__doc__, epilog=_EPILOG)
     add = parser.add_argument
     add("recipe", type=Path, help="TOML file: model, phases, loss weights")

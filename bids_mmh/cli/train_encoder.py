@@ -41,7 +41,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def build_parser() -> ArgumentParser:
-    """Return the parser of the command line."""
+    """Build the parser.
+
+    Returns:
+        The parser of the command line.
+    """
     parser = Parser(prog="bids-mmh-train-encoder", description=__doc__)
     parser.add_argument("output", type=Path, help="folder to write; --encoder takes it")
     parser.add_argument(

@@ -27,4 +27,4 @@ def test_only_what_was_done_is_in_the_text():
         assert absent not in text
     assert "SynthSeg" in text
     among = evaluation_text([replace(T1W, target=None)], 0)
-    assert "scan at another site as the same method leaves it" in among
+    assert "scan at another site after the same method" in among

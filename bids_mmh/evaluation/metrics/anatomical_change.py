@@ -1,9 +1,9 @@
-"""What a harmonization changed that is neither contrast nor field: a map, and a number for each scan.
+"""Anatomical change: what harmonization changed that is neither contrast nor field, as a map and a number.
 
-Scanners differ in contrast and in slow fields. Both are, around any voxel, an affine function of intensity (He et al.
-2013, guided filter, doi:10.1109/TPAMI.2012.213). What is left of a change after the best local affine function has been
-taken away is something that appeared, vanished or moved; noise that was taken away is left as well, and is averaged
-out over the size of a small lesion.
+Scanners differ in contrast and in slow fields. Both are, around any voxel, an affine function of intensity
+(He et al. 2013, guided filter, doi:10.1109/TPAMI.2012.213). The residual of a change after the best local
+affine function is something that appeared, vanished or moved; removed noise is in the residual as well,
+and is averaged out over the size of a small lesion.
 """
 
 from typing import Any
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-WINDOW_MM = 6.0  # standard deviation of the window in which a change is explained by an affine function
-LESION_MM = 1.5  # standard deviation of the average over what is left
+WINDOW_MM = 6.0  # standard deviation of the window of the local affine function
+LESION_MM = 1.5  # standard deviation of the average over the residual
 RIDGE = 1e-3  # variance (scaled units) below which a window has no contrast to explain a change by
 HIGHEST = 99.9  # percentile of the map that is a scan's number: 0.1 % of a brain is about 1.5 ml
 THRESHOLD = 0.20
-"""Scaled units: scans above it are flagged. Calibrated on planted changes (``benchmarks/anatomical_change.py``)."""
+"""Scaled units; scans above it are flagged. See ``benchmarks/anatomical_change.py`` for its calibration."""
 
 
 def anatomical_change_map(
@@ -26,13 +26,13 @@ def anatomical_change_map(
 
     Args:
         before: Scaled intensities of the preprocessed scan, shape (x, y, z).
-        after: Those of the harmonized scan, same shape.
+        after: Scaled intensities of the harmonized scan, same shape.
         mask: Brain mask of the same shape; non-zero is brain.
-        spacing_mm: Voxel size.
+        spacing_mm: Voxel size in mm.
 
     Returns:
-        Signed scaled intensities that no local affine function of ``before`` explains, averaged over the size of a
-        small lesion; 0 outside the brain.
+        Signed scaled intensities that no local affine function of ``before`` explains, averaged over the size
+        of a small lesion; 0 outside the brain.
     """
     inside = np.asarray(mask) != 0
     x, y = (np.where(inside, image, 0).astype(np.float32) for image in (before, after))
@@ -43,7 +43,7 @@ def anatomical_change_map(
     )
     gain = (mean_xy - mean_x * mean_y) / (mean_xx - mean_x * mean_x + RIDGE)
     offset = mean_y - gain * mean_x
-    # a guided filter: every window that holds a voxel has its say
+    # as in a guided filter, the coefficients of all windows that hold a voxel are averaged
     gain, offset = (_smooth(np.where(inside, v, 0), WINDOW_MM / spacing_mm) / weight for v in (gain, offset))
     rest = np.where(inside, y - gain * x - offset, 0)
     small = _smooth(inside.astype(np.float32), LESION_MM / spacing_mm)
@@ -52,11 +52,14 @@ def anatomical_change_map(
 
 
 def anatomical_change(change: NDArray[Any], mask: NDArray[Any]) -> float:
-    """The number of a scan: a high percentile of the magnitude of its map, scaled units.
+    """Summarise the map of a scan by a high percentile of its magnitude.
 
     Args:
-        change: From :func:`anatomical_change_map`.
+        change: From :func:`anatomical_change_map`, shape (x, y, z).
         mask: Brain mask of the same shape.
+
+    Returns:
+        The anatomical change in scaled units.
     """
     return float(np.percentile(np.abs(change[np.asarray(mask) != 0]), HIGHEST))
 

@@ -195,7 +195,7 @@ def test_a_header_that_promises_too_much_is_refused_before_anything_is_read(tmp_
     header.set_data_shape((1024, 1024, 1024))
     header.set_data_dtype(np.float64)
     (tmp_path / "huge.nii").write_bytes(header.binaryblock + bytes(1000))
-    with pytest.raises(BadDataError, match="1024x1024x1024 voxels, more than"):
+    with pytest.raises(BadDataError, match="1024x1024x1024 voxels by its header, more than"):
         load_scan(tmp_path / "huge.nii")
 
 
