@@ -5,10 +5,9 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from bids_mmh.evaluation.scans import Scan
 from bids_mmh.evaluation.segmentation import Segmenter
 from bids_mmh.evaluation.subject_metrics import PersonFigures, measure_person
 from bids_mmh.preprocess.grid import Grid, model_grid
+from bids_mmh.runtime.process_pool import process_pool
 
 logger = logging.getLogger(__name__)
 
@@ -167,8 +167,7 @@ def _run(
     if workers < 2:
         yield from ((job, _measure(job, fit_for(job.subject), segmenter, processes)) for job in jobs)
         return
-    # Not by fork: PyTorch's threads would not survive it.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with process_pool(workers) as pool:
         futures = {pool.submit(_measure, job, fit_for(job.subject), segmenter, 1): job for job in jobs}
         try:
             for future in as_completed(futures):
