@@ -16,12 +16,6 @@ from bids_mmh.preprocess.steps.agreement import (
 RNG = np.random.default_rng(0)
 
 
-def without_margin(volume):
-    """The part of what `sample` gives that lies on the 2 mm grid."""
-    inner = slice(MARGIN, -MARGIN)
-    return volume[inner, inner, inner]
-
-
 @pytest.fixture(scope="module")
 def texture():
     """Smooth noise on the grid and its margin, without symmetry."""
