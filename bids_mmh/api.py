@@ -20,7 +20,7 @@ from bids_mmh.participant.intensity_units import stored_image, stored_on_native
 from bids_mmh.preprocess.engines import ENGINES, check_engine
 from bids_mmh.preprocess.grid import Grid, model_grid
 from bids_mmh.preprocess.options import PreprocessOptions
-from bids_mmh.preprocess.single_scan import SCAN_FILE, preprocess_scan, resample_to_grid
+from bids_mmh.preprocess.pipeline import SCAN_FILE, preprocess_scan, resample_to_grid
 from bids_mmh.preprocess.steps.skull_strip import MODES
 from bids_mmh.preprocess.template import TEMPLATEFLOW_SPACE, Template, find_template
 from bids_mmh.settings import EMBEDDED_MODEL, model_location

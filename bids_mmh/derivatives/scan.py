@@ -40,6 +40,11 @@ class DerivedScan:
         """The JSON file beside the image."""
         return self.image.with_suffix("").with_suffix(".json")
 
+    def version(self, desc: str) -> Path:
+        """Sidecar of another version of the scan on the same grid, ``preproc`` or ``harmonized``."""
+        own = f"_desc-{self.name.entities['desc']}_"
+        return self.sidecar.with_name(self.sidecar.name.replace(own, f"_desc-{desc}_"))
+
     @cached_property
     def fields(self) -> Sidecar:
         """What that says, read when it is first asked for.

@@ -124,6 +124,9 @@ class Sidecar(_Record):
         allow_inf_nan=False,
         description="cosine of the intensity gradients before and after inside the brain, −1 to 1",
     )
+    clipped_fraction: float | None = Field(
+        default=None, description="share of brain voxels darker than can be stored, 0 to 1"
+    )
     model: Model | None = Field(default=None, description="`Name`, `SHA256`, `Target` and `Encoder`")
     sampling: Sampling | None = Field(default=None, description="`Depth` and numbers of steps")
     device: Text = Field(default=None, description="what the model ran on: `cpu`, `cuda:0`")
@@ -216,7 +219,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "native_preproc": (*_ON_OWN_VOXELS, *_SCAN, *_MADE, "schema_version"),
     "mni_harmonized": (
         *(*_ON_GRID, *KEPT, *_MADE, "intensity_scaling", "image_statistics", "anatomy_preservation"),
-        *("model", "sampling", "device", "precision", "model_seconds", "schema_version"),
+        *("clipped_fraction", "model", "sampling", "device", "precision", "model_seconds", "schema_version"),
     ),
     "native_harmonized": (*_ON_OWN_VOXELS, *_SCAN, *_MADE, "model", "intensity_scaling", "schema_version"),
     "mni_mask": ("type", "sources", "resolution", "schema_version"),

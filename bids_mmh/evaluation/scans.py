@@ -44,6 +44,7 @@ class Scan:
         preproc: Scaled intensities, background -1, shape (x, y, z).
         mask: Brain mask of the same shape.
         spacing: Voxel size along x, y and z, mm.
+        harmonized: What the model made of it, like ``preproc``; None where that is not looked at.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Scan:
     preproc: NDArray[np.float32]
     mask: NDArray[np.bool_]
     spacing: tuple[float, ...]
+    harmonized: NDArray[np.float32] | None = None
 
     @cached_property
     def brain(self) -> baselines.Moments:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +21,6 @@ HARMONIZED = "MMH"
 """The method that is evaluated: the scans that the study's model harmonized."""
 
 Versions = Mapping[str, NDArray[np.float32]]
-
-
-class HarmonizedScan(NamedTuple):
-    """A preprocessed scan and what the model made of it (scaled intensities, background -1, same grid)."""
-
-    scan: Scan
-    harmonized: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -115,7 +108,7 @@ def _stored_likeness(stored: Mapping[str, Any]) -> Similarity:
 
 
 def measure_person(
-    scans: Sequence[HarmonizedScan],
+    scans: Sequence[Scan],
     pairs: Sequence[tuple[str, str]],
     fit: Fit | None,
     segmenter: Segmenter,
@@ -135,23 +128,23 @@ def measure_person(
     Raises:
         BadDataError: If a scan cannot be measured.
     """
-    versions = {item.scan.name: versions_of(item, fit) for item in scans}
+    versions = {scan.name: versions_of(scan, fit) for scan in scans}
     # One call for all: the network is made once.
     features = iter(random_features(volume for own in versions.values() for volume in own.values()))
     figures = {
-        item.scan.name: dict(_scan_figures(item.scan, versions[item.scan.name], segmenter, features))
-        for item in scans
+        scan.name: dict(_scan_figures(scan, versions[scan.name], segmenter, features)) for scan in scans
     }
-    by_name = {item.scan.name: item.scan for item in scans}
+    by_name = {scan.name: scan for scan in scans}
     likeness = tuple(
         _pair(by_name[first], by_name[second], versions, raw_target=raw_target) for first, second in pairs
     )
     return PersonFigures(figures, likeness)
 
 
-def versions_of(item: HarmonizedScan, fit: Fit | None) -> Versions:
-    """Every method's version of a scan: raw, the controls, and the model's, in the order of the tables."""
-    return {**apply_controls(item.scan, fit), HARMONIZED: item.harmonized}
+def versions_of(scan: Scan, fit: Fit | None) -> Versions:
+    """Every method's version of a harmonized scan, in the order of the tables: raw, controls, the model's."""
+    assert scan.harmonized is not None
+    return {**apply_controls(scan, fit), HARMONIZED: scan.harmonized}
 
 
 def _scan_figures(

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from bids_mmh.derivatives.index import parts_of
+from bids_mmh.derivatives.index import PREPROCESSED, parts_of
 from bids_mmh.derivatives.models import UNIFIED
+from bids_mmh.derivatives.scan import DerivedScan, read_derived
 from bids_mmh.derivatives.splits import TrainedSubjects
 from bids_mmh.errors import BadDataError
 from bids_mmh.evaluation.cohort import Cohort, choose_cohort, draw, personal_pairs
@@ -20,7 +21,6 @@ from bids_mmh.evaluation.subject_metrics import PersonFigures
 from bids_mmh.group.evaluation_jobs import (
     FitFor,
     PersonJob,
-    ScanFiles,
     evaluation_grid,
     measure_people,
     read_preprocessed,
@@ -99,7 +99,7 @@ class PartEvaluation:
     scans: tuple[MeasuredScan, ...] = ()
     people: Mapping[str, PersonFigures] | None = None
     summary: Summary | None = None
-    files: Mapping[str, ScanFiles] | None = None
+    files: Mapping[str, DerivedScan] | None = None
     fit_for: FitFor | None = None
 
 
@@ -146,7 +146,7 @@ def _evaluate_part(
         return PartEvaluation(sequence, space, None, notes, (_nobody(rows, usable),))
     target, target_notes = _choose_target(rows, cohort, settings.target_site)
     try:
-        grid = evaluation_grid(cohort.scans[0].harmonized.with_suffix(".nii.gz"))
+        grid = evaluation_grid(cohort.scans[0].image)
     except BadDataError as error:
         return PartEvaluation(sequence, space, None, notes, (str(error),))
     references = _References(usable, target, grid, settings.random_seed)
@@ -173,25 +173,31 @@ def _evaluate_part(
         scans=scans,
         people=people,
         summary=summary,
-        files={scan.name: scan for scan in cohort.scans},
+        files={scan.name.source: scan for scan in cohort.scans},
         fit_for=references.fit,
     )
 
 
-def _usable(output_dir: Path, rows: Sequence[ScanRow]) -> list[ScanFiles]:
+def _usable(output_dir: Path, rows: Sequence[ScanRow]) -> list[DerivedScan]:
     """Harmonized scans of known site whose preprocessed version is still there."""
     found = []
     for row in rows:
         if row.harmonized and row.site and not row.problem and row.sidecar:
-            harmonized = output_dir / row.sidecar
-            preproc = harmonized.with_name(harmonized.name.replace("_desc-harmonized_", "_desc-preproc_"))
-            if preproc.is_file():
-                found.append(ScanFiles(row.scan, row.participant_id, row.site, preproc, harmonized))
+            try:
+                scan = read_derived(output_dir / row.sidecar)
+            except BadDataError as error:
+                logger.warning("%s is not measured: %s", row.scan, error)
+                continue
+            if scan.version(PREPROCESSED).is_file():
+                found.append(scan)
     return found
 
 
 def _notes(
-    rows: Sequence[ScanRow], usable: Sequence[ScanFiles], cohort: Cohort[ScanFiles], trained: TrainedSubjects
+    rows: Sequence[ScanRow],
+    usable: Sequence[DerivedScan],
+    cohort: Cohort[DerivedScan],
+    trained: TrainedSubjects,
 ) -> tuple[str, ...]:
     sites, people = {scan.site for scan in cohort.scans}, set(_subjects(cohort.scans))
     notes = [
@@ -217,11 +223,11 @@ def _notes(
         notes.append(f"Left out: {homeless} scans of unknown site.")
     gone = sum(row.harmonized and bool(row.site) and not row.problem for row in rows) - len(usable)
     if gone:
-        notes.append(f"Left out: {gone} scans whose preprocessed version is not there any more.")
+        notes.append(f"Left out: {gone} scans whose files are not all there any more.")
     return tuple(notes)
 
 
-def _nobody(rows: Sequence[ScanRow], usable: Sequence[ScanFiles]) -> str:
+def _nobody(rows: Sequence[ScanRow], usable: Sequence[DerivedScan]) -> str:
     if not any(row.harmonized for row in rows):
         return "Nothing to evaluate: no scan was harmonized yet."
     if not usable:
@@ -230,7 +236,7 @@ def _nobody(rows: Sequence[ScanRow], usable: Sequence[ScanFiles]) -> str:
 
 
 def _choose_target(
-    rows: Sequence[ScanRow], cohort: Cohort[ScanFiles], wanted: str
+    rows: Sequence[ScanRow], cohort: Cohort[DerivedScan], wanted: str
 ) -> tuple[str | None, tuple[str, ...]]:
     """The site asked for or the model's, if travelling people were there; else sites among each other."""
     among = "so scans of one person at two sites are compared with each other, each as the method leaves it."
@@ -252,8 +258,8 @@ def _choose_target(
 class _References:
     """Scans that the controls learn from, read when first needed; never of the person they are used on."""
 
-    def __init__(self, usable: Sequence[ScanFiles], target: str | None, grid: Grid, seed: int) -> None:
-        first: dict[str, ScanFiles] = {}
+    def __init__(self, usable: Sequence[DerivedScan], target: str | None, grid: Grid, seed: int) -> None:
+        first: dict[str, DerivedScan] = {}
         for scan in usable:
             if target in (None, scan.site):
                 first.setdefault(scan.subject, scan)
@@ -280,17 +286,17 @@ class _References:
                     fit_controls([scan], self.target)  # it must be good for every control
                     self._scans.append(scan)
                 except BadDataError as error:
-                    self.problems.append(f"The controls do without {file.name}: {error}")
+                    self.problems.append(f"The controls do without {file.name.source}: {error}")
         return self._scans
 
 
 def _job(
-    subject: str, cohort: Cohort[ScanFiles], target: str | None, references: _References, folder: Path
+    subject: str, cohort: Cohort[DerivedScan], target: str | None, references: _References, folder: Path
 ) -> PersonJob:
     own = cohort.of(subject)
     return PersonJob(
         scans=tuple(own),
-        pairs=tuple((first.name, second.name) for first, second in personal_pairs(own, target)),
+        pairs=tuple((first.name.source, second.name.source) for first, second in personal_pairs(own, target)),
         raw_target=target is not None,
         grid=references.grid,
         fitted_on=references.stamps(subject),
@@ -304,17 +310,17 @@ def _kept_folder(settings: EvaluationSettings) -> Path:
     return settings.work_dir / "evaluation" / digest
 
 
-def _subjects(scans: Sequence[ScanFiles]) -> list[str]:
+def _subjects(scans: Sequence[DerivedScan]) -> list[str]:
     return list(dict.fromkeys(scan.subject for scan in scans))
 
 
 def _measured(
-    people: Mapping[str, PersonFigures], scans: Sequence[ScanFiles], ages: Mapping[str, float]
+    people: Mapping[str, PersonFigures], scans: Sequence[DerivedScan], ages: Mapping[str, float]
 ) -> Iterator[MeasuredScan]:
     for scan in scans:
         if scan.subject in people:
-            figures = people[scan.subject].scans[scan.name]
-            yield MeasuredScan(scan.name, scan.subject, scan.site, ages.get(scan.subject), figures)
+            figures = people[scan.subject].scans[scan.name.source]
+            yield MeasuredScan(scan.name.source, scan.subject, scan.site, ages.get(scan.subject), figures)
 
 
 def _no_pairs(people: Mapping[str, PersonFigures], target: str | None) -> list[str]:

@@ -5,23 +5,24 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from bids_mmh import __version__
 from bids_mmh.bids.atomic import write_json
-from bids_mmh.derivatives.scan import read_derived
+from bids_mmh.derivatives.index import PREPROCESSED
+from bids_mmh.derivatives.scan import DerivedScan, read_derived
 from bids_mmh.errors import BadDataError, TryAgainError
 from bids_mmh.evaluation.controls.methods import CONTROLS, Fit
 from bids_mmh.evaluation.scans import Scan
 from bids_mmh.evaluation.segmentation import Segmenter
-from bids_mmh.evaluation.subject_metrics import HarmonizedScan, PersonFigures, measure_person
+from bids_mmh.evaluation.subject_metrics import PersonFigures, measure_person
 from bids_mmh.preprocess.grid import Grid, model_grid
+from bids_mmh.runtime.process_pool import process_pool
 
 logger = logging.getLogger(__name__)
 
@@ -35,30 +36,11 @@ FitFor = Callable[[str], Fit | None]
 
 
 @dataclass(frozen=True)
-class ScanFiles:
-    """A scan of the study: who, where, and its sidecars.
-
-    Attributes:
-        name: Name of the source scan, unique in the part.
-        subject: With ``sub-``.
-        site: Where it was made.
-        preproc: Sidecar of the preprocessed image.
-        harmonized: Sidecar of the harmonized image.
-    """
-
-    name: str
-    subject: str
-    site: str
-    preproc: Path
-    harmonized: Path
-
-
-@dataclass(frozen=True)
 class PersonJob:
     """What to measure of one person.
 
     Attributes:
-        scans: All of the person's chosen scans.
+        scans: All of the person's chosen scans, harmonized.
         pairs: Names of the scans to compare.
         raw_target: Whether the second of a pair is taken raw.
         grid: Grid to measure on.
@@ -66,7 +48,7 @@ class PersonJob:
         kept: File that the figures are kept in.
     """
 
-    scans: tuple[ScanFiles, ...]
+    scans: tuple[DerivedScan, ...]
     pairs: tuple[tuple[str, str], ...]
     raw_target: bool
     grid: Grid
@@ -84,16 +66,17 @@ class PersonJob:
             "format": [FORMAT, __version__, segmenter, sorted(CONTROLS)],
             "grid": self.grid.spacing,
             "pairs": [self.pairs, self.raw_target],
-            "scans": [(scan.name, scan.site, scan_stamp(scan)) for scan in self.scans],
+            "scans": [(scan.name.source, scan.site, scan_stamp(scan)) for scan in self.scans],
             "fit": self.fitted_on,
         }
         return hashlib.sha256(json.dumps(given).encode()).hexdigest()
 
 
-def scan_stamp(scan: ScanFiles) -> str:
-    """Sizes and times of a scan's files: other ones where anything was written anew."""
-    images = [path.with_suffix(".nii.gz") for path in (scan.preproc, scan.harmonized)]
-    return " ".join(_stamp(path) for path in (scan.preproc, scan.harmonized, *images))
+def scan_stamp(scan: DerivedScan) -> str:
+    """Sizes and times of the files of a harmonized scan: other ones where anything was written anew."""
+    sidecars = (scan.version(PREPROCESSED), scan.sidecar)
+    images = [path.with_suffix(".nii.gz") for path in sidecars]
+    return " ".join(_stamp(path) for path in (*sidecars, *images))
 
 
 def evaluation_grid(image: Path) -> Grid:
@@ -113,28 +96,27 @@ def evaluation_grid(image: Path) -> Grid:
         raise BadDataError(f"{image.name} cannot be measured ({error}): run participant again.") from error
 
 
-def read_preprocessed(scan: ScanFiles, grid: Grid) -> Scan:
-    """Read the preprocessed version of a scan on a grid.
+def read_preprocessed(scan: DerivedScan, grid: Grid) -> Scan:
+    """Read the preprocessed version of a harmonized scan on a grid.
 
     Raises:
         BadDataError: It cannot be read or does not fit the grid.
     """
     from bids_mmh.training.sweep_scans import read_scan
 
-    return read_scan(read_derived(scan.preproc), grid)
+    return read_scan(read_derived(scan.version(PREPROCESSED)), grid)
 
 
-def read_both(scan: ScanFiles, grid: Grid) -> HarmonizedScan:
-    """Read both versions of a scan on a grid.
+def read_both(scan: DerivedScan, grid: Grid) -> Scan:
+    """Read both versions of a harmonized scan on a grid.
 
     Raises:
         BadDataError: One of them cannot be read or does not fit the grid.
     """
     from bids_mmh.training.data import load_on_grid
 
-    volume = load_on_grid(read_derived(scan.harmonized), grid.shape).astype(np.float32)
-    before = replace(read_preprocessed(scan, grid), name=scan.name)
-    return HarmonizedScan(before, volume)
+    volume = load_on_grid(scan, grid.shape).astype(np.float32)
+    return replace(read_preprocessed(scan, grid), name=scan.name.source, harmonized=volume)
 
 
 def measure_people(
@@ -185,8 +167,7 @@ def _run(
     if workers < 2:
         yield from ((job, _measure(job, fit_for(job.subject), segmenter, processes)) for job in jobs)
         return
-    # Not by fork: PyTorch's threads would not survive it.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with process_pool(workers) as pool:
         futures = {pool.submit(_measure, job, fit_for(job.subject), segmenter, 1): job for job in jobs}
         try:
             for future in as_completed(futures):

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 
 import nibabel as nib
 
+from bids_mmh.derivatives.index import PREPROCESSED
+from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import BadDataError
 from bids_mmh.evaluation.controls.methods import RAW
 from bids_mmh.evaluation.subject_metrics import HARMONIZED, PairLikeness, versions_of
 from bids_mmh.group.evaluate import PartEvaluation
-from bids_mmh.group.evaluation_jobs import ScanFiles, read_both
+from bids_mmh.group.evaluation_jobs import read_both
 from bids_mmh.preprocess.grid import Grid, model_grid
 from bids_mmh.reports.figures.encode import encode
 from bids_mmh.reports.figures.evaluation import fullest_slice, pair_figure, visits_figure
@@ -41,20 +43,22 @@ def travelling_pictures(part: PartEvaluation) -> list[Picture]:
         return []
 
 
-def _pair(part: PartEvaluation, subject: str, pair: PairLikeness, files: Mapping[str, ScanFiles]) -> Picture:
+def _pair(
+    part: PartEvaluation, subject: str, pair: PairLikeness, files: Mapping[str, DerivedScan]
+) -> Picture:
     scan, other = files[pair.scan], files[pair.other]
     grid = _own_grid(scan)
     fit = part.fit_for(subject) if part.fit_for else None
     first, second = (read_both(one, grid) for one in (scan, other))
     images, others = dict(versions_of(first, fit)), dict(versions_of(second, fit))
     if part.target:
-        others = dict.fromkeys(images, second.scan.preproc)
+        others = dict.fromkeys(images, second.preproc)
     titles = {method: f"{method} ({scan.site})" if method == RAW else method for method in images}
     figure = pair_figure(
         {titles[method]: volume for method, volume in images.items()},
         {titles[method]: others[method] for method in images},
-        (f"{'Target' if part.target else 'Raw'} ({other.site})", second.scan.preproc),
-        first.scan.mask & second.scan.mask,
+        (f"{'Target' if part.target else 'Raw'} ({other.site})", second.preproc),
+        first.mask & second.mask,
     )
     below = (
         "the differences to the last column"
@@ -71,16 +75,19 @@ def _pair(part: PartEvaluation, subject: str, pair: PairLikeness, files: Mapping
     )
 
 
-def _visits(part: PartEvaluation, subject: str, files: Mapping[str, ScanFiles]) -> Picture:
-    first: dict[str, ScanFiles] = {}
+def _visits(part: PartEvaluation, subject: str, files: Mapping[str, DerivedScan]) -> Picture:
+    first: dict[str, DerivedScan] = {}
     for scan in files.values():
         if scan.subject == subject:
             first.setdefault(scan.site, scan)
     sites = sorted(first, key=lambda site: (site != part.target, site))[:MOST_SITES]
     scans = [read_both(first[site], _own_grid(first[site])) for site in sites]
-    level, _ = fullest_slice(scans[0].scan.mask)
+    level, _ = fullest_slice(scans[0].mask)
     figure = visits_figure(
-        {RAW: [scan.scan.preproc for scan in scans], HARMONIZED: [scan.harmonized for scan in scans]},
+        {
+            RAW: [scan.preproc for scan in scans],
+            HARMONIZED: [scan.harmonized for scan in scans if scan.harmonized is not None],
+        },
         [f"{site} (target)" if site == part.target else site for site in sites],
         level,
     )
@@ -93,6 +100,6 @@ def _visits(part: PartEvaluation, subject: str, files: Mapping[str, ScanFiles]) 
     )
 
 
-def _own_grid(scan: ScanFiles) -> Grid:
-    shape = nib.Nifti1Image.from_filename(scan.preproc.with_suffix(".nii.gz")).shape
+def _own_grid(scan: DerivedScan) -> Grid:
+    shape = nib.Nifti1Image.from_filename(scan.version(PREPROCESSED).with_suffix(".nii.gz")).shape
     return model_grid(model_grid(1.0).shape[0] / shape[0])

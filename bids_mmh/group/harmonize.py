@@ -2,10 +2,9 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from bids_mmh.errors import BidsMmhError, ExitCode
 from bids_mmh.group.jobs import coarser, derivatives_of, session_jobs
 from bids_mmh.participant.harmonize import choose_device, harmonize_image
 from bids_mmh.runtime.crashes import explain
+from bids_mmh.runtime.process_pool import process_pool
 from bids_mmh.runtime.processes import Process, device_of
 from bids_mmh.runtime.work_queue import claim_each
 from bids_mmh.settings import Settings
@@ -77,9 +77,7 @@ class _Harmonizing:
         with ExitStack() as stack:
             pool = None
             if self.writers:
-                context = get_context("forkserver")  # a forked child of a process that has run torch can hang
-                context.set_forkserver_preload(list(_WRITING))
-                pool = stack.enter_context(ProcessPoolExecutor(self.writers, mp_context=context))
+                pool = stack.enter_context(process_pool(self.writers, preload=_WRITING))
             for job, claim in self._claims(jobs):
                 try:
                     works = self._harmonize(harmonizer, job)

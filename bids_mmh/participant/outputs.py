@@ -150,7 +150,8 @@ def write_harmonized(job: ScanJob, work: Mapping[str, Any]) -> None:
     image = nib.Nifti1Image.from_filename(work["harmonized"])
     after = np.asarray(image.dataobj, dtype=np.float32)
     fields = _harmonized_fields(job, work, image_statistics(after[mask]).to_dict()).with_fields(
-        anatomy_preservation=anatomy_preservation(before, after, mask)
+        anatomy_preservation=anatomy_preservation(before, after, mask),
+        clipped_fraction=float((after[mask] < STORED_INTERCEPT).mean()),
     )
     save_nifti(stored_image(after, mask, image), job.path("mni_harmonized"))
     if "native" in job.settings.output_spaces:

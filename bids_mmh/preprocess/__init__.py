@@ -2,7 +2,7 @@
 
 Each module of ``steps`` holds one step as pure functions on SimpleITK images: loading and validation, neck
 crop, brain extraction, bias field correction, registration, resampling, quality metrics. ``interfaces`` wraps
-the steps for Nipype and ``workflow`` joins them into one graph per session; ``single_scan`` runs them on one
-scan without a graph. ``grid`` and ``template`` define the common space, ``scaling`` the invertible intensity
-scaling of the model; ``external`` reads precomputed files of other programs.
+the steps for Nipype and ``workflow`` joins them into one graph per session; ``pipeline`` says in which order
+and with which options they run on a scan. ``grid`` and ``template`` define the common space, ``scaling`` the
+invertible intensity scaling of the model; ``external`` reads precomputed files of other programs.
 """

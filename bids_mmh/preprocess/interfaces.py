@@ -112,9 +112,8 @@ class LoadScan(_Step):
 
     def _run_interface(self, runtime: "Bunch") -> "Bunch":
         from bids_mmh.preprocess.images import save_work
-        from bids_mmh.preprocess.steps.background import NOTE, suppress_background
+        from bids_mmh.preprocess.pipeline import prepare_head
         from bids_mmh.preprocess.steps.load import load_scan
-        from bids_mmh.preprocess.steps.neck import crop_neck
 
         with self.step("load") as report:
             raw = Path(self.inputs.in_file)
@@ -123,11 +122,11 @@ class LoadScan(_Step):
             report["warnings"] += scan.warnings
             image, voxels_of = self._preprocessed(scan.image, report) or (scan.image, raw)
             self._results["corrected"] = "given" in report
-            searched, suppressed = suppress_background(image)
-            report["notes"] += [NOTE] if suppressed else []
+            head, notes = prepare_head(image)
+            report["notes"] += notes
             self.keep(
                 full_file=save_work(image, self.path(runtime, "full.nrrd")),
-                head_file=save_work(crop_neck(searched), self.path(runtime, "head.nrrd")),
+                head_file=save_work(head, self.path(runtime, "head.nrrd")),
                 voxels_of=voxels_of,
             )
         return runtime
@@ -192,22 +191,17 @@ class ExtractBrain(_Step):
         return runtime
 
     def _find(self, head: "SimpleITK.Image", folder: Path) -> "BrainMask":
-        from bids_mmh.preprocess.engines import brain_extractor
-        from bids_mmh.preprocess.images import read_nifti
-        from bids_mmh.preprocess.steps.skull_strip import strip_skull
+        from bids_mmh.preprocess.pipeline import Standard, find_brain
 
         inputs = self.inputs
-        return strip_skull(
-            head,
-            read_nifti(Path(inputs.template)),
-            read_nifti(Path(inputs.template_mask), np.uint8),
-            work_dir=folder,
-            threads=inputs.num_threads,
-            mode=inputs.skull_strip,
-            extractor=brain_extractor(
-                inputs.engine, Path(inputs.weights) if isdefined(inputs.weights) else None
-            ),
+        options = PreprocessOptions(
+            inputs.num_threads,
+            skull_strip=inputs.skull_strip,
+            engine=inputs.engine,
+            synthstrip_weights=Path(inputs.weights) if isdefined(inputs.weights) else None,
         )
+        standard = Standard.read(Path(inputs.template), Path(inputs.template_mask))
+        return find_brain(head, standard, options=options, work_dir=folder)
 
 
 def _precomputed_mask(step: _Step, head: "SimpleITK.Image", report: dict[str, Any]) -> "BrainMask | None":
@@ -331,26 +325,18 @@ class EstimateBias(_Step):
     output_spec = _BiasOutputs
 
     def _run_interface(self, runtime: "Bunch") -> "Bunch":
-        from bids_mmh.preprocess.images import image_like, read_work, save_work
-        from bids_mmh.preprocess.steps.bias import (
-            FAST_N4,
-            NOT_POSITIVE,
-            N4Settings,
-            estimate_log_bias,
-            is_positive,
-        )
+        from bids_mmh.preprocess.images import read_work, save_work
+        from bids_mmh.preprocess.pipeline import find_bias, no_bias
 
         with self.step("bias field") as report:
-            settings = FAST_N4 if self.inputs.sloppy else N4Settings()
             head = read_work(self.inputs.head_file)
             if self.inputs.corrected or self.inputs.skip:
-                bias = image_like(np.zeros(head.GetSize(), np.float32), head)
+                bias = no_bias(head)
             else:
-                mask = read_work(self.inputs.mask_file)
-                report["warnings"] += [] if is_positive(head, mask) else [NOT_POSITIVE]
-                bias = estimate_log_bias(head, mask, settings)
-                report["n4"] = settings.as_dict()
-            self.keep(bias_file=save_work(bias, self.path(runtime, "log_bias.nrrd")))
+                bias = find_bias(head, read_work(self.inputs.mask_file), sloppy=self.inputs.sloppy)
+            report["warnings"] += bias.warnings
+            report.update(bias.figures)
+            self.keep(bias_file=save_work(bias.log_field, self.path(runtime, "log_bias.nrrd")))
         return runtime
 
 
@@ -385,16 +371,18 @@ class AlignToTemplate(_Step):
         return runtime
 
     def _align(self, folder: Path) -> "tuple[SimpleITK.Transform, float | None]":
-        from bids_mmh.preprocess.engines import align_to_template
-        from bids_mmh.preprocess.images import read_nifti, read_work
-        from bids_mmh.preprocess.steps.bias import divide_bias
-        from bids_mmh.preprocess.steps.resample import apply_mask
+        from bids_mmh.preprocess.images import read_work
+        from bids_mmh.preprocess.pipeline import Standard, align_brain
 
         inputs = self.inputs
-        corrected = divide_bias(read_work(inputs.head_file), read_work(inputs.bias_file))
-        brain = apply_mask(corrected, read_work(inputs.mask_file))
-        template, mask = read_nifti(Path(inputs.template)), read_nifti(Path(inputs.template_mask), np.uint8)
-        return align_to_template(template, mask, brain, work_dir=folder, options=_options(self))
+        return align_brain(
+            read_work(inputs.head_file),
+            read_work(inputs.mask_file),
+            read_work(inputs.bias_file),
+            Standard.read(Path(inputs.template), Path(inputs.template_mask)),
+            options=_options(self),
+            work_dir=folder,
+        )
 
 
 class _CheckInputs(_Inputs):

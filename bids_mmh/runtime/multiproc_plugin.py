@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 from traceback import format_exception
 from typing import Any
@@ -16,6 +15,7 @@ from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
 from bids_mmh.runtime.devices import GpuPool
 from bids_mmh.runtime.log_file import log_file_handler
+from bids_mmh.runtime.process_pool import process_pool
 
 
 class SteadyMultiProcPlugin(MultiProcPlugin):
@@ -37,13 +37,8 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         self._lent: dict[int, int] = {}  # task: GPU
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
-            max_workers=self.processors,
-            initializer=start_worker,
-            initargs=(Path.cwd(), self.plugin_args.get("log_file")),
-            # A forked child of a process that has run torch can hang for ever.
-            mp_context=get_context("forkserver"),
-        )
+        folder, log_file = Path.cwd(), self.plugin_args.get("log_file")
+        return process_pool(self.processors, initializer=start_worker, initargs=(folder, log_file))
 
     def _submit_job(self, node: Node, updatehash: bool = False) -> int:
         gpu = self._gpus.lend() if node.is_gpu_node() else None

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_mmh.errors import NoInputError, UsageError
 from bids_mmh.derivatives.scan import DerivedScan as TrainingScan
+from bids_mmh.errors import NoInputError, UsageError
 from bids_mmh.evaluation.metrics.site_ranking import UNKNOWN
 from bids_mmh.files import atomic_path
 from bids_mmh.training.recipe import Recipe

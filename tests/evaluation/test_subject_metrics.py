@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import pytest
 from bids_mmh.evaluation.controls.methods import CONTROLS, RAW, UNFITTED, fit_controls
 from bids_mmh.evaluation.scans import Scan
 from bids_mmh.evaluation.segmentation import BuiltInSegmenter
-from bids_mmh.evaluation.subject_metrics import HARMONIZED, HarmonizedScan, PersonFigures, measure_person
+from bids_mmh.evaluation.subject_metrics import HARMONIZED, PersonFigures, measure_person
 from bids_mmh.preprocess.grid import model_grid
 
 GRID = model_grid(8)
@@ -36,7 +37,7 @@ def scan(segmenter):
 def person(scan):
     """Scanned at two sites; the model undoes the contrast of the second one."""
     at_target, elsewhere = scan("sub-1", "T", 1.0), scan("sub-1", "E", 0.5)
-    return HarmonizedScan(elsewhere, at_target.preproc), HarmonizedScan(at_target, at_target.preproc)
+    return tuple(replace(scan, harmonized=at_target.preproc) for scan in (elsewhere, at_target))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_every_method_stands_beside_the_model(person, fit, segmenter):
 
 
 def test_without_a_target_both_scans_are_the_method_s_own(person, fit, segmenter):
-    blurred = [HarmonizedScan(item.scan, item.scan.preproc) for item in person]
+    blurred = [replace(scan, harmonized=scan.preproc) for scan in person]
     found = measure_person(blurred, [("sub-1_E", "sub-1_T")], fit, segmenter, raw_target=False)
     methods = found.pairs[0].methods
     assert methods[HARMONIZED] == methods[RAW]

@@ -143,7 +143,7 @@ def test_controls_never_learn_from_the_person_they_are_used_on(make_study, monke
     seen = {}
 
     def spy(scans, pairs, fit, segmenter, **options):
-        own = {item.scan.subject for item in scans}
+        own = {scan.subject for scan in scans}
         seen[next(iter(own))] = fit.reference.subject
         return measure_person(scans, pairs, fit, segmenter, **options)
 
@@ -160,7 +160,7 @@ def test_only_what_changed_is_measured_again(make_study, monkeypatch):
     measured = []
 
     def spy(scans, *rest, **options):
-        measured.append(scans[0].scan.subject)
+        measured.append(scans[0].subject)
         return measure_person(scans, *rest, **options)
 
     measure_person = evaluation_jobs.measure_person

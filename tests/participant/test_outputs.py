@@ -72,6 +72,17 @@ def test_sidecar_of_a_stage_1_model(job, work):
     assert (image[~inside] == 0).all()
 
 
+def test_sidecar_says_how_much_of_the_brain_is_too_dark_to_store(job, work):
+    write_scan(job, work)
+    assert sidecar_of(job)["ClippedFraction"] == 0
+    image = nib.load(work["harmonized"])
+    scaled = image.get_fdata()
+    scaled[10:20, 10:20, 10] = -1.7  # one of ten slices of the brain
+    nib.save(nib.Nifti1Image(scaled.astype(np.float32), image.affine), work["harmonized"])
+    write_scan(job, work)
+    assert sidecar_of(job)["ClippedFraction"] == pytest.approx(0.1)
+
+
 def test_sidecar_of_a_stage_2_model_names_target_and_encoder(job, work):
     target = TargetConfig("siteA", "embedded", "e" * 64, "attention")
     assert job.model is not None
