@@ -18,7 +18,9 @@ def raw(tmp_path) -> Path:
     for subject in ("01", "02"):
         folder = root / f"sub-{subject}" / "anat"
         folder.mkdir(parents=True)
-        nib.save(nib.Nifti1Image(np.ones((2, 2, 2), np.uint8), np.eye(4)), folder / f"sub-{subject}_T1w.nii.gz")
+        nib.save(
+            nib.Nifti1Image(np.ones((2, 2, 2), np.uint8), np.eye(4)), folder / f"sub-{subject}_T1w.nii.gz"
+        )
     description = {"Name": "x", "BIDSVersion": "1.10.0", "DatasetType": "raw"}
     (root / "dataset_description.json").write_text(json.dumps(description))
     (root / "README").write_text("A dataset made by a test, long enough for the validator to be content.")
@@ -49,7 +51,7 @@ TABLES = {
     "nothing": (b"", ["n/a", "n/a"]),
     "markup": (b"participant_id\tsite\nsub-01\t<script>alert(1)</script>\nsub-02\t=1+1\n",
                ["<script>alert(1)</script>", "=1+1"]),
-    "a path and a formula": ("participant_id\tsite\nsub-01\t../x\nsub-02\tA$\\foo$\n".encode(),
+    "a path and a formula": (b"participant_id\tsite\nsub-01\t../x\nsub-02\tA$\\foo$\n",
                              ["../x", "A$\\foo$"]),
     "an emoji": ("participant_id\tsite\nsub-01\t🏥\nsub-02\tZürich\n".encode(), ["🏥", "Zürich"]),
 }  # fmt: skip

@@ -64,7 +64,8 @@ def test_every_fault_is_named_or_flagged_and_the_rest_is_done(study, run):
     outcome = run(study / "raw", out)
     assert outcome.code in {65, 66}
     noise, link, sidecar = (
-        next(line for line in outcome.errors if subject in line) for subject in ("sub-004", "sub-005", "sub-003")
+        next(line for line in outcome.errors if subject in line)
+        for subject in ("sub-004", "sub-005", "sub-003")
     )
     assert "may show no head" in noise
     assert "datalad get sub-005_T1w.nii.gz" in link
@@ -95,4 +96,6 @@ def _open_with_pybids(out: Path) -> None:
         images = layout.get(suffix="T1w", extension=".nii.gz")
         assert images
         for image in images:
-            assert image.get_metadata() == json.loads(Path(image.path.replace(".nii.gz", ".json")).read_text())
+            assert image.get_metadata() == json.loads(
+                Path(image.path.replace(".nii.gz", ".json")).read_text()
+            )
