@@ -1,7 +1,6 @@
 """Datasets, tables and folders that are not what they should be: looked at by a run that reads no image."""
 
 import json
-import os
 from pathlib import Path
 
 import nibabel as nib
@@ -117,8 +116,8 @@ def test_the_table_is_a_link_without_content(raw, tmp_path, run):
 
 FOLDERS = {
     "dataset": ("raw", 73, "is the dataset itself"),
-    "inside the dataset": ("raw/out", 73, "would not be valid BIDS any more"),
-    "inside a subject": ("raw/sub-01/out", 73, "would not be valid BIDS any more"),
+    "inside the dataset": ("raw/out", 73, "would no longer be valid BIDS"),
+    "inside a subject": ("raw/sub-01/out", 73, "would no longer be valid BIDS"),
     "in derivatives": ("raw/derivatives/mmh", 0, None),
     "not empty": ("mine", 73, "mine holds files that are not of bids-mmh (.bidsignore, README)"),
     "another program's": ("other", 73, "belongs to another dataset (fMRIPrep)"),
@@ -157,9 +156,9 @@ def test_a_work_folder_in_the_output_folder(raw, tmp_path, run):
 
 
 def test_a_dataset_inside_a_dataset_is_not_read(raw, tmp_path, run):
-    os.rename(raw / "sub-02", tmp_path / "sub-02")
+    (raw / "sub-02").rename(tmp_path / "sub-02")
     (raw / "sub-01" / "raw").mkdir()
-    os.rename(tmp_path / "sub-02", raw / "sub-01" / "raw" / "sub-02")
+    (tmp_path / "sub-02").rename(raw / "sub-01" / "raw" / "sub-02")
     assert run(raw, tmp_path / "out", *DRY).code == 0
     assert list(sites(tmp_path / "out")) == ["sub-01"]
 

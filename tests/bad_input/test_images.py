@@ -1,4 +1,4 @@
-"""One image after the other that is not what it should be: refused in a sentence, or read with a word on it."""
+"""Images that are not what they should be: refused in a sentence, or read with a warning."""
 
 import gzip
 from pathlib import Path
@@ -77,7 +77,8 @@ REFUSED = {
     "sform of zeros": (stored_header(sform_code=1, srow_x=0, srow_y=0, srow_z=0), "voxel size"),
     "sform not finite": (stored_header(sform_code=1, srow_x=np.nan), "voxel size"),
     "axes in one plane": (nifti(values(), PLANE), "axes lie in one plane"),
-    "voxels of zero": (stored_header(sform_code=0, qform_code=0, pixdim=[1, 0, 5, 5, 1, 1, 1, 1]), "voxel size"),
+    "voxels of zero": (stored_header(sform_code=0, qform_code=0, pixdim=[1, 0, 5, 5, 1, 1, 1, 1]),
+                       "voxel size"),
     "micrometres as mm": (nifti(values(), np.diag([5e3, 5e3, 5e3, 1])), "1.2e+05 mm long"),
     "metres as mm": (nifti(values(), np.diag([0.005, 0.005, 0.005, 1])), "0.12 mm long"),
     "centimetres as mm": (nifti(values(), np.diag([0.5, 0.5, 0.5, 1])), "12 mm long"),

@@ -28,7 +28,7 @@ def encode(figure: Figure, kind: str) -> bytes:
 
     target = io.BytesIO()
     for text in figure.findobj(Text):
-        text.set_parse_math(False)  # type: ignore[attr-defined]
+        text.set_parse_math(False)
     # A fixed salt makes equal figures equal bytes; the default draws identifiers at random.
     with rc_context({"svg.hashsalt": "bids-mmh", "text.parse_math": False}):  # for texts made while drawing
         if kind == "svg":
