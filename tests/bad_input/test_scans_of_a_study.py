@@ -59,6 +59,7 @@ def _make_noise(path: Path) -> None:
     nib.save(nib.Nifti1Image(noise.astype(np.float32), image.affine), path)
 
 
+@pytest.mark.slow
 def test_every_fault_is_named_or_flagged_and_the_rest_is_done(study, run):
     out = study / "out"
     outcome = run(study / "raw", out)
