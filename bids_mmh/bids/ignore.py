@@ -67,7 +67,8 @@ def _glob(text: str) -> str:
         elif token == "?":
             translated += "[^/]"
         elif len(token) > 1 and token[0] == "[":
-            translated += "[" + token[1:-1].replace("!", "^", 1 if token[1] == "!" else 0).replace("\\", "") + "]"
+            inside = token[1:-1].replace("\\", "")
+            translated += f"[^{inside[1:]}]" if inside.startswith("!") else f"[{inside}]"
         else:
             translated += re.escape(token[-1])
     return translated

@@ -175,8 +175,8 @@ def _nothing_found(
     others = f" ({left_out} are left out, for the reasons above)" if left_out else ""
     if filtered:
         return NoMatchError(
-            f"No {wanted} image in {bids_dir} passes the participant, session and file filters{others}: loosen "
-            "them."
+            f"No {wanted} image in {bids_dir} passes the participant, session and file filters{others}: "
+            "loosen them."
         )
     return NoInputError(
         f"{bids_dir} holds no {wanted} image in an anat folder{others}: check the path and --sequences."

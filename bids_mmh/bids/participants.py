@@ -43,7 +43,7 @@ def copy_participants(bids_dir: Path, output_dir: Path) -> None:
         output_dir: Root of the derivatives.
 
     Raises:
-        BadDataError: When the table is not UTF-8 text; a dictionary that is not is left behind with a warning.
+        BadDataError: When the table is not UTF-8 text; such a dictionary is left behind with a warning.
     """
     table, dictionary = bids_dir / TABLE, bids_dir / "participants.json"
     if table.is_file() or table.is_symlink():

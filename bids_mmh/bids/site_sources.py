@@ -101,7 +101,7 @@ def _scanner(fields: Mapping[str, Any]) -> str | None:
 
 
 def _agreed(scan: Scan, column: str, cells: Iterable[str | None]) -> str | None:
-    """The one value of some cells; None, with a warning, where rows about the same scan contradict each other."""
+    """The one value of some cells; None, with a warning, where rows about one scan contradict each other."""
     values = sorted({cell for cell in cells if cell})
     if len(values) > 1:
         LOGGER.warning(

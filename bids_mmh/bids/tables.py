@@ -63,7 +63,8 @@ def read_tsv(path: Path) -> list[Row]:
     if not lines:
         return []
     columns = [name.strip() for name in lines[0][1].rstrip("\t").split("\t")]
-    rows, long, short = [], [], []
+    rows: list[Row] = []
+    long, short = [], []
     for number, line in lines[1:]:
         cells = line.split("\t")
         if any(known(cell) for cell in cells[len(columns) :]):
@@ -71,8 +72,8 @@ def read_tsv(path: Path) -> list[Row]:
             continue
         if len(cells) < len(columns):
             short.append(number)
-        values = [known(cell) for cell in cells] + [None] * len(columns)
-        rows.append({name: value for name, value in zip(columns, values, strict=False) if name})
+        cells += [""] * (len(columns) - len(cells))
+        rows.append({name: known(cell) for name, cell in zip(columns, cells, strict=False) if name})
     _warn_of_rows(path, long, "more cells than there are columns and were left out")
     _warn_of_rows(path, short, "fewer cells than there are columns; what is missing counts as n/a")
     return rows
@@ -151,7 +152,7 @@ _FILES = {
 
 
 def table_columns(bids_dir: Path, kind: str) -> set[str]:
-    """List the columns of all tables of a kind (``participants``, ``sessions``, ``scans``) that can be read."""
+    """List the columns of the readable tables of a kind (``participants``, ``sessions``, ``scans``)."""
     columns: set[str] = set()
     for path in bids_dir.glob(_FILES[kind]):
         with suppress(BadDataError):  # said where the table is needed

@@ -33,7 +33,7 @@ def check_dataset(
     Args:
         bids_dir: Raw dataset.
         skip_validation: Only look whether there is something to read.
-        participant_labels: Subjects of the run without ``sub-``, all when empty: faults of others do not count.
+        participant_labels: Subjects of the run without ``sub-``, all when empty; others' faults do not count.
 
     Raises:
         NoInputError: When the folder is missing, unreadable, a file, or empty.

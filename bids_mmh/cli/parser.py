@@ -147,7 +147,8 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
         "--site-from",
         metavar="WHERE",
         help="source of the site of a scan: auto, participants:COLUMN, sessions:COLUMN, scans:COLUMN, "
-        "sidecar:FIELD or entity:ses (default: auto, which tries them in this order)",
+        "sidecar:FIELD or entity:ses (default: auto, which tries them in this order; sessions count as sites "
+        "only where no two of them share scanner fields)",
     )
 
 

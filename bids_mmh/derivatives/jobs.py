@@ -95,17 +95,26 @@ class ScanJob:
         """
         if not all(path.is_file() for path in self.expected()):
             return False
+        return self.is_current("preproc" if self.model is None else "harmonized")
+
+    def is_current(self, kind: str) -> bool:
+        """Whether an image in template space was made by this version with these settings from these files.
+
+        Args:
+            kind: ``preproc`` or ``harmonized``.
+        """
+        wanted = self.preprocessing_hash if kind == "preproc" else self.configuration_hash
         try:
-            fields = Sidecar.read(self.sidecar("mni_preproc" if self.model is None else "mni_harmonized"))
+            fields = Sidecar.read(self.sidecar(f"mni_{kind}"))
         except BadDataError:
             return False
-        return not fields.lacking("site") and self._is_of_this_run(fields)
+        return not fields.lacking("site") and self._is_of_this_run(fields, wanted)
 
-    def _is_of_this_run(self, fields: Sidecar) -> bool:
+    def _is_of_this_run(self, fields: Sidecar, configuration_hash: str) -> bool:
         return (
             fields.generated_by is not None
             and fields.generated_by.version == __version__
-            and fields.configuration_hash == self.configuration_hash
+            and fields.configuration_hash == configuration_hash
             and fields.site == self.scan.site
             and fields.raw_fingerprint == self.raw_fingerprint
             and dict(fields.derivatives_found or {}) == self.derivatives_found()

@@ -44,8 +44,8 @@ def write_study(
 ) -> Path:
     """Evaluate a study and write its tables, each with a data dictionary, and its page.
 
-    That is ``group_<sequence>_table.tsv`` for each sequence, ``evaluation_<sequence>_table.tsv`` where something was
-    measured, ``group.html``, and the methods text in ``logs/``.
+    That is ``group_<sequence>_table.tsv`` for each sequence, ``evaluation_<sequence>_table.tsv`` where
+    something was measured, ``group.html``, and the methods text in ``logs/``.
 
     Args:
         settings: Options of the run.

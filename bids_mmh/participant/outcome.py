@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from bids_mmh.derivatives.jobs import ScanJob, SessionJob
-from bids_mmh.errors import BidsMmhError, ExitCode
+from bids_mmh.errors import ExitCode
 from bids_mmh.participant.report import write_session_page
 from bids_mmh.runtime.crashes import Failure
 
@@ -68,5 +68,5 @@ def _without_anchor(scan: ScanJob) -> str:
 def _write_partial_page(job: SessionJob, sentences: tuple[str, ...]) -> None:
     try:
         write_session_page(job, sentences)
-    except (BidsMmhError, OSError, KeyError, ValueError) as error:
+    except Exception as error:  # a page that fails must not hide what happened to the other sessions
         logger.warning("The page of %s could not be written: %s", job.session.label, error)

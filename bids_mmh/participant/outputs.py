@@ -27,6 +27,7 @@ from bids_mmh.participant.intensity_units import (
     stored_image,
     stored_on_native,
 )
+from bids_mmh.participant.stale import remove_stale
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.images import save_nifti
 
@@ -39,6 +40,7 @@ def write_scan(job: ScanJob, work: Mapping[str, Any]) -> None:
         work: files of the preprocessing (the fields of ``out_<key>``) and, unless only preprocessing,
             ``harmonized``, ``device``, ``precision`` and ``seconds`` of the harmonize node.
     """
+    remove_stale(job)
     write_preprocessed(job, work)
     if job.model is not None:
         write_harmonized(job, work)

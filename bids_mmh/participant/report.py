@@ -95,7 +95,9 @@ def _sidecar(job: ScanJob, desc: str) -> Sidecar:
 def _load(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     import nibabel as nib
 
-    image = nib.as_closest_canonical(nib.Nifti1Image.from_filename(path))
+    from bids_mmh.preprocess.steps.load import nifti1_in_mm
+
+    image = nib.as_closest_canonical(nifti1_in_mm(nib.load(path)))  # type: ignore[arg-type]
     return np.asarray(image.dataobj, dtype=np.float32), np.asarray(image.affine)
 
 
@@ -139,9 +141,11 @@ def _native(job: ScanJob) -> _Native:
 
 
 def _raw(job: ScanJob, affine: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any] | None:
+    from nibabel.filebasedimages import ImageFileError
+
     try:
         image, raw_affine = _load(job.scan.path)
-    except (OSError, EOFError, ValueError):  # another machine, or a dataset that was moved
+    except (OSError, EOFError, ValueError, ImageFileError):  # another machine, or a dataset that was moved
         return None
     image = np.nan_to_num(image.squeeze(), posinf=0, neginf=0)
     same = image.shape == shape and np.allclose(raw_affine, affine, atol=1e-3)

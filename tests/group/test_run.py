@@ -196,7 +196,10 @@ def test_tables_of_an_earlier_run_do_not_stay(study):
     run_group(_settings(study))
     assert (study / "group_T2w_table.tsv").is_file()
     run_group(_settings(study, sequences=("T1w",)))
-    assert sorted(path.name for path in study.glob("group_*")) == ["group_T1w_table.json", "group_T1w_table.tsv"]
+    assert sorted(path.name for path in study.glob("group_*")) == [
+        "group_T1w_table.json",
+        "group_T1w_table.tsv",
+    ]
 
 
 @pytest.mark.parametrize("derivatives", [False, True])

@@ -6,7 +6,7 @@ from nipype import Node, Workflow
 from nipype.interfaces.utility import Function
 
 from bids_mmh.errors import ExitCode
-from bids_mmh.runtime.crashes import read_failures
+from bids_mmh.runtime.crashes import explain, read_failures
 from bids_mmh.runtime.workflow_run import run_graph
 
 
@@ -113,3 +113,12 @@ def test_a_killed_worker_fails_its_step_and_the_rest_goes_on(tmp_path):
     assert (failure.node, failure.code) == ("killed_t1w1", ExitCode.TRY_AGAIN)
     assert "memory" in failure.sentence
     assert ("fine_t1w1", "end") in seen
+
+
+@pytest.mark.parametrize(
+    "reason", ["[Errno 28] No space left on device: '/w'", "[Errno 122] Disk quota exceeded"]
+)
+def test_a_full_disk_is_called_so(tmp_path, reason):
+    sentence, code = explain("OSError", reason, tmp_path)
+    assert sentence.startswith("The disk is full or the quota used up")
+    assert code is ExitCode.IO

@@ -1,5 +1,6 @@
 """Reading and validation of raw scans, and writing of results on their voxels."""
 
+import gzip
 import math
 import zlib
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ MIN_VOXELS = 8  # along an axis; fewer are a localizer or a single slice
 MAX_VOXELS = 1_000_000_000  # 4 GB as float32; a head at a quarter of a millimetre has half as many
 # The longest side of a field of view: shorter holds no head, longer comes from a wrong unit.
 MIN_SIDE_MM, MAX_SIDE_MM = 50.0, 1000.0
+_CHUNK = 1 << 20  # bytes that are read at once
 _MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}  # by the code of a unit of length in NIfTI headers
 _FLAT = 0.2  # volume that three axes of length 1 span: 1 where they are at right angles
 # A voxel this many times further from the median than all but one in a thousand is no tissue.
@@ -161,7 +163,9 @@ def _open(path: Path) -> "nib.Nifti1Image":
         image = nib.load(path)
     except PermissionError as error:
         raise NoInputError(f"{path} cannot be opened: change its permissions.") from error
-    except (OSError, EOFError, zlib.error, nib.filebasedimages.ImageFileError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever nibabel says, it is about the file
         raise BadDataError(f"{path} is not a readable NIfTI file: copy or convert it again.") from error
     if not isinstance(image, nib.Nifti1Image):
         raise BadDataError(f"{path} is not a NIfTI file: convert it to .nii.gz.")
@@ -230,10 +234,25 @@ def _check_size(shape: Sequence[int], affine: np.ndarray, path: Path) -> None:
 
 def _volume(nifti: "nib.Nifti1Image", path: Path) -> np.ndarray:
     try:
+        _check_gzip(path)
         with np.errstate(over="ignore"):  # values beyond float32 become infinite: load_scan warns
             return np.asanyarray(nifti.dataobj).reshape(nifti.shape[:3]).astype(np.float32)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise BadDataError(f"{path} is truncated or damaged: copy or convert it again.") from error
+
+
+def _check_gzip(path: Path) -> None:
+    """Read a gzip file to its end, where its checksum is: nibabel stops at the last voxel.
+
+    Raises:
+        OSError, EOFError, zlib.error: it is cut off, or a byte of it has changed.
+    """
+    if path.suffix != ".gz":
+        return
+    left = MAX_VOXELS * 8
+    with gzip.open(path) as stream:
+        while left > 0 and (part := stream.read(_CHUNK)):
+            left -= len(part)
 
 
 def _without_spikes(data: np.ndarray) -> tuple[np.ndarray, int]:

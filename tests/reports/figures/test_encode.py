@@ -14,6 +14,21 @@ def test_figures_are_encoded_the_same_each_time(kind, magic):
     assert encode(figure, kind) == encode(figure, kind)
 
 
+@pytest.mark.parametrize(
+    "name", [r"A$\foo$", "$", r"$\frac{1}$", "<script>alert(1)</script>", "--><x>", "🏥"]
+)
+def test_names_of_sites_are_no_formulas_and_no_markup(name):
+    figure = Figure(figsize=(3, 3))
+    axes = figure.add_subplot()
+    axes.plot([0, 1], label=name)
+    axes.set(title=name, xlabel=name, xticks=[0, 1], xticklabels=[name, name])
+    axes.legend()
+    image = encode(figure, "svg")
+    assert b"<script" not in image
+    assert b"--><x>" not in image
+    assert encode(figure, "png")
+
+
 def test_data_uri_holds_the_bytes():
     kind, _, content = data_uri(b"\x00pixels", "webp").partition(",")
     assert kind == "data:image/webp;base64"

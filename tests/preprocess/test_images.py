@@ -1,0 +1,33 @@
+import re
+
+import pytest
+import SimpleITK
+
+from bids_mmh.errors import BadDataError, IoError
+from bids_mmh.preprocess.images import itk_writes, save_work
+from bids_mmh.preprocess.interfaces import LoadScan
+
+
+def test_what_cannot_be_written_is_no_bug(tmp_path):
+    path = tmp_path / "full" / "x.nrrd"
+    with pytest.raises(IoError, match=r"x\.nrrd cannot be written: the disk is full"), itk_writes(path):
+        SimpleITK.WriteImage(SimpleITK.Image(8, 8, 8, SimpleITK.sitkUInt8), str(path))
+    assert save_work(SimpleITK.Image(8, 8, 8, SimpleITK.sitkUInt8), path) == path
+
+
+def test_what_itk_cannot_do_names_the_scan_and_no_address_in_memory(tmp_path):
+    step = LoadScan(in_file=str(tmp_path / "scan.nii"))
+    with pytest.raises(BadDataError) as caught, step.step("brain mask"):
+        empty = SimpleITK.Image(8, 8, 8, SimpleITK.sitkFloat32)
+        SimpleITK.CenteredTransformInitializer(
+            empty, empty, SimpleITK.Euler3DTransform(), SimpleITK.CenteredTransformInitializerFilter.MOMENTS
+        )
+    sentence = str(caught.value)
+    assert re.search(r"scan\.nii cannot be used in the step 'brain mask', .*\(.*Total Mass", sentence)
+    assert "0x" not in sentence
+    assert "\n" not in sentence
+
+
+def test_other_errors_of_a_step_stay_what_they_are(tmp_path):
+    with pytest.raises(RuntimeError, match="a bug"), LoadScan(in_file=str(tmp_path)).step("load"):
+        raise RuntimeError("a bug")
