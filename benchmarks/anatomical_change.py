@@ -2,8 +2,8 @@
 
 ``python benchmarks/anatomical_change.py ANATOMIES [--model FOLDER] [--cache DIR]``
 
-Harmonized held-out heads (:mod:`heldout_heads`) get a change planted: a lesion erased or invented, a border shifted, a
-blur. Prints the number of each, and the share that lies beyond the threshold.
+Harmonized held-out heads (:mod:`heldout_heads`) get a change planted: a lesion erased or invented, a border
+shifted, a blur. Prints the number of each, and the share that lies beyond the threshold.
 """
 
 import argparse
@@ -51,7 +51,9 @@ def main(argv: Sequence[str]) -> int:
             for name, before, after in planted(one.preproc, one.mask, towards, one, rng):
                 change = anatomical_change_map(before, after, one.mask)
                 found.setdefault(f"{sequence} {name}", []).append(anatomical_change(change, one.mask))
-    sys.stdout.write(f"\n| planted | number: lowest | median | highest | beyond {THRESHOLD} |\n|---|---:|---:|---:|---:|\n")
+    sys.stdout.write(
+        f"\n| planted | number: lowest | median | highest | beyond {THRESHOLD} |\n|---|---:|---:|---:|---:|\n"
+    )
     for name, values in found.items():
         share = np.mean(np.array(values) > THRESHOLD)
         row = f"| {name} | {min(values):.3f} | {np.median(values):.3f} | {max(values):.3f} | {share:.0%} |\n"
@@ -63,7 +65,9 @@ def planted(before: Float, mask: NDArray[np.bool_], model: Harmonizer, one, rng)
     """(name, scan before, scan after) of every planted change of one scan."""
     after = harmonized(model, one)
     yield "nothing", before, after
-    white = np.argwhere(gaussian_filter((after > 0.4 if one.sequence == "T1w" else after < -0.5).astype(np.float32), 4) > 0.9)
+    white = np.argwhere(
+        gaussian_filter((after > 0.4 if one.sequence == "T1w" else after < -0.5).astype(np.float32), 4) > 0.9
+    )
     place = white[rng.integers(len(white))]
     grid = np.indices(mask.shape, dtype=np.float32)
     distance = np.sqrt(sum((g - p) ** 2 for g, p in zip(grid, place, strict=True)))
@@ -74,7 +78,9 @@ def planted(before: Float, mask: NDArray[np.bool_], model: Harmonizer, one, rng)
         yield f"lesion erased, {radius:g} mm", before + blob.astype(np.float32), after
     for amount in (1.0, 2.0):
         moved = [g + amount * np.exp(-((distance / 20) ** 2)) * (axis == 1) for axis, g in enumerate(grid)]
-        shifted = np.where(mask, map_coordinates(after, moved, order=1, mode="nearest"), -1).astype(np.float32)
+        shifted = np.where(mask, map_coordinates(after, moved, order=1, mode="nearest"), -1).astype(
+            np.float32
+        )
         yield f"borders shifted {amount:g} mm around a place", before, shifted
     for sigma in (1.0, 2.0):
         weight = np.maximum(gaussian_filter(mask.astype(np.float32), sigma), 1e-3)

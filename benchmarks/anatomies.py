@@ -3,9 +3,9 @@
 ``python benchmarks/anatomies.py SOURCE_DIR OUT_DIR``
 
 SOURCE_DIR holds ``labels/*_dseg.nii.gz``, label maps of heads (the public repository BBillot/SynthSeg,
-``data/training_label_maps``, Apache-2.0), and ``t1w/*_T1w.nii.gz``, skull-stripped T1w scans (OpenNeuro ds002748
-1.0.5, CC0). Each becomes one ``.npz`` in OUT_DIR/labels or OUT_DIR/t1w: see :class:`bids_mmh.synthesis.anatomies.Anatomy`. About
-20 CPU seconds each; what is there already is kept.
+``data/training_label_maps``, Apache-2.0), and ``t1w/*_T1w.nii.gz``, skull-stripped T1w scans (OpenNeuro
+ds002748 1.0.5, CC0). Each becomes one ``.npz`` in OUT_DIR/labels or OUT_DIR/t1w: see
+:class:`bids_mmh.synthesis.anatomies.Anatomy`. About 20 CPU seconds each; what is there already is kept.
 """
 
 import argparse
@@ -31,8 +31,8 @@ GRID = model_grid(1.0)
 PARTIAL_VOLUME_MM = 0.6  # standard deviation: label maps are of 1 mm, and no voxel of a scan is as pure
 CLOSING_MM = 4
 BRIGHTNESS = {  # of a T1w made of labels, to register it
-    Region.CSF: 25, Region.WHITE: 110, Region.CEREBELLAR_WHITE: 110, Region.BRAIN_STEM: 105, Region.PALLIDUM: 105,
-    Region.THALAMUS: 95, Region.VENTRAL_DC: 100,
+    Region.CSF: 25, Region.WHITE: 110, Region.CEREBELLAR_WHITE: 110, Region.BRAIN_STEM: 105, Region.PALLIDUM:
+    105, Region.THALAMUS: 95, Region.VENTRAL_DC: 100,
 }  # fmt: skip
 
 

@@ -1,9 +1,9 @@
 """Travelling subjects that no model was trained on: held-out heads at six scanners of another physics.
 
-Nothing here is shared with the training generator (:mod:`bids_mmh.synthesis`) but the label maps' format: signals
-follow the phantom's equations and relaxation times with regional factors of their own, fields are polynomials,
-resolution is cut in k-space, and noise is Rician. Scans lie on the model's grid with true alignment and true
-masks, so that what is measured is the model alone.
+Nothing here is shared with the training generator (:mod:`bids_mmh.synthesis`) but the label maps' format:
+signals follow the phantom's equations and relaxation times with regional factors of their own, fields are
+polynomials, resolution is cut in k-space, and noise is Rician. Scans lie on the model's grid with true
+alignment and true masks, so that what is measured is the model alone.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from bids_mmh.phantom.imaging.relaxation import Relaxation, Tissue, relaxation
 from bids_mmh.phantom.imaging.signals import (
     InversionRecoveryGradientEcho,
@@ -18,8 +20,6 @@ from bids_mmh.phantom.imaging.signals import (
     SpinEcho,
     SpoiledGradientEcho,
 )
-from numpy.typing import NDArray
-
 from bids_mmh.preprocess.scaling import intensity_scaling
 from bids_mmh.synthesis.regions import COUNT, Region
 

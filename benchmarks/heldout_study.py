@@ -1,17 +1,21 @@
 """Harmonize held-out heads to one scanner and set the result beside raw, all controls and the ceilings.
 
-``python benchmarks/heldout_study.py ANATOMIES [--model FOLDER] [--sequences T1w T2w] [--cache DIR] [--out TABLE.md]``
+``python benchmarks/heldout_study.py ANATOMIES [--model FOLDER] [--sequences T1w T2w] [--cache DIR] [--out
+TABLE.md]``
 
 Three heads that no model was trained on, at six scanners of another physics than the training's
-(:mod:`heldout_heads`), true alignment and masks: five scanners to the sixth, whose style is known from the *other* heads
-only. PSNR is for intensities in [0, 1]; Dice is that of the tissues found in a scan before and after; the site
-classifier is trained on each method's own outputs and tested on the head that it has not seen (chance .17).
+(:mod:`heldout_heads`), true alignment and masks: five scanners to the sixth, whose style is known from the
+*other* heads only. PSNR is for intensities in [0, 1]; Dice is that of the tissues found in a scan before and
+after; the
+site classifier is trained on each method's own outputs and tested on the head that it has not seen (chance
+.17).
 """
 
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -89,36 +93,40 @@ def as_scan(one: HeldOutScan) -> Scan:
 
 
 def measure(model: Harmonizer, scans: Sequence[Scan], *, quick: bool) -> dict[str, Row]:
-    """Figures of every method, means over the pairs; the scan's own versions stay in memory one head at a time."""
+    """Figures of every method, means over the pairs of a source and the target."""
     rows: dict[str, list[Row]] = {}
     features: dict[str, list[NDArray[np.float32]]] = {}
     towards = to_target(model, scans)
-    priors = tissue_priors(GRID.shape, GRID.affine)
     for head in HEADS[1:2] if quick else HEADS:
         own = [one for one in scans if one.subject == head]
         answer = next(one for one in own if one.site == TARGET)
         fit = fit_controls([one for one in scans if one.subject != head], TARGET)
         for one in own:
-            labels = None if quick else segment_tissues(one.preproc, one.mask, priors)
             for method, image in versions(towards, one, answer, fit, quick=quick):
                 if not quick:
                     features.setdefault(method, []).append(random_features([halved(image)])[0])
-                if one.site == TARGET:
-                    continue
-                row = pair_row(image, answer)
-                if labels is not None:
-                    found = overlap(labels, segment_tissues(image, one.mask, priors))
-                    row["Dice"] = float(np.mean([tissue.dice for tissue in found.values()]))
-                rows.setdefault(method, []).append(row)
-                if quick:
+                if one.site != TARGET:
+                    row = pair_row(image, answer) | ({} if quick else {"Dice": dice(one, image)})
+                    rows.setdefault(method, []).append(row)
                     sys.stderr.write(f"{one.name} {method} {row}\n")
     means = {
         name: {key: float(np.mean([r[key] for r in each])) for key in each[0]} for name, each in rows.items()
     }
-    for method, each in features.items():
-        if method in means:
-            means[method]["site"] = site_accuracy(np.stack(each), scans)
+    for method in means.keys() & {name for name, each in features.items() if len(each) == len(scans)}:
+        means[method]["site"] = site_accuracy(np.stack(features[method]), scans)
     return means
+
+
+@cache
+def priors() -> NDArray[np.float32]:
+    """Prior maps of the evaluation's own segmentation."""
+    return tissue_priors(GRID.shape, GRID.affine)
+
+
+def dice(one: Scan, image: Float) -> float:
+    """Mean Dice over the tissues found in a scan before and after."""
+    before, after = (segment_tissues(v, one.mask, priors()) for v in (one.preproc, image))
+    return float(np.mean([tissue.dice for tissue in overlap(before, after).values()]))
 
 
 def halved(image: Float) -> Float:

@@ -24,7 +24,7 @@ class ModelReference:
 
     @property
     def target(self) -> str:
-        """The site that the model leads to, else ``unified``: the domain of all that Stage I was trained on."""
+        """The site that the model leads to, else ``unified``: the domain of all its training scans."""
         return self.config.target.site if self.config.target else self.config.domain
 
     @property

@@ -1,4 +1,4 @@
-"""Any site as the target at once: a model's networks with the style of the site's scans; nothing is trained."""
+"""Any site as the target at once: a model's networks with the style of the site's scans, without training."""
 
 import hashlib
 import json
@@ -25,10 +25,11 @@ RECORD_FILE = "transfer.json"
 
 _CARD = """# Model card: {name}
 
-The networks of the model {base} ({sha256}), with the style of the site {site} in place of its domain. Written by
-bids-mmh {version} on {created}; nothing was trained.
+The networks of the model {base} ({sha256}), with the style of the site {site} in place of its domain.
+Written by bids-mmh {version} on {created}; nothing was trained.
 
-- Style: mean over {count} scans of {subjects} subjects at {site} (`target_styles.safetensors`). For a subject who was
+- Style: mean over {count} scans of {subjects} subjects at {site} (`target_styles.safetensors`). For a
+subject who was
   scanned there, the mean is that of the others.
 - What the networks can and cannot do is in the card of {base}.
 """
@@ -73,7 +74,7 @@ def transfer_model(
 
 
 def model_name(settings: Settings, site: str) -> str:
-    """Folder of a site's model: ``--fit-name`` where it is given, else ``to-<site>`` in characters that are safe."""
+    """Folder of a site's model: ``--fit-name`` where it is given, else ``to-<site>`` in safe characters."""
     if "fit_name" in settings.model_fields_set:
         return settings.fit_name
     safe = re.sub(r"[^A-Za-z0-9]+", "-", site).strip("-")
@@ -85,16 +86,16 @@ def model_name(settings: Settings, site: str) -> str:
 def _scans_at(target: StudyTarget, scans: Sequence[DerivedScan]) -> list[DerivedScan]:
     if target.site is None:
         raise NoInputError(
-            f"No site has {target.min_scans} scans of every sequence, so none can be the automatic target: name one "
-            "(--target-site), or ask for fewer scans (--min-site-scans)."
+            f"No site has {target.min_scans} scans of every sequence, so none can be the automatic target: "
+            "name one (--target-site), or ask for fewer scans (--min-site-scans)."
         )
     there = [scan for scan in scans if scan.fields.site == target.site]
     lacking = sorted({scan.sequence for scan in scans} - {scan.sequence for scan in there})
     if lacking:
         known = " ".join(sorted({scan.sequence for scan in there}))
         raise NoInputError(
-            f"The target site {target.site} has no {' and no '.join(lacking)} scan for others to be like: choose "
-            f"another --target-site, or --sequences {known}."
+            f"The target site {target.site} has no {' and no '.join(lacking)} scan for others to be like: "
+            f"choose another --target-site, or --sequences {known}."
         )
     return there
 

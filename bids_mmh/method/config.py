@@ -26,9 +26,9 @@ class NetworkConfig:
         style_code: what AdaIN is conditioned on (see :mod:`bids_mmh.method.style.code`).
         direct_change: whether the network answers with a change of the clean volume beside ε, and its direct
             path from input to output hears the style too (docs/method.md).
-        intensity_bins: soft bins of intensity beside the volume, placed by the medians of the target's tissues;
-            they tell what a voxel is after normalisations have taken its level away. Needs the style code
-            ``tissues``.
+        intensity_bins: soft bins of intensity beside the volume, placed by the medians of the target's
+            tissues; they tell what a voxel is after normalisations have taken its level away. Needs the
+            style code ``tissues``.
     """
 
     channels: tuple[int, ...]
@@ -92,11 +92,11 @@ class ModelConfig:
         sampling_steps: T_r.
         threshold: gate τ of style updates.
         decay: γ of the EMA records.
-        intensity_map: ``tissues`` maps every scan through the medians of its tissues before the network changes it;
-            ``moments`` gives each clean estimate of sampling the mean and standard deviation of its domain
-            instead; ``none`` leaves all to the network (docs/method.md).
-        regional_share: how far the medians of the landmark map follow their local values, 0 (the same everywhere)
-            to 1.
+        intensity_map: ``tissues`` maps every scan through the medians of its tissues before the network
+            changes it; ``moments`` gives each clean estimate of sampling the mean and standard deviation of
+            its domain instead; ``none`` leaves all to the network (docs/method.md).
+        regional_share: how far the medians of the landmark map follow their local values, 0 (the same
+            everywhere) to 1.
         strength: share of the network's change that is applied; 0 leaves the landmark map alone.
         denoise: share of a scan's noise variance that is filtered out in the end; 0 keeps all noise.
         domain: what the records are of: ``unified``, or the name of a site.

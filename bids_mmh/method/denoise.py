@@ -1,9 +1,9 @@
 """Noise, taken out where it is most of what there is: a Wiener filter in small windows.
 
-In a window around a voxel the scan's variance is that of its structures plus that of its noise, which is known from the
-white matter. The part that belongs to structures is kept: near edges nearly all, inside a tissue nearly nothing. What
-comes out is a local affine function of the scan itself (a guided filter, He et al. 2013,
-doi:10.1109/TPAMI.2012.213), so that no structure can appear or move.
+In a window around a voxel the scan's variance is that of its structures plus that of its noise, which is
+known from the white matter. The part that belongs to structures is kept: near edges nearly all, inside a
+tissue nearly nothing. What comes out is a local affine function of the scan itself (a guided filter, He et
+al. 2013, doi:10.1109/TPAMI.2012.213), so that no structure can appear or move.
 """
 
 import torch
@@ -41,7 +41,7 @@ def without_noise(volume: Tensor, mask: Tensor, noise: Tensor, strength: float =
 
 
 def noise_level(detail: Tensor) -> Tensor:
-    """Standard deviation of the noise (B,) from the median differences of neighbours in white matter (B, 3)."""
+    """Standard deviation of the noise (B,) from median differences of neighbours in white matter (B, 3)."""
     return detail.mean(1) / _NORMAL
 
 

@@ -74,9 +74,9 @@ class Latent:
 class Harmonizer(nn.Module):
     """Networks, style records and the walks between the domains.
 
-    A scan is first mapped through the medians of its tissues. Inversion is then conditioned on its own style and
-    sampling on the record of the domain to go to: with one style for both directions it would return its input
-    (docs/method.md).
+    A scan is first mapped through the medians of its tissues. Inversion is then conditioned on its own style
+    and sampling on the record of the domain to go to: with one style for both directions it would return its
+    input (docs/method.md).
 
     Attributes:
         network: ε_θ of Stage I.
@@ -180,7 +180,7 @@ class Harmonizer(nn.Module):
         return code if self.config.ema_guidance else torch.zeros_like(code)
 
     def unify(self, volume: Tensor, anchor: Anchor, *, subject: str | None = None) -> Tensor:
-        """Stage I on a batch: into the domain of the model's records, or to its target styles; background −1."""
+        """Stage I on a batch: into the domain of the records, or to the target styles; background −1."""
         style = self.domain(anchor.sequence, subject)
         return self.harmonize(self.network, volume, anchor, style)
 
@@ -209,7 +209,7 @@ class Harmonizer(nn.Module):
         return self.denoise(result, anchor, mapped.style)
 
     def landmark_map(self, scan: Styled, anchor: Anchor, style: StyleStatistics) -> Styled:
-        """Map intensities through the tissue medians, where the model does so: what the network begins with."""
+        """Map intensities through the tissue medians, where the model does so: the network's start."""
         if self.config.intensity_map != "tissues":
             return scan
         own, target = scan.style.by_tissue, style.by_tissue
@@ -225,7 +225,7 @@ class Harmonizer(nn.Module):
         return without_noise(volume, anchor.mask, noise_level(style.tissues.detail), self.config.denoise)
 
     def finish(self, before: Tensor, after: Tensor, anchor: Anchor) -> Tensor:
-        """What a network changed, by the model's strength and without the pattern of its patches; background −1."""
+        """A network's change by the model's strength, without the pattern of its patches; background −1."""
         change = without_grid(after - before, anchor.mask, self.config.network.patch)
         return torch.where(anchor.mask, before + self.config.strength * change, BACKGROUND)
 

@@ -9,7 +9,8 @@ from torch import Tensor
 def along_axes(image: Tensor, operators: Sequence[Tensor | None]) -> Tensor:
     """Apply a square matrix along each of the last three axes of an image; None leaves an axis as it is.
 
-    A resolution is linear and separable: as matrices, any point-spread function costs the same, on any device.
+    A resolution is linear and separable: as matrices, any point-spread function costs the same, on any
+    device.
     """
     first, middle, last = (None if matrix is None else matrix.to(image) for matrix in operators)
     if last is not None:
@@ -40,7 +41,7 @@ def slices(side: int, thickness: float, offset: float) -> Tensor:
 
 
 def cut_frequencies(side: int, voxel: float, softness: float) -> Tensor:
-    """A cut in k-space at the Nyquist frequency of a voxel size, ringing as much as it is not softened; (side, side)."""
+    """A cut in k-space at the Nyquist frequency of a voxel size; the softer, the less it rings."""
     frequency = torch.fft.rfftfreq(side)
     edge = 0.5 / voxel
     window = ((1 + softness - frequency / edge) / (2 * softness)).clamp(0, 1)

@@ -9,7 +9,9 @@ from bids_mmh.errors import BadDataError, NoInputError
 from bids_mmh.method.config import ModelConfig
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
-STYLES_FILE = "target_styles.safetensors"  # of a model that leads to a site without having been trained for it
+STYLES_FILE = (
+    "target_styles.safetensors"  # of a model that leads to a site without having been trained for it
+)
 
 
 def embedded_folder() -> Path:
@@ -18,7 +20,7 @@ def embedded_folder() -> Path:
 
 
 def model_sha256(folder: Path) -> str:
-    """SHA-256 of a model folder's configuration, weights and target styles, one after the other; every sidecar has it.
+    """SHA-256 of a model folder's configuration, weights and target styles; every sidecar has it.
 
     The configuration counts too: the same weights sampled from another depth are another model.
 

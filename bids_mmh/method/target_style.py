@@ -1,4 +1,4 @@
-"""The style of a site, as the mean of its scans' styles, and never of the subject that is harmonized to it."""
+"""The style of a site: the mean of its scans' styles, and never of the subject that is harmonized to it."""
 
 import json
 from collections.abc import Sequence
@@ -48,8 +48,8 @@ class TargetStyles:
         chosen = (others & (self.sequence == m)).nonzero().flatten()
         if not len(chosen):
             raise BadDataError(
-                f"Nobody but {without} was scanned at the target site with this sequence, and a subject's own scan "
-                "there would be the answer: choose another target site."
+                f"Nobody but {without} was scanned at the target site with this sequence, and a subject's "
+                "own scan there would be the answer: choose another target site."
             )
         return self.styles.map(lambda values: values[chosen].mean(0, keepdim=True))
 
@@ -76,8 +76,11 @@ class TargetStyles:
             with safe_open(file, "pt") as stored:
                 subjects = tuple(json.loads((stored.metadata() or {})["subjects"]))
                 tissues = TissueStatistics(*(stored.get_tensor(name).clone() for name in _TISSUES))
-                styles = StyleStatistics(*(stored.get_tensor(name).clone() for name in _WHOLE), tissues)
-                return cls(subjects, stored.get_tensor("sequence").clone(), styles)  # the file may be replaced
+                histogram, mean, std = (stored.get_tensor(name).clone() for name in _WHOLE)
+                styles = StyleStatistics(histogram, mean, std, tissues)
+                return cls(
+                    subjects, stored.get_tensor("sequence").clone(), styles
+                )  # the file may be replaced
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise BadDataError(f"{file} is damaged ({error}): make the model again.") from error
 

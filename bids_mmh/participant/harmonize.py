@@ -163,9 +163,7 @@ def harmonize_file(
 
     torch.set_num_threads(threads)
     harmonizer = Harmonizer.from_pretrained(model, choose_device(device))
-    return harmonize_image(
-        harmonizer, image, mask, sequence=sequence, out_file=out_file, subject=subject
-    )
+    return harmonize_image(harmonizer, image, mask, sequence=sequence, out_file=out_file, subject=subject)
 
 
 def harmonize_image(

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from bids_mmh.synthesis.anatomies import Anatomy
 from bids_mmh.method.linear import along_axes, gaussian
+from bids_mmh.synthesis.anatomies import Anatomy
 from bids_mmh.synthesis.regions import Region
 
 LARGEST_MM = (4.0, 1.5)  # standard deviations of displacements of about 40 and 15 mm extent are below these
@@ -13,10 +13,10 @@ VENTRICLES_MM = 1.5
 
 
 def sampling_grid(anatomy: Anatomy, generator: torch.Generator) -> Tensor:
-    """Where each voxel of a deformed brain lies in the anatomy, as :func:`torch.nn.functional.grid_sample` wants it.
+    """Where each voxel of a deformed brain lies in the anatomy, for :func:`torch.nn.functional.grid_sample`.
 
-    A smooth random displacement at two scales, ventricles and sulci widened or narrowed, and a flip of the sides in
-    half of the cases.
+    A smooth random displacement at two scales, ventricles and sulci widened or narrowed, and a flip of the
+    sides in half of the cases.
 
     Returns:
         (1, H, W, D, 3), coordinates in the order (D, W, H) in [−1, 1].
@@ -39,7 +39,7 @@ def sampling_grid(anatomy: Anatomy, generator: torch.Generator) -> Tensor:
 
 
 def _widening(anatomy: Anatomy, amount_mm: float) -> Tensor:
-    """Displacement along the slope of a blurred fluid map: what lies beside fluid moves away from it, or closer."""
+    """Displacement along the slope of a blurred fluid map: away from fluid, or closer to it."""
     region = anatomy.region
     fluid = ((region == Region.VENTRICLE) | (region == Region.CSF)).float()[None, None]
     blurred = along_axes(fluid, [gaussian(side, 2.5) for side in fluid.shape[2:]])

@@ -1,4 +1,4 @@
-"""Signal equations over whole regions at once. Times in ms, angles in radians; see Brown et al. 2014, chapters 8 and 18."""
+"""Signal equations over whole regions at once. Times in ms, angles in radians (Brown et al. 2014)."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,7 +10,8 @@ from torch import Tensor
 class PulseSequence(Protocol):
     """Gives regions with T1, T2 and proton density, (3, N), their signals (N,)."""
 
-    def __call__(self, properties: Tensor) -> Tensor: ...
+    def __call__(self, properties: Tensor) -> Tensor:
+        """Signal of every region."""
 
 
 @dataclass(frozen=True)

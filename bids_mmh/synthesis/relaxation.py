@@ -1,8 +1,9 @@
 """MR properties of the regions at any field strength, with the spread between people.
 
-Rounded from the literature at 3 T: Wansapura 1999 (doi:10.1002/(SICI)1522-2586(199904)9:4<531::AID-JMRI4>3.0.CO;2-L),
-Stanisz 2005 (doi:10.1002/mrm.20605), Rooney 2007 (doi:10.1002/mrm.21122, whose field dependence of T1 is used too).
-Iron shortens T2 in the pallidum, and less in the other deep nuclei.
+Rounded from the literature at 3 T: Wansapura 1999
+(doi:10.1002/(SICI)1522-2586(199904)9:4<531::AID-JMRI4>3.0.CO;2-L), Stanisz 2005 (doi:10.1002/mrm.20605),
+Rooney 2007 (doi:10.1002/mrm.21122, whose field dependence of T1 is used too). Iron shortens T2 in the
+pallidum, and less in the other deep nuclei.
 """
 
 import torch

@@ -171,7 +171,8 @@ def field(scanner: Scanner, shape: torch.Size, generator: torch.Generator) -> Te
 def noise(scanner: Scanner, shape: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor:
     """Complex noise of standard deviation 1 as it lies on the grid, (1, 2, *shape).
 
-    Voxels of the scanner are interpolated on to the grid: noise of large ones is smooth along their long sides.
+    Voxels of the scanner are interpolated on to the grid: noise of large ones is smooth along their long
+    sides.
     """
     seed = int(torch.randint(2**62, (), generator=generator))
     there = torch.Generator(device).manual_seed(seed)

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bids_mmh.method.linear import along_axes
 from bids_mmh.synthesis.anatomies import Anatomy, load_anatomy
 from bids_mmh.synthesis.deformation import sampling_grid, warp
 from bids_mmh.synthesis.lesions import lesion_map
-from bids_mmh.method.linear import along_axes
 from bids_mmh.synthesis.regions import Region
 from bids_mmh.synthesis.relaxation import relaxation
 from bids_mmh.synthesis.scanner import (
@@ -66,8 +66,8 @@ def simulate_study(
     """Draw and scan a study; it follows from ``seed`` alone (on one kind of device).
 
     Args:
-        anatomies: files to draw subjects from, by kind. All subjects of a study are of one kind: an anatomy of
-            labels and one of a real scan differ in more than two people do.
+        anatomies: files to draw subjects from, by kind. All subjects of a study are of one kind: an anatomy
+            of labels and one of a real scan differ in more than two people do.
         sequence: ``T1w`` or ``T2w``.
         seed: of everything.
         subjects: each of another anatomy.
@@ -128,7 +128,7 @@ def _contrast(anatomy: Anatomy, machine: Scanner, person: int, texture: Tensor, 
 
 
 def _texture(anatomy: Anatomy, generator: torch.Generator) -> Tensor:
-    """Relative change of the relaxation times inside the tissues: slow, and of a few voxels' extent; (H, W, D)."""
+    """Relative change of the relaxation times inside the tissues, slow and fine; (H, W, D)."""
     shape = anatomy.first.shape
     total = torch.zeros(1, 1, *shape)
     for largest, cells in ((0.06, (9, 12, 12)), (0.05, (36, 46, 46))):

@@ -10,8 +10,8 @@ class Items(Protocol):
     """Training items by their position: a function of (step, part) alone.
 
     Loader workers get a pickled copy, so keep networks and devices out of it. Items have
-    ``to(device)``, and ``pin_memory()`` if it is to be fast. Where ``read_ahead`` is there, a worker reads so many
-    items ahead.
+    ``to(device)``, and ``pin_memory()`` if it is to be fast. Where ``read_ahead`` is there, a worker reads
+    so many items ahead.
     """
 
     def __getitem__(self, position: tuple[int, int], /) -> Any:  # noqa: ANN401

@@ -115,7 +115,7 @@ def stage1_losses(
     moved = unified & (draw.t <= model.config.threshold)
     noise = recipe.weight_noise * _noise_term(replace(volume, image=start), draw, epsilon, moved, recipe)
     anatomy = recipe.weight_gradient * _anatomy_term(model, volume, estimate, recipe)
-    ema = recipe.weight_ema * _ema_term(model, volume, anchor, estimate, draw, moved)
+    ema = recipe.weight_ema * _ema_term(model, volume, anchor, estimate, t=draw.t, moved=moved)
     observed = _observe(model, volume, anchor, estimate, ~unified & (draw.t <= model.config.threshold))
     losses = Losses((noise + anatomy + ema).mean(), noise.mean(), anatomy.mean(), ema.mean())
     return Stage1Result(losses, observed)
@@ -126,8 +126,8 @@ def pair_losses(
 ) -> Stage1Result:
     """Eq. 11 on a simulated pair, whose answer is known.
 
-    L_N is exact at every t: the noise to predict is the one whose clean estimate is the target scanner's image. L_G
-    holds the estimate to the scan's gradients as ever, and there is nothing left for L_E to say.
+    L_N is exact at every t: the noise to predict is the one whose clean estimate is the target scanner's
+    image. L_G holds the estimate to the scan's gradients as ever, and there is nothing left for L_E to say.
 
     Args:
         model: harmonizer in training.
@@ -188,14 +188,14 @@ def _anatomy_term(model: Harmonizer, volume: Volume, estimate: Tensor, recipe: R
 
 
 def _ema_term(
-    model: Harmonizer, volume: Volume, anchor: Anchor, estimate: Tensor, draw: Draw, moved: Tensor
+    model: Harmonizer, volume: Volume, anchor: Anchor, estimate: Tensor, *, t: Tensor, moved: Tensor
 ) -> Tensor:
     """L_E of the samples moved to the record; 0 for the others, whose statistics are not computed."""
     losses = [estimate.new_zeros(())] * len(moved)
     for i in moved.nonzero().flatten().tolist():
         one = slice(i, i + 1)
         style = style_statistics(estimate[one], volume.mask[one], model.config.bins)
-        weight = reliability(draw.t[one], model.config.threshold).to(estimate.device)
+        weight = reliability(t[one], model.config.threshold).to(estimate.device)
         record = model.records.of(volume.sequence[one])
         loss = ema_loss(record, style)
         if anchor.tissues is not None:

@@ -1,12 +1,13 @@
 """Simulated pairs as training items: a scan on its way to another scanner's style, and the right answer.
 
-Each small study (:mod:`bids_mmh.synthesis.study`) gives every ordered pair of its scanners for every subject. The
-style to be in is that of *another* subject at the target scanner: at inference nobody has seen the same subject there.
+Each small study (:mod:`bids_mmh.synthesis.study`) gives every ordered pair of its scanners for every
+subject. The style to be in is that of *another* subject at the target scanner: at inference nobody has seen
+the same subject there.
 """
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 
@@ -53,17 +54,24 @@ class SimulatedPair:
 
     def to(self, device: torch.device) -> "SimulatedPair":
         """The same pair on ``device``."""
-        return SimulatedPair(*(_to(getattr(self, field.name), device) for field in fields(self)))
+
+        def moved(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=True)
+
+        return SimulatedPair(
+            image=moved(self.image),
+            target=moved(self.target),
+            mask=moved(self.mask),
+            gradient=moved(self.gradient),
+            own=self.own.map(moved),
+            style=self.style.map(moved),
+            seen=self.seen.map(moved),
+            sequence=moved(self.sequence),
+        )
 
     def pin_memory(self) -> "SimulatedPair":
         """The pair as it is: its crops are small."""
         return self
-
-
-def _to(value: "Tensor | StyleStatistics", device: torch.device) -> "Tensor | StyleStatistics":
-    if isinstance(value, StyleStatistics):
-        return value.map(lambda t: t.to(device))
-    return value.to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)
@@ -133,21 +141,21 @@ class SimulatedPairs:
         subject, a, b = self.pairs[_shuffled(self.seed, number, within, len(self.pairs))]
         other = (subject + 1) % self.subjects
         unchanged = float(torch.rand((), generator=generator)) < self.unchanged
-        return self._pair(
-            study, scans[subject][a], scans[subject][b], scans[other][b], subject, unchanged, generator
-        )
+        seen = scans[subject][a], scans[subject][b], scans[other][b]
+        box = self._box(study.masks[subject], generator)
+        return self._pair(study, subject, box, seen, unchanged=unchanged)
 
     def _pair(
         self,
         study: SimulatedStudy,
-        scan: _Scan,
-        answer: _Scan,
-        model: _Scan,
         subject: int,
+        box: tuple[slice, ...],
+        seen: tuple[_Scan, _Scan, _Scan],
+        *,
         unchanged: bool,
-        generator: torch.Generator,
     ) -> SimulatedPair:
-        box = self._box(study.masks[subject], generator)
+        """A crop of a pair: the scan, the right answer, and another subject's scan at the target scanner."""
+        scan, answer, model = seen
         mask = study.masks[subject][box]
         sequence = torch.tensor([self.sequences.index(study.sequence)], device=mask.device)
         gradient = scan.gradient[box]

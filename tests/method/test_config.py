@@ -93,7 +93,11 @@ def test_impossible_networks_are_refused(channels, attention):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"intensity_map": "tissue"}, "intensity_map is 'tissue'"), ({"strength": 1.5}, "strength is 1.5"), ({"denoise": -1.0}, "denoise is -1.0")],
+    [
+        ({"intensity_map": "tissue"}, "intensity_map is 'tissue'"),
+        ({"strength": 1.5}, "strength is 1.5"),
+        ({"denoise": -1.0}, "denoise is -1.0"),
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(change, message):
     with pytest.raises(ValueError, match=message):

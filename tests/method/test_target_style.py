@@ -55,7 +55,7 @@ def test_styles_survive_their_file(styles, tmp_path):
 
 
 def test_a_model_towards_a_site(styles, tmp_path):
-    """Its domain is the site's, its results leave the subject at hand out, and its digest counts the styles."""
+    """Its domain is the site's, results leave the subject at hand out, the digest counts the styles."""
     torch.manual_seed(0)
     model = Harmonizer(replace(PRESETS["tiny"], inversion_steps=1, sampling_steps=1)).eval()
     there = model.towards("alpha", styles)

@@ -6,7 +6,7 @@ from bids_mmh.synthesis.regions import Region
 
 @pytest.fixture
 def anatomies(tmp_path):
-    """A folder of two anatomies of one kind, small (36, 46, 46): shells of fluid, cortex, white matter, putamen."""
+    """A folder of two small anatomies of one kind: shells of fluid, cortex, white matter, putamen."""
     folder = tmp_path / "anatomies"
     (folder / "labels").mkdir(parents=True)
     axes = np.meshgrid(*(np.linspace(-1, 1, side) for side in (36, 46, 46)), indexing="ij")

@@ -1,4 +1,4 @@
-"""Signal equations against the phantom's, which were written apart, and against magnetisation followed step by step."""
+"""Signal equations against the phantom's, written apart, and magnetisation followed step by step."""
 
 import math
 

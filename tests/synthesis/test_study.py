@@ -5,8 +5,8 @@ from bids_mmh.errors import BadDataError, NoInputError
 from bids_mmh.synthesis.anatomies import find_anatomies, load_anatomy
 from bids_mmh.synthesis.lesions import lesion_map
 from bids_mmh.synthesis.regions import Region
-from bids_mmh.synthesis.scanner import draw_scanner, signals
 from bids_mmh.synthesis.relaxation import relaxation
+from bids_mmh.synthesis.scanner import draw_scanner, signals
 from bids_mmh.synthesis.study import simulate_study
 
 

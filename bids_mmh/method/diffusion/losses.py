@@ -65,7 +65,7 @@ def ema_loss(record: StyleStatistics, style: StyleStatistics) -> Tensor:
 
 
 def tissue_loss(record: TissueStatistics, estimate: Tensor, tissues: Tensor) -> Tensor:
-    """L_E by tissue, per sample: squared distance of an estimate's tissue means from a record's medians; (B,).
+    """L_E by tissue, per sample: squared distance of an estimate's tissue means from the medians; (B,).
 
     Means instead of medians, for their gradients; over pure voxels the two are close.
 

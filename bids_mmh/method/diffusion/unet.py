@@ -136,8 +136,8 @@ class ConditionalUNet(nn.Module):
     ) -> Tensor | tuple[Tensor, Tensor | None]:
         """Predict ε: the noise, less the change of style in units of the noise at t.
 
-        A change of style is the same at every t; in ε it grows as 1/σ. Predicted in ε alone it would have to be
-        learnt at each t anew.
+        A change of style is the same at every t; in ε it grows as 1/σ. Predicted in ε alone it would have to
+        be learnt at each t anew.
 
         Args and shape as in :meth:`parts`; with ``split`` the two are returned apart.
         """

@@ -117,21 +117,24 @@ def style_statistics(
 
 def mean_style(styles: Sequence[StyleStatistics]) -> StyleStatistics:
     """Mean of styles of one batch size; by tissue where all have that."""
-    histogram, mean, std = (
-        torch.stack([getattr(style, name) for style in styles]).mean(0)
-        for name in ("histogram", "mean", "std")
-    )
     tissues = [style.tissues for style in styles if style.tissues is not None]
-    by_tissue = mean_tissue_statistics(tissues) if len(tissues) == len(styles) else None
-    return StyleStatistics(histogram, mean, std, by_tissue)
+    return StyleStatistics(
+        histogram=torch.stack([style.histogram for style in styles]).mean(0),
+        mean=torch.stack([style.mean for style in styles]).mean(0),
+        std=torch.stack([style.std for style in styles]).mean(0),
+        tissues=mean_tissue_statistics(tissues) if len(tissues) == len(styles) else None,
+    )
 
 
 def join_styles(styles: Sequence[StyleStatistics]) -> StyleStatistics:
     """One batch of several; by tissue where all have that."""
-    whole = (torch.cat([getattr(style, name) for style in styles]) for name in ("histogram", "mean", "std"))
     tissues = [style.tissues for style in styles if style.tissues is not None]
-    by_tissue = join_tissue_statistics(tissues) if len(tissues) == len(styles) else None
-    return StyleStatistics(*whole, by_tissue)
+    return StyleStatistics(
+        histogram=torch.cat([style.histogram for style in styles]),
+        mean=torch.cat([style.mean for style in styles]),
+        std=torch.cat([style.std for style in styles]),
+        tissues=join_tissue_statistics(tissues) if len(tissues) == len(styles) else None,
+    )
 
 
 def wasserstein(a: Tensor, b: Tensor) -> Tensor:
@@ -156,8 +159,8 @@ def to_style(estimate: Tensor, mask: Tensor, style: Tensor) -> Tensor:
 class StyleRecords(nn.Module):
     """Exponential moving averages of style, one record per sequence: the unified domains (Eq. 9).
 
-    Buffers (saved with the model): ``histogram`` (M, K), ``mean`` (M,), ``std`` (M,), ``seen`` (M,) bool, and by
-    tissue ``median`` (M, 4), ``spread`` (M, 4), ``detail`` (M, 3) and ``regional`` (M, 3, 18, 23, 23).
+    Buffers (saved with the model): ``histogram`` (M, K), ``mean`` (M,), ``std`` (M,), ``seen`` (M,) bool,
+    and by tissue ``median`` (M, 4), ``spread`` (M, 4), ``detail`` (M, 3) and ``regional`` (M, 3, 18, 23, 23).
     """
 
     histogram: Tensor
@@ -209,11 +212,10 @@ class StyleRecords(nn.Module):
 
     def _move(self, m: int, style: StyleStatistics, i: int, share: float) -> None:
         """Move the record of sequence ``m`` by a share of the way to sample ``i`` of a style."""
-        names = ("histogram", "mean", "std")
-        parts = [(getattr(self, name), getattr(style, name)) for name in names]
+        parts = [(getattr(self, name), getattr(style, name)) for name in ("histogram", "mean", "std")]
         if style.tissues is not None:
-            names = ("median", "spread", "detail", "regional")
-            parts += [(getattr(self, name), getattr(style.tissues, name)) for name in names]
+            by_tissue = ("median", "spread", "detail", "regional")
+            parts += [(getattr(self, name), getattr(style.tissues, name)) for name in by_tissue]
         for record, value in parts:
             record[m] = (1.0 - share) * record[m] + share * value[i]
         self.seen[m] = True

@@ -1,8 +1,9 @@
 """Styles that know tissues: robust statistics per tissue, and the map of intensity between two of them.
 
-A histogram of a whole brain mixes how bright tissues are with how much of each there is, which differs between
-people. What a scanner decides is the first alone. So a style also holds, for each tissue, its median and spread, and
-how its median varies over the brain in a slow field: regional contrast and what a bias correction left.
+A histogram of a whole brain mixes how bright tissues are with how much of each there is, which differs
+between people. What a scanner decides is the first alone. So a style also holds, for each tissue, its median
+and spread, and how its median varies over the brain in a slow field: regional contrast and what a bias
+correction left.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,7 +35,8 @@ class TissueStatistics:
         spread: (B, 4) half the distance of the 16th and 84th percentile.
         detail: (B, 3) median absolute difference of neighbouring white-matter voxels along each axis: noise
             and resolution.
-        regional: (B, 3, *BOX) what the local medians of fluid, grey and white matter are above the global ones.
+        regional: (B, 3, *BOX) what the local medians of fluid, grey and white matter are above the global
+            ones.
     """
 
     median: Tensor
@@ -94,8 +96,8 @@ def tissue_map(
 ) -> Tensor:
     """Map intensities through the tissue medians: straight lines between own and target ones, at every place.
 
-    Monotone at every place, and the identity where the styles agree. Where the tissues of either style cannot be
-    told apart, or lie in another order, medians do not correspond and the scan stays as it is (see
+    Monotone at every place, and the identity where the styles agree. Where the tissues of either style
+    cannot be told apart, or lie in another order, medians do not correspond and the scan stays as it is (see
     :func:`corresponding`).
 
     Args:
@@ -147,7 +149,7 @@ def map_through(volume: Tensor, source: Tensor, goal: Tensor) -> Tensor:
 
 
 def mapped_statistics(own: TissueStatistics, target: TissueStatistics) -> TissueStatistics:
-    """What :func:`tissue_map` makes of a style, to first order: knots are the target's, spreads are stretched."""
+    """What :func:`tissue_map` makes of a style, to first order: the target's knots, stretched spreads."""
     source, goal = own.knots, target.knots
     fluid, white = (_slope(source[:, 1], source[:, k], goal[:, 1], goal[:, k]) for k in (0, 2))
     grey = (fluid + white) / 2
@@ -196,7 +198,7 @@ def _detail(volume: Tensor, white: Tensor) -> Tensor:
 
 
 def _regional(volume: Tensor, tissues: Tensor, median: Tensor, spread: Tensor) -> Tensor:
-    """Local means of each tissue's deviation from its global median, shrunk to 0 where there is little of it."""
+    """Local means of each tissue's deviation from its median, shrunk to 0 where there is little of it."""
     grey = (
         tissues[:, Tissue.CORTICAL_GREY : Tissue.CORTICAL_GREY + 1]
         + tissues[:, Tissue.DEEP_GREY : Tissue.WHITE]

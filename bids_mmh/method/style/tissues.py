@@ -1,9 +1,9 @@
 """Soft tissue maps of a brain, from its intensities and prior maps alone.
 
 A Gaussian mixture fitted by expectation-maximisation with prior maps, after Ashburner & Friston 2005
-(doi:10.1016/j.neuroimage.2005.02.018). The priors tell the classes apart, so it does not matter whether fluid is
-dark (T1w) or bright (T2w). The classes share one variance: many fluid voxels hold grey matter too, and a variance
-of fluid's own would grow with the contrast of the scanner.
+(doi:10.1016/j.neuroimage.2005.02.018). The priors tell the classes apart, so it does not matter whether
+fluid is dark (T1w) or bright (T2w). The classes share one variance: many fluid voxels hold grey matter too,
+and a variance of fluid's own would grow with the contrast of the scanner.
 """
 
 from enum import IntEnum
@@ -35,15 +35,15 @@ LEAST_VARIANCE = 1e-3  # of the brain's variance: for images without noise
 def default_priors() -> Tensor:
     """Prior maps that ship with the package, (4, 36, 46, 46) uint8 over the model's box.
 
-    The first three are the ICBM 2009a maps of nilearn, blurred; deep grey matter is the mean of nine label maps
-    (``benchmarks/tissue_priors.py``).
+    The first three are the ICBM 2009a maps of nilearn, blurred; deep grey matter is the mean of nine label
+    maps (``benchmarks/tissue_priors.py``).
     """
     file = files("bids_mmh.resources").joinpath("tissue_priors.safetensors")
     return load(file.read_bytes())["priors"]
 
 
 def priors_on_grid(priors: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
-    """Coarse prior maps (1, K, h, w, d) of the model's box, any scale, on a grid of it; (1, K, *shape), sum 1."""
+    """Coarse prior maps (1, K, h, w, d) of the model's box on a grid of it; (1, K, *shape), sum 1."""
     fine = F.interpolate(priors.float(), size=tuple(shape), mode="trilinear", align_corners=False)
     fine = fine.clamp(min=1e-4)
     return fine / fine.sum(1, keepdim=True)

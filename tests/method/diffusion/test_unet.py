@@ -212,7 +212,10 @@ def test_paper_preset_attends_at_the_deepest_level_and_in_the_middle(paper):
 def test_sides_that_do_not_fit_are_padded_with_background(network, inputs):
     volume, gradient = (inputs[name][..., :3, :, :7] for name in ("volume", "gradient"))
     answer = network(**{**inputs, "volume": volume, "gradient": gradient})
-    by_hand = {"volume": pad(volume, (0, 1, 0, 0, 0, 1), value=-1.0), "gradient": pad(gradient, (0, 1, 0, 0, 0, 1))}
+    by_hand = {
+        "volume": pad(volume, (0, 1, 0, 0, 0, 1), value=-1.0),
+        "gradient": pad(gradient, (0, 1, 0, 0, 0, 1)),
+    }
     assert answer.shape == volume.shape
     assert torch.equal(answer, network(**{**inputs, **by_hand})[..., :3, :, :7])
 

@@ -18,7 +18,7 @@ T1W, T2W = (-0.6, 0.2, 0.4, 0.7), (0.6, -0.3, -0.45, -0.7)
 
 
 def shells():
-    """True tissue of each voxel (fluid outside, then grey, white with deep grey at the centre), and the mask."""
+    """True tissue of each voxel (fluid outside, then grey, white, deep grey at the centre), and the mask."""
     axes = torch.meshgrid(*(torch.linspace(-1, 1, side) for side in SHAPE), indexing="ij")
     radius = sum(axis.square() for axis in axes).sqrt()
     tissue = torch.full(SHAPE, int(Tissue.FLUID))
@@ -29,7 +29,7 @@ def shells():
 
 
 def brain(medians, noise=0.02, slope=0.0, seed=0):
-    """(1, 1, H, W, D) volume and mask with a tissue's median everywhere, noise, and a slope from left to right."""
+    """Volume and mask (1, 1, H, W, D) with tissues' medians, noise, and a slope from left to right."""
     tissue, mask = shells()
     values = torch.tensor(medians)[tissue]
     values = values + noise * torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
