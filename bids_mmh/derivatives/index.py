@@ -125,6 +125,7 @@ def _with_metadata(row: ScanRow, fields: Sidecar) -> ScanRow:
         row,
         site=fields.site,
         anatomy_preservation=fields.anatomy_preservation,
+        anatomical_change=fields.anatomical_change,
         model=model.name,
         model_sha256=model.sha256,
         target=model.target,

@@ -124,6 +124,10 @@ class Sidecar(_Record):
         allow_inf_nan=False,
         description="cosine of the intensity gradients before and after inside the brain, −1 to 1",
     )
+    anatomical_change: float | None = Field(
+        default=None,
+        description="change that no local change of contrast explains, 99.9th percentile, scaled units",
+    )
     clipped_fraction: float | None = Field(
         default=None, description="share of brain voxels darker than can be stored, 0 to 1"
     )
@@ -219,7 +223,16 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "native_preproc": (*_ON_OWN_VOXELS, *_SCAN, *_MADE, "schema_version"),
     "mni_harmonized": (
         *(*_ON_GRID, *KEPT, *_MADE, "intensity_scaling", "image_statistics", "anatomy_preservation"),
-        *("clipped_fraction", "model", "sampling", "device", "precision", "model_seconds", "schema_version"),
+        *(
+            "anatomical_change",
+            "clipped_fraction",
+            "model",
+            "sampling",
+            "device",
+            "precision",
+            "model_seconds",
+            "schema_version",
+        ),
     ),
     "native_harmonized": (*_ON_OWN_VOXELS, *_SCAN, *_MADE, "model", "intensity_scaling", "schema_version"),
     "mni_mask": ("type", "sources", "resolution", "schema_version"),

@@ -144,6 +144,7 @@ def write_harmonized(job: ScanJob, work: Mapping[str, Any]) -> None:
     """
     import nibabel as nib
 
+    from bids_mmh.evaluation.metrics.anatomical_change import anatomical_change, anatomical_change_map
     from bids_mmh.evaluation.metrics.anatomy import anatomy_preservation
     from bids_mmh.evaluation.metrics.statistics import image_statistics
 
@@ -151,8 +152,13 @@ def write_harmonized(job: ScanJob, work: Mapping[str, Any]) -> None:
     before, mask, scaling = _scaled(work)
     image = nib.Nifti1Image.from_filename(work["harmonized"])
     after = np.asarray(image.dataobj, dtype=np.float32)
+    change = anatomical_change(
+        anatomical_change_map(before, after, mask, spacing_mm=job.model.config.spacing), mask
+    )
     fields = _harmonized_fields(job, work, image_statistics(after[mask]).to_dict()).with_fields(
         anatomy_preservation=anatomy_preservation(before, after, mask),
+        anatomical_change=change,
+        quality_warnings=_with_flag(job, change),
         clipped_fraction=float((after[mask] < STORED_INTERCEPT).mean()),
     )
     save_nifti(stored_image(after, mask, image), job.path("mni_harmonized"))
@@ -163,6 +169,20 @@ def write_harmonized(job: ScanJob, work: Mapping[str, Any]) -> None:
     content = fields.with_fields(skull_stripped=True, sources=(source,), resolution=_resolution(job))
     written = _write_sidecar(job, "mni_harmonized", content)
     _remove_other_grids(written)
+
+
+def _with_flag(job: ScanJob, change: float) -> tuple[str, ...]:
+    """What is flagged of the preprocessed scan, and that its anatomy changed where it did."""
+    from bids_mmh.evaluation.metrics.anatomical_change import THRESHOLD
+
+    flags = tuple(Sidecar.read(job.sidecar("mni_preproc")).quality_warnings or ())
+    if change <= THRESHOLD:
+        return flags
+    sentence = (
+        f"Harmonization changed more than contrast: {change:.2f} of the intensity range is explained by no "
+        f"local change of contrast (flagged above {THRESHOLD:g}). Compare the images before and after."
+    )
+    return (*flags, sentence)
 
 
 def _harmonized_fields(job: ScanJob, work: Mapping[str, Any], after: Mapping[str, Any]) -> Sidecar:

@@ -163,7 +163,7 @@ def _template(session: SessionJob, spacing: float) -> NDArray[Any]:
 
 def _flat(fields: Sidecar) -> dict[str, Any]:
     """Quality figures in one level, for a table."""
-    own = ("anatomy_preservation", "device", "precision", "model_seconds")
+    own = ("anatomy_preservation", "anatomical_change", "device", "precision", "model_seconds")
     shown = fields.model_dump(by_alias=True, include=set(own) & fields.model_fields_set)
     for key, value in (fields.preprocessing or {}).items():
         if isinstance(value, dict):

@@ -33,6 +33,8 @@ VERDICT: Mapping[str, str] = {
     "of the scan's histograms before and after, 0 to 1: how far harmonization moved its intensities",
     "anatomy_preservation": "Cosine similarity of the gradient vectors before and after inside the brain: 1 "
     "where the anatomy is unchanged, negative where the contrast was inverted",
+    "anatomical_change": "What no local affine map of intensity explains of the change: its 99.9th "
+    "percentile inside the brain, scaled units",
     "model": "Name of the model that harmonized the scan",
     "model_sha256": "SHA-256 of the model's weights",
     "target": "Site that the model brings scans to; unified for the domain of Stage I",
@@ -64,6 +66,7 @@ class ScanRow:
         histogram_after: The same after harmonization, or None.
         histogram_distance: Wasserstein distance of the two, or None.
         anatomy_preservation: Cosine similarity of gradient vectors, or None.
+        anatomical_change: High percentile of what no local change of contrast explains, or None.
         model: Name of the model, or None.
         model_sha256: SHA-256 of its weights, or None.
         target: Site that it brings scans to, ``unified``, or None.
@@ -92,6 +95,7 @@ class ScanRow:
     histogram_after: tuple[float, ...] | None = None
     histogram_distance: float | None = None
     anatomy_preservation: float | None = None
+    anatomical_change: float | None = None
     model: str | None = None
     model_sha256: str | None = None
     target: str | None = None
