@@ -198,7 +198,7 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(model, on_grid):
 
 
 def test_messages_name_the_image_and_no_temporary_file(model, tmp_path):
-    flat = nib.Nifti1Image(np.ones((9, 9, 9), np.float32), np.eye(4))
+    flat = nib.Nifti1Image(np.ones((9, 9, 9), np.float32), np.diag([20, 20, 20, 1]))
     with pytest.raises(BadDataError, match=r"^The image in memory has the same value"):
         model.harmonize(flat)
     nib.save(flat, tmp_path / "flat.nii.gz")

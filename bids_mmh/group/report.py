@@ -24,6 +24,8 @@ from bids_mmh.reports.group_table import ScanRow, data_dictionary
 logger = logging.getLogger(__name__)
 
 TABLES = ("group_table", "evaluation_table")
+FORMER_TABLES = ("group_*.tsv", "evaluation_*.tsv")
+"""Names of versions before 0.2, whose dictionaries pybids took for sidecars of every scan."""
 
 Rankings = Mapping[str, Sequence[Mapping[str, str]]]
 
@@ -106,7 +108,7 @@ def _annotated(rows: Sequence[ScanRow], trained: TrainedSubjects, ages: Mapping[
 
 def _remove_stale(output_dir: Path, tables: Sequence[str]) -> None:
     """Remove tables of an earlier run that this one did not write: they would pass for current ones."""
-    patterns = [OUTPUTS[key].pattern.format(sequence="*") for key in TABLES]
+    patterns = [*(OUTPUTS[key].pattern.format(sequence="*") for key in TABLES), *FORMER_TABLES]
     for table in [path for pattern in patterns for path in output_dir.glob(pattern)]:
         if table.name not in tables:
             table.unlink(missing_ok=True)

@@ -46,7 +46,7 @@ def run_group(settings: Settings) -> ExitCode:
     rows, _ = chosen_rows(settings)
     target = _choose_target(settings, rows)
     code = ExitCode.OK
-    if settings.fit is not None or settings.model is not None or wants_transfer(settings):
+    if settings.fit is not None or settings.model is not None or wants_transfer(settings, rows):
         code = _harmonize(settings, rows, target, process)
     if not process.is_first:
         return code
@@ -90,7 +90,7 @@ def _harmonize(
     model: ModelReference
     if settings.fit is not None:
         model = fit_study(settings, scans, target, process)
-    elif wants_transfer(settings):
+    elif wants_transfer(settings, rows):
         model = transfer_model(settings, scans, target, process)
     else:
         model = resolve_model(str(settings.model), settings.output_dir)

@@ -15,9 +15,10 @@ from bids_mmh.derivatives.models import UNIFIED, ModelReference, require_sequenc
 from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import NoInputError, UsageError
 from bids_mmh.group.target_site import StudyTarget
+from bids_mmh.reports.group_table import ScanRow
 from bids_mmh.runtime.locks import file_lock
 from bids_mmh.runtime.processes import Process
-from bids_mmh.settings import EMBEDDED_MODEL, MODELS_FOLDER, NO_TARGET, Settings
+from bids_mmh.settings import AUTO, EMBEDDED_MODEL, MODELS_FOLDER, NO_TARGET, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +36,21 @@ subject who was
 """
 
 
-def wants_transfer(settings: Settings) -> bool:
-    """Whether a run asks for a target site without a fit, of a model that leads to the unified domain."""
+def wants_transfer(settings: Settings, rows: Sequence[ScanRow]) -> bool:
+    """Whether a run asks for a target site without a fit.
+
+    It does not where a model is named that leads to a site by itself, or where all scans were brought to the
+    wanted site before: then the site is only the one to compare at.
+
+    Args:
+        settings: options of the run.
+        rows: the scans of the study.
+    """
     asked = "target_site" in settings.model_fields_set and settings.target_site != NO_TARGET
     if settings.fit is not None or not asked:
         return False
+    if settings.model is None and rows and all(row.target not in (None, UNIFIED) for row in rows):
+        return any(row.target != settings.target_site for row in rows) and settings.target_site != AUTO
     return resolve_model(settings.model or EMBEDDED_MODEL, settings.output_dir).target == UNIFIED
 
 

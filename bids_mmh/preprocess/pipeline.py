@@ -34,7 +34,15 @@ class Standard:
 
     @classmethod
     def read(cls, t1w: Path, brain_mask: Path) -> "Standard":
-        """Read both files."""
+        """Read both files.
+
+        Args:
+            t1w: NIfTI file of the template's T1w.
+            brain_mask: NIfTI file of its brain mask.
+
+        Returns:
+            Both as images.
+        """
         from bids_mmh.preprocess.images import read_nifti
 
         return cls(read_nifti(t1w), read_nifti(brain_mask, np.uint8))
@@ -82,6 +90,9 @@ def find_brain(
         options: engine, weights, CPU threads, and whether a skull is looked for at all.
         work_dir: for temporary files.
 
+    Returns:
+        The brain mask, and how it was found.
+
     Raises:
         BadDataError: no brain is found.
     """
@@ -106,6 +117,9 @@ def find_bias(head: "SimpleITK.Image", brain: "SimpleITK.Image", *, sloppy: bool
         head: from :func:`prepare_head`.
         brain: its brain mask.
         sloppy: fewer iterations on a coarser copy.
+
+    Returns:
+        The field, with what was found odd about it.
     """
     from bids_mmh.preprocess.steps.bias import (
         FAST_N4,
@@ -121,7 +135,14 @@ def find_bias(head: "SimpleITK.Image", brain: "SimpleITK.Image", *, sloppy: bool
 
 
 def no_bias(head: "SimpleITK.Image") -> Bias:
-    """The field of a scan that is corrected already: 1 everywhere."""
+    """The field of a scan that is corrected already: 1 everywhere.
+
+    Args:
+        head: the scan.
+
+    Returns:
+        A field whose logarithm is 0 on the scan's voxels.
+    """
     from bids_mmh.preprocess.images import image_like
 
     return Bias(image_like(np.zeros(head.GetSize(), np.float32), head))

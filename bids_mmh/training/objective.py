@@ -28,23 +28,15 @@ class Draw:
 
 
 def draw(volume: Volume | SimulatedPair, recipe: Recipe, seed: int) -> Draw:
-    """Choices that depend on ``seed`` alone, so that a resumed run repeats an unbroken one.
-
-    With ``shallow_timesteps`` small ones are drawn more often, as squares of even numbers.
-    """
+    """Choices that depend on ``seed`` alone, so that a resumed run repeats an unbroken one."""
     generator = torch.Generator().manual_seed(seed)
     batch = volume.image.shape[0]
     deepest = min(recipe.max_timestep, 1000)
     return Draw(
-        t=_timesteps(batch, deepest, recipe.shallow_timesteps, generator),
+        t=torch.randint(1, deepest + 1, (batch,), generator=generator),
         noise=torch.randn(volume.image.shape, generator=generator),
         unified=torch.rand(batch, generator=generator) < recipe.unified_share,
     )
-
-
-def _timesteps(count: int, deepest: int, shallow: bool, generator: torch.Generator) -> Tensor:
-    place = torch.rand(count, generator=generator)
-    return 1 + ((place.square() if shallow else place) * deepest).long().clamp(max=deepest - 1)
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,6 @@ class Recipe:
             ``train`` with them like with anyone else.
         balance_sites: draw each site equally often, however many scans it has.
         max_timestep: largest t trained; the model never sees a deeper one.
-        shallow_timesteps: draw small timesteps more often.
         unified_share: share of samples conditioned on the record instead of their own style.
         weight_noise: weight of L_N.
         weight_gradient: weight of L_G.
@@ -191,7 +190,6 @@ class Recipe:
     travelling: Literal["test", "train"] = "test"
     balance_sites: bool = False
     max_timestep: PositiveInt = 1000
-    shallow_timesteps: bool = False
     unified_share: float = 0.5
     weight_noise: float = 1.0
     weight_gradient: float = 1.0
@@ -268,6 +266,8 @@ def _model(path: Path, table: dict[str, Any]) -> ModelConfig:
         raise UsageError(f"{path}: unknown preset '{preset}'; there are {', '.join(PRESETS)}.")
     values = {field.name: getattr(PRESETS[preset], field.name) for field in fields(ModelConfig)}
     fixed = {name: values.pop(name) for name in ("network", "shape", "spacing", "target")}
+    if style.get("style_code", "tissues") != "tissues":
+        style.setdefault("intensity_bins", 0)  # they are placed by the medians of tissues
     network = {name: value for name, value in vars(fixed["network"]).items() if name not in style}
     fixed["network"] = _build(path, NetworkConfig, style, **network)
     spacing = settings.pop("spacing", fixed["spacing"])

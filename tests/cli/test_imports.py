@@ -59,6 +59,9 @@ def study(tmp_path_factory):
     (job,) = find_jobs(settings, resolve_model(settings.model), template, sites_file=None)
     write_scan(job.scans[0], _work(root))
     write_session_page(job)
+    (root / "out" / "dataset_description.json").write_text(
+        json.dumps({"Name": "x", "BIDSVersion": "1.10.0", "GeneratedBy": [{"Name": "bids-mmh"}]})
+    )
     return root
 
 

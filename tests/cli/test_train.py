@@ -74,7 +74,7 @@ def test_recipe_that_is_missing(tmp_path, asked, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["recipe.toml", "model"], ["a", "b", "c", "--wings"], ["a", "b", "c", "--devices", "0"]]
+    "arguments", [[], ["recipe.toml"], ["a", "b", "c", "--wings"], ["a", "b", "c", "--devices", "0"]]
 )
 def test_wrong_usage(arguments, capsys):
     with pytest.raises(SystemExit) as left:

@@ -71,9 +71,9 @@ def test_what_is_not_possible_says_why_once(study):
     summary = summarise(few, people[:2])
     assert summary.methods[HARMONIZED].probe is summary.methods[HARMONIZED].age is None
     assert list(summary.reasons) == [
-        "Site classification: 2 subjects are too few to test a site classifier: it takes 4.",
-        "Age regression: The age of 0 subjects is known: too few, it takes 10.",
-        "Grey matter against age: The age of 0 subjects is known: too few, it takes 10.",
+        "Site classification: 2 subjects are too few to test a site classifier, which needs 4.",
+        "Age regression: The age of 0 subjects is known: too few, 10 are needed.",
+        "Grey matter against age: The age of 0 subjects is known: too few, 10 are needed.",
         "2 pairs are too few for a test against raw: it takes 6.",
     ]
 

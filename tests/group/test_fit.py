@@ -175,7 +175,7 @@ def test_stage_1_may_begin_with_a_model_and_the_split_with_a_table(group, study,
     assert list(split_of(folder).values()).count("train") == 7
     config = read_config(folder)
     assert (config.spacing, config.network) == (8.0, read_config(resolve_model("embedded").folder).network)
-    assert "the model lite" in (folder / "README.md").read_text()
+    assert "the model embedded" in (folder / "README.md").read_text()
 
 
 def said(group, capsys, *options):

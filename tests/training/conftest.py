@@ -110,8 +110,9 @@ def tiny():
 
 
 def _tiny():
-    model = replace(PRESETS["tiny"], bins=20)
-    return model_on_grid(replace(model, network=replace(model.network, patch=1)), SPACING)
+    model = replace(PRESETS["tiny"], bins=20, intensity_map="moments")
+    network = replace(model.network, patch=1, style_code="displacement", intensity_bins=0)
+    return model_on_grid(replace(model, network=network), SPACING)
 
 
 @pytest.fixture
@@ -224,5 +225,5 @@ def prepared(tmp_path_factory, small_encoder):
         volumes = VolumeCache(chosen, stage1.config, folder / "cache")
         parts.append(WalkCache(volumes, folder / "walks", maker_of(model, psi)))
         build_walks(parts[-1], model, psi, fabric)
-    set_target_records(model.target_records, parts[0].volumes, "alpha")
+    set_target_records(model, model.target_records, parts[0].volumes, "alpha")
     return Prepared(stage1, model, psi, *parts)

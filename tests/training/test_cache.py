@@ -10,15 +10,14 @@ from bids_mmh.training.cache import VolumeCache
 from bids_mmh.training.data import find_scans, load_on_grid
 
 
-def test_cache_gives_padded_volumes(derivatives, tiny, tmp_path):
+def test_cache_gives_volumes(derivatives, tiny, tmp_path):
     cache = VolumeCache(find_scans([derivatives], ["T1w", "T2w"]), tiny, tmp_path / "cache")
     assert len(cache) == 6
     volume = cache[4]
-    assert volume.image.shape == (1, 1, 10, 12, 12)
+    assert volume.image.shape == (1, 1, 9, 12, 12)
     assert volume.image.dtype == torch.float32
     expected = torch.from_numpy(load_on_grid(cache.scans[4], tiny.shape).astype(np.float32))
-    assert torch.equal(volume.image[0, 0, :9], expected)
-    assert (volume.image[..., 9:, :, :] == -1).all()
+    assert torch.equal(volume.image[0, 0], expected)
     assert torch.equal(volume.mask, volume.image > -1)
     assert int(volume.mask.sum()) == 7 * 10 * 10
     assert volume.sequence.tolist() == [1]

@@ -32,7 +32,15 @@ def pair(rng):
 @pytest.fixture
 def model(tiny, pair):
     """Untrained; its record lies midway between the two."""
-    network = NetworkConfig(channels=(16,), attention=(False,), res_blocks=1, groups=4, head_channels=8)
+    network = NetworkConfig(
+        channels=(16,),
+        attention=(False,),
+        res_blocks=1,
+        groups=4,
+        head_channels=8,
+        style_code="displacement",
+        intensity_bins=0,
+    )
     torch.manual_seed(0)
     model = Harmonizer(replace(tiny, network=network, sequences=("T1w",)))
     styles = style_statistics(pair.image, pair.mask, tiny.bins)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bids_mmh.errors import NoInputError, UsageError
+from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.style.statistics import StyleRecords, style_statistics
 from bids_mmh.training.cache import VolumeCache
 from bids_mmh.training.data import find_scans
@@ -138,7 +139,7 @@ def test_records_are_the_mean_style_of_the_sites_scans(cache):
     volumes = cache({"a": {"T1w": [0, 20, 70]}, "b": {"T1w": [10, 0, 0], "T2w": [5]}})
     records = StyleRecords(2, bins=20)
     records.mean[:] = torch.tensor([9.0, 8.0])
-    set_target_records(records, volumes, "a")
+    set_target_records(Harmonizer(volumes.config), records, volumes, "a")
     own = [i for i, scan in enumerate(volumes.scans) if scan.site == "a"]
     assert len(own) == 3
     styles = [style_statistics(volumes[i].image, volumes[i].mask, 20) for i in own]
@@ -164,6 +165,6 @@ def test_volumes_are_held_one_at_a_time(cache, monkeypatch):
 
     monkeypatch.setattr(VolumeCache, "__getitem__", watched)
     rank_sites(volumes, 3, make_fabric(Compute("cpu")))
-    set_target_records(StyleRecords(2, bins=20), volumes, "a")
+    set_target_records(Harmonizer(volumes.config), StyleRecords(2, bins=20), volumes, "a")
     assert len(most) == 8 + 5
     assert max(most) <= 2

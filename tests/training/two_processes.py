@@ -21,7 +21,9 @@ from bids_mmh.training.stage1 import Stage1Task
 
 def recipe(accumulate: int) -> Recipe:
     """Most samples move the records, and averages that move by half a step."""
-    model = model_on_grid(replace(PRESETS["tiny"], bins=20), 16.0)
+    tiny = replace(PRESETS["tiny"], bins=20, intensity_map="moments")
+    network = replace(tiny.network, style_code="displacement", intensity_bins=0)
+    model = model_on_grid(replace(tiny, network=network), 16.0)
     phase = Phase(16.0, steps=3, learning_rate=1e-3, accumulate=accumulate)
     return Recipe(
         model,
