@@ -3,7 +3,7 @@ import math
 import pytest
 
 from bids_mmh.training.data import TrainingScan
-from bids_mmh.training.plan import Order, draw_seed, learning_rate
+from bids_mmh.training.plan import Order, learning_rate
 from bids_mmh.training.recipe import Phase
 
 
