@@ -64,7 +64,9 @@ class Bench:
     def pair(self) -> SimulatedPair:
         """A small crop, on the device."""
         crop = min(32, self.stage.plan.crop)
-        pairs = SimulatedPairs(self.anatomies, ("T1w", "T2w"), SEED, accumulate=1, crop=crop, device=self.device)
+        pairs = SimulatedPairs(
+            self.anatomies, ("T1w", "T2w"), SEED, accumulate=1, crop=crop, device=self.device
+        )
         return pairs[0, 0]
 
 
@@ -109,18 +111,20 @@ def same_seed(bench: Bench) -> float:
 
 def other_seed(bench: Bench) -> float:
     """How like two studies of different seeds are: 1 less their distance, which must not be about 1."""
-    return 1 - min(1.0, _apart([study.scans[1][1].image for study in (bench.study, bench.simulate(SEED + 1))]))
+    two = (bench.study, bench.simulate(SEED + 1))
+    return 1 - min(1.0, _apart([study.scans[1][1].image for study in two]))
 
 
 def precision(bench: Bench) -> float:
-    """One call of the network in bfloat16 beside float32, root-mean-square difference relative to the answer."""
+    """One call of the network in bfloat16 beside float32, difference relative to the answer."""
     model, pair = bench.model(bench.device), bench.pair
     code = model.style_code(pair.own, pair.style)
     t = torch.tensor([1], device=bench.device)
     found = []
     for half in (False, True):
         with torch.no_grad(), torch.autocast(bench.device.type, torch.bfloat16, enabled=half):
-            found.append(model.network(pair.image, t, pair.gradient, pair.sequence, code, split=True)[1].float())
+            answer = model.network(pair.image, t, pair.gradient, pair.sequence, code, split=True)
+            found.append(answer[1].float())
     return float((found[1] - found[0]).square().mean().sqrt() / found[0].square().mean().sqrt())
 
 
@@ -170,7 +174,7 @@ def run(stage: Stage) -> None:
             continue
         try:
             found: float | str = check(bench)
-        except Exception as error:  # noqa: BLE001, whatever it is, the next check may pass
+        except Exception as error:  # whatever it is, the next check may pass
             found = f"{type(error).__name__}: {error}"[:300]
         good = isinstance(found, float) and found <= allowed
         passed += good
@@ -181,13 +185,14 @@ def run(stage: Stage) -> None:
 def device_facts(device: torch.device) -> list[str]:
     """What computes, in sentences."""
     facts = [
-        f"Python {platform.python_version()}, PyTorch {torch.__version__}, {platform.system()} {platform.machine()}",
+        f"Python {platform.python_version()}, PyTorch {torch.__version__}, {platform.machine()}",
         f"Precision that the tool chooses: {precision_name(device)}",
     ]
     if device.type == "cuda":
         about = torch.cuda.get_device_properties(device)
         facts.append(
-            f"{about.name}, {about.total_memory / 2**30:.1f} GiB, compute capability {about.major}.{about.minor}, "
+            f"{about.name}, {about.total_memory / 2**30:.1f} GiB, "
+            f"compute capability {about.major}.{about.minor}, "
             f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
         )
     else:

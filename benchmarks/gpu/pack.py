@@ -1,8 +1,8 @@
 """Make a bundle of anatomies that is small enough to carry.
 
-``python benchmarks/gpu/pack.py ANATOMIES BUNDLE [--mib 44]`` copies prepared anatomies with shares in steps of 1/15
-and textures in steps of 1/16, which halves them: held-out ones first, then label maps, then T1w, until the bundle is full.
-Needs NumPy alone.
+``python benchmarks/gpu/pack.py ANATOMIES BUNDLE [--mib 44]`` copies prepared anatomies with shares in steps
+of 1/15 and textures in steps of 1/16, which halves them: held-out ones first, then label maps, then T1w,
+until the bundle is full. Needs NumPy alone.
 """
 
 import argparse

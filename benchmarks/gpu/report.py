@@ -21,8 +21,11 @@ class Report:
         if self.file.is_file():
             self.sections = json.loads(self.file.read_text(encoding="utf-8"))
 
-    def start(self, name: str, columns: Sequence[str]) -> None:
-        """Begin a section anew."""
+    def start(self, name: str, columns: Sequence[str], *, keep: bool = False) -> None:
+        """Begin a section anew, or go on below the rows that it has where they are to be kept."""
+        if keep and name in self.sections:
+            self.finish(name, "not finished")
+            return
         self.sections[name] = {"status": "not finished", "columns": list(columns), "rows": [], "notes": []}
         self.save()
 

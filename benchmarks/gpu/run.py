@@ -2,9 +2,9 @@
 
 ``python benchmarks/gpu/run.py --anatomies DIR --out DIR [--minutes 12] [--rehearse]``
 
-Four stages, each in a process of its own with its own budget of time, so that none stops the next: checks of the
-device, speed and memory, training of the embedded model, validation. Needs PyTorch, NumPy and this repository, no
-network. What comes back, and what to do with it: README.md beside this file.
+Four stages, each in a process of its own with its own budget of time, so that none stops the next: checks of
+the device, speed and memory, training of the embedded model, validation. Needs PyTorch, NumPy and this
+repository, no network. What comes back, and what to do with it: README.md beside this file.
 """
 
 import argparse
@@ -52,11 +52,13 @@ class Clock:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run all stages; returns 0 if each of them came to its end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--anatomies", type=Path, required=True, help="output of benchmarks/anatomies.py or pack.py")
-    parser.add_argument("--out", type=Path, required=True, help="for results; a checkpoint there is gone on with")
+    parser.add_argument("--anatomies", type=Path, required=True, help="of anatomies.py or pack.py")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="for results; training goes on from what is there"
+    )
     parser.add_argument("--minutes", type=float, default=12.0, help="for everything (12)")
     parser.add_argument("--rehearse", action="store_true", help="on the CPU, at a size of toys")
-    parser.add_argument("--monai-wheel", type=Path, help="compare with the MONAI in this file, where none is installed")
+    parser.add_argument("--monai-wheel", type=Path, help="MONAI to compare with, where none is installed")
     parser.add_argument("--only", nargs="+", choices=STAGES, default=STAGES, help="some of the stages")
     options = parser.parse_args(argv)
     clock = Clock(60 * options.minutes, time.monotonic(), not options.rehearse)

@@ -6,6 +6,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -18,7 +19,15 @@ from bids_mmh.method.diffusion.unet import ConditionalUNet
 from bids_mmh.method.style.code import code_length
 
 NAME = "speed"
-COLUMNS = ("network", "precision", "activation checkpointing", "s a call", "peak GiB", "s a training step", "peak GiB")
+COLUMNS = (
+    *("network", "precision", "activation checkpointing"),
+    *("s a call", "peak GiB", "s a training step", "peak GiB"),
+)
+Figures = tuple[float, float | None, float, float | None]
+NOTES = (
+    "Peak memory is what PyTorch allocated; a training step is forward, backward and Adam.",
+    "The stock network knows no style and no sequence: it is called on volume and gradient map.",
+)
 Call = Callable[[], Tensor]
 
 
@@ -43,7 +52,7 @@ def ours(preset: str, size: tuple[int, int, int], device: torch.device, *, check
 
 
 def stock(size: tuple[int, int, int], device: torch.device) -> Contender:
-    """MONAI's network as it comes, with the channels, blocks and attention of ``paper``, in its own memory layout.
+    """MONAI's network as it comes, in its own memory layout, with the channels and attention of ``paper``.
 
     Raises:
         ImportError: there is no MONAI.
@@ -70,7 +79,7 @@ def _volume(size: tuple[int, int, int], device: torch.device) -> Tensor:
     return torch.rand(1, 1, *size, device=device) * 1.6 - 0.8
 
 
-def measure(make: Callable[[], Contender], stage: Stage, *, half: bool) -> tuple[float, float | None, float, float | None]:
+def measure(make: Callable[[], Contender], stage: Stage, *, half: bool) -> Figures:
     """Seconds and peak GiB of a call without gradients, and of a training step with Adam."""
     contender = make()
     optimizer = torch.optim.Adam(contender.network.parameters())
@@ -90,7 +99,7 @@ def measure(make: Callable[[], Contender], stage: Stage, *, half: bool) -> tuple
 
 
 def _timed(work: Callable[[], None], stage: Stage) -> tuple[float, float | None]:
-    """The fastest of some turns after one to warm up, and the peak memory of the device where that is known."""
+    """The fastest of some turns after one to warm up, and the peak memory of a GPU."""
     gpu = stage.device.type == "cuda"
     seconds = []
     for turn in range(stage.plan.repeats + 1):
@@ -117,19 +126,20 @@ def run(stage: Stage) -> None:
     """Write a row for every network, until the time is over."""
     begun = time.monotonic()
     stage.report.start(NAME, COLUMNS)
-    stage.report.note(NAME, f"One volume of {'×'.join(map(str, stage.plan.speed_size))}, fastest of {stage.plan.repeats}.")
-    stage.report.note(NAME, "Peak memory is what PyTorch allocated; a training step is forward, backward and Adam.")
-    stage.report.note(NAME, "The stock network knows no style and no sequence: it is called on volume and gradient map.")
+    sides = "×".join(map(str, stage.plan.speed_size))
+    stage.report.note(NAME, f"One volume of {sides}, fastest of {stage.plan.repeats}.")
+    for note in NOTES:
+        stage.report.note(NAME, note)
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     if stage.wheel:
         add_wheel(stage.wheel)
     size, device = stage.plan.speed_size, stage.device
     for half, preset, checkpointing in product((True, False), ("lite", "paper"), (False, True)):
-        make = lambda: ours(preset, size, device, checkpointing=checkpointing)  # noqa: B023, E731
+        make = partial(ours, preset, size, device, checkpointing=checkpointing)
         _row(stage, begun, make, preset, half=half, checkpointing=checkpointing)
         if preset == "paper" and checkpointing:
-            _row(stage, begun, lambda: stock(size, device), "MONAI stock", half=half, checkpointing=False)
+            _row(stage, begun, partial(stock, size, device), "MONAI stock", half=half, checkpointing=False)
     stage.report.finish(NAME)
 
 
@@ -147,7 +157,7 @@ def _row(
         figures = ("out of memory", None, None, None)
     except ImportError as error:
         figures = (f"not compared: {error}", None, None, None)
-    except Exception as error:  # noqa: BLE001, whatever it is, the next network may run
+    except Exception as error:  # whatever it is, the next network may run
         figures = (f"{type(error).__name__}: {error}"[:200], None, None, None)
     if stage.device.type == "cuda":
         torch.cuda.empty_cache()

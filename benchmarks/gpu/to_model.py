@@ -1,7 +1,7 @@
 """Turn a checkpoint of benchmarks/gpu/run.py into a model folder of this project.
 
-``python benchmarks/gpu/to_model.py RESULTS MODEL_DIR``, RESULTS being the folder that came back, whose best checkpoint
-is taken, or one checkpoint. Needs the whole package, no GPU.
+``python benchmarks/gpu/to_model.py RESULTS MODEL_DIR``, RESULTS being the folder that came back, whose best
+checkpoint is taken, or one checkpoint. Needs the whole package, no GPU.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def chosen(results: Path) -> Path | None:
-    """The checkpoint itself, the best of a folder by its validation, or the newest; None where there is none."""
+    """The checkpoint itself, the best of a folder by its validation, or the newest; None without any."""
     if results.is_file():
         return results
     best = Report(results).value("validation", "best")

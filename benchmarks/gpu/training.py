@@ -21,6 +21,7 @@ from bids_mmh.training.seeds import draw_seed
 from bids_mmh.training.simulated import SimulatedPair, SimulatedPairs
 
 NAME = "training"
+COLUMNS = ("step", "seconds", "s a step", "of that generator", "learning rate", "loss", "noise", "gradient")
 KEPT = 3  # checkpoints, of about 15 MiB each: with the results five files and fewer than 64 MiB
 LARGEST_GRADIENT = 1.0  # norm
 LAST_RATE = 0.01  # of the peak, at the end
@@ -50,11 +51,17 @@ class InBfloat16(nn.Module):
 class Streams:
     """Batches of pairs, each item from a stream of studies of its own.
 
-    A batch out of one study would show one sequence and a few scanners. Streams begin at different places of their
-    studies, so that they do not all simulate at once.
+    A batch out of one study would show one sequence and a few scanners. Streams begin at different places of
+    their studies, so that they do not all simulate at once.
     """
 
-    def __init__(self, anatomies: Sequence[Sequence[Anatomy]], recipe: RecipeValues, plan: Plan, device: torch.device) -> None:
+    def __init__(
+        self,
+        anatomies: Sequence[Sequence[Anatomy]],
+        recipe: RecipeValues,
+        plan: Plan,
+        device: torch.device,
+    ) -> None:
         self.streams = [
             SimulatedPairs(
                 anatomies,
@@ -79,7 +86,8 @@ class Streams:
 
 def batch(pairs: Sequence[SimulatedPair]) -> SimulatedPair:
     """One batch of several pairs."""
-    images = {name: torch.cat([getattr(p, name) for p in pairs]) for name in ("image", "target", "mask", "gradient", "sequence")}
+    tensors = ("image", "target", "mask", "gradient", "sequence")
+    images = {name: torch.cat([getattr(p, name) for p in pairs]) for name in tensors}
     styles = {name: join_styles([getattr(p, name) for p in pairs]) for name in ("own", "style", "seen")}
     return SimulatedPair(**images, **styles)
 
@@ -134,8 +142,8 @@ def new_state(recipe: RecipeValues, decay: float, device: torch.device) -> State
 def save(state: State, folder: Path) -> Path:
     """Write a checkpoint and remove the oldest beyond those kept.
 
-    Weights are in float16, both those in training and their averages: the optimizer's moments would not fit, and come
-    back in a warm-up.
+    Weights are in float16, both those in training and their averages: the optimizer's moments would not fit,
+    and come back in a warm-up.
     """
     half = {
         name: {key: value.detach().half().cpu() for key, value in network.state_dict().items()}
@@ -185,12 +193,15 @@ def run(stage: Stage) -> None:
     plan, recipe = stage.plan, read_recipe(stage.plan.shape)
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-    stage.report.start(NAME, ["step", "seconds", "s a step", "of that generator", "learning rate", "loss", "noise", "gradient"])
     state = new_state(recipe, plan.weight_average, stage.device)
-    if resume(state, stage.report.folder):
+    resumed = resume(state, stage.report.folder)
+    stage.report.start(NAME, COLUMNS, keep=resumed)
+    if resumed:
         stage.report.note(NAME, f"Went on from step {state.step}.")
     anatomies = read_anatomies(stage, recipe.held_out, training=True)
-    stage.report.note(NAME, f"{sum(map(len, anatomies))} anatomies, batches of {plan.streams} cubes of {plan.crop} voxels.")
+    count = sum(map(len, anatomies))
+    note = f"{count} anatomies, batches of {plan.streams} cubes of {plan.crop} voxels."
+    stage.report.note(NAME, note)
     train(state, Streams(anatomies, recipe, plan, stage.device), stage, recipe, begun)
     file = save(state, stage.report.folder)
     stage.report.finish(NAME, f"{state.step} steps", checkpoint=file.name)
@@ -212,7 +223,8 @@ def train(state: State, streams: Streams, stage: Stage, recipe: RecipeValues, be
         pairs = streams[state.step]
         meter.generator += time.monotonic() - waited
         joined = batch(pairs)
-        found = losses(state.model, network, joined, draw(joined, recipe.max_timestep, draw_seed(recipe.seed, 7, state.step)), recipe)
+        chosen = draw(joined, recipe.max_timestep, draw_seed(recipe.seed, 7, state.step))
+        found = losses(state.model, network, joined, chosen, recipe)
         found.total.backward()
         norm = nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
         if torch.isfinite(norm):
