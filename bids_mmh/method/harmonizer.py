@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from bids_mmh.errors import BadDataError
@@ -293,6 +291,8 @@ class Harmonizer(nn.Module):
 
     def save_pretrained(self, folder: Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` into ``folder``, each atomically."""
+        from safetensors.torch import save  # here and below: training on a bare machine goes without
+
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         weights = folder / f".{WEIGHTS_FILE}.part"
@@ -312,6 +312,9 @@ class Harmonizer(nn.Module):
             NoInputError: a file of the model is missing.
             BadDataError: a file is damaged, or weights and configuration do not fit together.
         """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
         model = cls(read_config(folder))
         try:
             model.load_state_dict(load_file(existing(folder / WEIGHTS_FILE)))

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from bids_mmh.errors import BadDataError
@@ -55,6 +53,8 @@ class TargetStyles:
 
     def save(self, folder: Path) -> None:
         """Write them into a model folder."""
+        from safetensors.torch import save_file  # here and below: training on a bare machine goes without
+
         values = {name: getattr(self.styles, name) for name in _WHOLE}
         values |= {name: getattr(self.styles.by_tissue, name) for name in _TISSUES}
         tensors = {name: value.cpu().contiguous() for name, value in values.items()}
@@ -69,6 +69,8 @@ class TargetStyles:
         Raises:
             BadDataError: the file is damaged.
         """
+        from safetensors import SafetensorError, safe_open
+
         file = folder / STYLES_FILE
         if not file.is_file():
             return None

@@ -160,11 +160,13 @@ def resolution(scanner: Scanner, shape: torch.Size) -> list[Tensor | None]:
     return found
 
 
-def field(scanner: Scanner, shape: torch.Size, generator: torch.Generator) -> Tensor:
+def field(scanner: Scanner, shape: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor:
     """Multiplicative field of one session; (1, 1, *shape), mean about 1."""
     own = torch.randn((1, 1, *FIELD_CELLS), generator=generator) * scanner.field_session
-    log = F.interpolate((scanner.field.cpu() + own), size=(18, 23, 23), mode="trilinear", align_corners=True)
-    log = along_axes(log, [gaussian(side, 1.5) for side in log.shape[2:]]).to(scanner.field.device)
+    log = F.interpolate(
+        (scanner.field + own).to(device), size=(18, 23, 23), mode="trilinear", align_corners=True
+    )
+    log = along_axes(log, [gaussian(side, 1.5) for side in log.shape[2:]])
     return F.interpolate(log, size=shape, mode="trilinear", align_corners=False).exp()
 
 

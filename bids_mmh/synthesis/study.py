@@ -55,7 +55,7 @@ class SimulatedStudy:
 
 
 def simulate_study(
-    anatomies: Sequence[Sequence[Path]],
+    anatomies: Sequence[Sequence[Path | Anatomy]],
     sequence: str,
     seed: int,
     *,
@@ -66,8 +66,9 @@ def simulate_study(
     """Draw and scan a study; it follows from ``seed`` alone (on one kind of device).
 
     Args:
-        anatomies: files to draw subjects from, by kind. All subjects of a study are of one kind: an anatomy
-            of labels and one of a real scan differ in more than two people do.
+        anatomies: files to draw subjects from, or what was read from them to ``device``, by kind. All
+            subjects of a study are of one kind: an anatomy of labels and one of a real scan differ in more
+            than two people do.
         sequence: ``T1w`` or ``T2w``.
         seed: of everything.
         subjects: each of another anatomy.
@@ -80,7 +81,8 @@ def simulate_study(
     chosen = torch.randperm(len(kind), generator=generator)[:subjects].tolist()
     masks, scans = [], []
     for index in chosen:
-        anatomy = load_anatomy(kind[index], device)
+        source = kind[index]
+        anatomy = source if isinstance(source, Anatomy) else load_anatomy(source, device)
         mask, seen = _scanned(anatomy, machines, generator)
         masks.append(mask)
         scans.append(seen)
@@ -102,7 +104,7 @@ def _scanned(
     for channel, machine in enumerate(machines):
         one = images[:, channel : channel + 1]
         blurred = along_axes(one, resolution(machine, one.shape)).clamp(min=0)
-        clean = blurred * field(machine, blurred.shape[2:], generator)
+        clean = blurred * field(machine, blurred.shape[2:], generator, blurred.device)
         sigma = machine.noise * float(clean[mask].mean())
         complex_noise = sigma * noise(machine, clean.shape[2:], generator, clean.device)
         noisy = torch.hypot(clean + complex_noise[:, :1], complex_noise[:, 1:])
@@ -130,12 +132,13 @@ def _contrast(anatomy: Anatomy, machine: Scanner, person: int, texture: Tensor, 
 def _texture(anatomy: Anatomy, generator: torch.Generator) -> Tensor:
     """Relative change of the relaxation times inside the tissues, slow and fine; (H, W, D)."""
     shape = anatomy.first.shape
-    total = torch.zeros(1, 1, *shape)
+    device = anatomy.first.device
+    total = torch.zeros(1, 1, *shape, device=device)
     for largest, cells in ((0.06, (9, 12, 12)), (0.05, (36, 46, 46))):
         size = largest * float(torch.rand((), generator=generator))
-        coarse = size * torch.randn(1, 1, *cells, generator=generator)
+        coarse = (size * torch.randn(1, 1, *cells, generator=generator)).to(device)
         total += torch.nn.functional.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)
-    return total[0, 0].to(anatomy.first.device)
+    return total[0, 0]
 
 
 def _scaled(noisy: Tensor, clean: Tensor, mask: Tensor) -> SimulatedScan:

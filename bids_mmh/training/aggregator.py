@@ -7,8 +7,8 @@ from torch import nn
 
 from bids_mmh.method.style.losses import contrastive_loss, separation
 from bids_mmh.training.pairs import PairMaker
-from bids_mmh.training.plan import draw_seed
 from bids_mmh.training.recipe import Stage2Recipe
+from bids_mmh.training.seeds import draw_seed
 
 logger = logging.getLogger("bids_mmh.training")
 

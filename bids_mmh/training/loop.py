@@ -22,9 +22,10 @@ from bids_mmh.training.average import WeightAverages
 from bids_mmh.training.checkpoint import load_checkpoint, save_checkpoint
 from bids_mmh.training.journal import Journal
 from bids_mmh.training.loader import load
-from bids_mmh.training.plan import VALIDATION, draw_seed, learning_rate
+from bids_mmh.training.plan import VALIDATION, learning_rate
 from bids_mmh.training.processes import gather_in_order, shares
 from bids_mmh.training.recipe import Phase
+from bids_mmh.training.seeds import draw_seed
 from bids_mmh.training.task import Task, Validation
 
 if TYPE_CHECKING:

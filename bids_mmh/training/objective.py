@@ -1,6 +1,7 @@
 """The Stage I objective of one batch (Eq. 11) and the draws it is made on."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -9,9 +10,27 @@ from bids_mmh.method.diffusion.losses import ema_loss, gradient_loss, noise_loss
 from bids_mmh.method.harmonizer import Anchor, Harmonizer, Styled
 from bids_mmh.method.style.contrast import contrast_part
 from bids_mmh.method.style.statistics import StyleStatistics, style_statistics
-from bids_mmh.training.data import Volume
-from bids_mmh.training.recipe import Recipe
 from bids_mmh.training.simulated import SimulatedPair
+
+if TYPE_CHECKING:  # training on simulated pairs alone needs neither image formats nor recipe files
+    from bids_mmh.training.data import Volume
+    from bids_mmh.training.recipe import Recipe
+
+
+class PairWeights(Protocol):
+    """What a recipe says about the losses of a simulated pair."""
+
+    @property
+    def weight_noise(self) -> float:
+        """Weight of L_N."""
+
+    @property
+    def weight_gradient(self) -> float:
+        """Weight of L_G."""
+
+    @property
+    def gradient_scales(self) -> int:
+        """Resolutions at which L_G compares gradients."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +46,7 @@ class Draw:
         return Draw(self.t.to(device), self.noise.to(device), self.unified.to(device))
 
 
-def draw(volume: Volume | SimulatedPair, recipe: Recipe, seed: int) -> Draw:
+def draw(volume: "Volume | SimulatedPair", recipe: "Recipe", seed: int) -> Draw:
     """Choices that depend on ``seed`` alone, so that a resumed run repeats an unbroken one."""
     generator = torch.Generator().manual_seed(seed)
     batch = volume.image.shape[0]
@@ -74,7 +93,7 @@ class Stage1Result:
 
 
 def stage1_losses(
-    model: Harmonizer, network: nn.Module, volume: Volume, draw: Draw, recipe: Recipe
+    model: Harmonizer, network: nn.Module, volume: "Volume", draw: Draw, recipe: "Recipe"
 ) -> Stage1Result:
     """Eq. 11 on one batch.
 
@@ -114,7 +133,7 @@ def stage1_losses(
 
 
 def pair_losses(
-    model: Harmonizer, network: nn.Module, pair: SimulatedPair, draw: Draw, recipe: Recipe
+    model: Harmonizer, network: nn.Module, pair: SimulatedPair, draw: Draw, recipe: PairWeights
 ) -> Stage1Result:
     """Eq. 11 on a simulated pair, whose answer is known.
 
@@ -163,7 +182,7 @@ def _pair_noise_term(
     )
 
 
-def _noise_term(volume: Volume, draw: Draw, epsilon: Tensor, moved: Tensor, recipe: Recipe) -> Tensor:
+def _noise_term(volume: "Volume", draw: Draw, epsilon: Tensor, moved: Tensor, recipe: "Recipe") -> Tensor:
     """L_N (B,); of samples moved to the record up to a contrast, or in the background alone."""
     free = volume.mask & moved.view(-1, 1, 1, 1, 1)
     if not recipe.noise_up_to_contrast:
@@ -172,7 +191,7 @@ def _noise_term(volume: Volume, draw: Draw, epsilon: Tensor, moved: Tensor, reci
     return noise_loss(noise, epsilon, torch.ones_like(free))
 
 
-def _anatomy_term(model: Harmonizer, volume: Volume, estimate: Tensor, recipe: Recipe) -> Tensor:
+def _anatomy_term(model: Harmonizer, volume: "Volume", estimate: Tensor, recipe: "Recipe") -> Tensor:
     """L_G (B,); 0 where the model does without the gradient condition."""
     if not model.config.gradient_condition:
         return estimate.new_zeros(len(estimate))
@@ -180,7 +199,7 @@ def _anatomy_term(model: Harmonizer, volume: Volume, estimate: Tensor, recipe: R
 
 
 def _ema_term(
-    model: Harmonizer, volume: Volume, anchor: Anchor, estimate: Tensor, *, t: Tensor, moved: Tensor
+    model: Harmonizer, volume: "Volume", anchor: Anchor, estimate: Tensor, *, t: Tensor, moved: Tensor
 ) -> Tensor:
     """L_E of the samples moved to the record; 0 for the others, whose statistics are not computed."""
     losses = [estimate.new_zeros(())] * len(moved)
@@ -197,7 +216,7 @@ def _ema_term(
 
 
 def _observe(
-    model: Harmonizer, volume: Volume, anchor: Anchor, estimate: Tensor, reliable: Tensor
+    model: Harmonizer, volume: "Volume", anchor: Anchor, estimate: Tensor, reliable: Tensor
 ) -> list[Observation]:
     """What the estimates of the reliable samples say about the styles of their sequences."""
     found = []

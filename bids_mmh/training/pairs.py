@@ -9,7 +9,8 @@ from torch import Tensor
 
 from bids_mmh.errors import NoInputError
 from bids_mmh.training.data import TrainingScan
-from bids_mmh.training.plan import Order, draw_seed
+from bids_mmh.training.plan import Order
+from bids_mmh.training.seeds import draw_seed
 from bids_mmh.training.stage1_cache import Walk, WalkCache
 from bids_mmh.training.target_site import UNKNOWN
 

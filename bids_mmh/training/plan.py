@@ -12,6 +12,7 @@ import numpy as np
 
 from bids_mmh.training.data import TrainingScan
 from bids_mmh.training.recipe import Phase
+from bids_mmh.training.seeds import draw_seed
 
 VALIDATION = 2**32 - 1  # stands for the phase in the seeds of validation, which are the same in all phases
 
@@ -23,11 +24,6 @@ def learning_rate(phase: Phase, step: int) -> float:
         return phase.learning_rate * (step + 1) / warm
     progress = (step - warm) / max(1, phase.steps - warm)
     return phase.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
-
-
-def draw_seed(*position: int) -> int:
-    """An independent seed for a position (seed, phase, step, part, …) of a run."""
-    return int(np.random.SeedSequence(position).generate_state(1)[0])
 
 
 class Order:

@@ -19,8 +19,9 @@ from bids_mmh.method.padding import BACKGROUND
 from bids_mmh.method.style.statistics import StyleStatistics, style_statistics
 from bids_mmh.method.style.tissue_style import knot_maps, map_through, mapped_statistics
 from bids_mmh.method.style.tissues import default_priors, priors_on_grid, tissue_maps
+from bids_mmh.synthesis.anatomies import Anatomy
 from bids_mmh.synthesis.study import SimulatedStudy, simulate_study
-from bids_mmh.training.plan import draw_seed
+from bids_mmh.training.seeds import draw_seed
 
 MOST_TRIES = 20
 LEAST_BRAIN = 0.25  # of a crop
@@ -91,7 +92,7 @@ class SimulatedPairs:
     Which study, pair and crop an item is follows from its position and the seed alone.
 
     Args:
-        anatomies: files to draw subjects from, by kind.
+        anatomies: files to draw subjects from, or what was read from them to ``device``, by kind.
         sequences: BIDS suffixes of the model, which take turns.
         seed: of everything.
         accumulate: items a step.
@@ -105,7 +106,7 @@ class SimulatedPairs:
 
     def __init__(
         self,
-        anatomies: Sequence[Sequence[Path]],
+        anatomies: Sequence[Sequence[Path | Anatomy]],
         sequences: Sequence[str],
         seed: int,
         *,

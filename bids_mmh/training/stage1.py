@@ -17,8 +17,9 @@ from bids_mmh.training.cache import VolumeCache
 from bids_mmh.training.data import Volume
 from bids_mmh.training.loop import Loop, LoopSettings
 from bids_mmh.training.objective import Observation, draw, pair_losses, stage1_losses
-from bids_mmh.training.plan import VALIDATION, Order, draw_seed
+from bids_mmh.training.plan import VALIDATION, Order
 from bids_mmh.training.recipe import Augmentation, Recipe, Simulation, model_on_grid
+from bids_mmh.training.seeds import draw_seed
 from bids_mmh.training.simulated import SimulatedPair, SimulatedPairs
 from bids_mmh.training.task import PhaseData
 from bids_mmh.training.workspace import Workspace

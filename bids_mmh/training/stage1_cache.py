@@ -114,7 +114,9 @@ def maker_of(model: Harmonizer, psi: TriPlanarEncoder) -> str:
     """Digest of everything that a walk follows from beside its scan."""
     views = (psi.config.slices, psi.aggregator.views)
     config = replace(model.config, target=None)  # Stage I does not know where Stage II goes
-    modules = (model.network, model.records, *filter(None, [model.target_records]))
+    modules: list[torch.nn.Module] = [model.network, model.records]
+    if config.intensity_map == "tissues" and model.target_records is not None:
+        modules.append(model.target_records)  # the latent is that of the scan on the target's tissue medians
     parts = (repr(config), *map(weights_sha256, modules))
     return hashlib.sha256(repr((parts, psi.encoder.digest, views)).encode()).hexdigest()
 

@@ -3,8 +3,9 @@ import math
 import pytest
 
 from bids_mmh.training.data import TrainingScan
-from bids_mmh.training.plan import Order, draw_seed, learning_rate
+from bids_mmh.training.plan import Order, learning_rate
 from bids_mmh.training.recipe import Phase
+from bids_mmh.training.seeds import draw_seed
 
 
 def test_learning_rate_warms_up_and_decays():

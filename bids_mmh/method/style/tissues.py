@@ -6,13 +6,14 @@ fluid is dark (T1w) or bright (T2w). The classes share one variance: many fluid 
 and a variance of fluid's own would grow with the contrast of the scanner.
 """
 
+import json
 from enum import IntEnum
 from functools import cache
 from importlib.resources import files
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from safetensors.torch import load
 from torch import Tensor
 
 
@@ -38,8 +39,12 @@ def default_priors() -> Tensor:
     The first three are the ICBM 2009a maps of nilearn, blurred; deep grey matter is the mean of nine label
     maps (``benchmarks/tissue_priors.py``).
     """
-    file = files("bids_mmh.resources").joinpath("tissue_priors.safetensors")
-    return load(file.read_bytes())["priors"]
+    content = files("bids_mmh.resources").joinpath("tissue_priors.safetensors").read_bytes()
+    # a length, JSON and bytes: read here, so that the generator and the networks need nothing but PyTorch
+    start = 8 + int.from_bytes(content[:8], "little")
+    described = json.loads(content[8:start])["priors"]
+    values = np.frombuffer(content, dtype=np.uint8, offset=start).reshape(described["shape"])
+    return torch.from_numpy(values.copy())
 
 
 def priors_on_grid(priors: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
