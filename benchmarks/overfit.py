@@ -22,7 +22,7 @@ from bids_mmh.method.config import PRESETS, ModelConfig
 from bids_mmh.method.diffusion.losses import ema_loss, reliability
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.precision import fast_autocast
-from bids_mmh.method.style.statistics import StyleStatistics, style_statistics
+from bids_mmh.method.style.statistics import mean_style, style_statistics
 from bids_mmh.phantom.head.subject import build_head
 from bids_mmh.phantom.head.template_head import template_head
 from bids_mmh.phantom.imaging.acquisition import draw_site
@@ -69,9 +69,7 @@ def model_between(volumes: list[Volume], config: ModelConfig) -> Harmonizer:
     torch.manual_seed(SEED)
     model = Harmonizer(config)
     styles = [style_statistics(v.image, v.mask, config.bins) for v in volumes]
-    model.records.assign(
-        0, StyleStatistics(*(sum(getattr(s, name) for s in styles) / len(styles) for name in vars(styles[0])))
-    )
+    model.records.assign(0, mean_style(styles))
     return model
 
 

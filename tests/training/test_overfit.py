@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from bids_mmh.method.config import NetworkConfig
 from bids_mmh.method.diffusion.losses import ema_loss, reliability
 from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.method.style.statistics import StyleStatistics, style_statistics
+from bids_mmh.method.style.statistics import style_statistics
 from bids_mmh.training.data import Volume
 from bids_mmh.training.objective import Draw, draw, stage1_losses
 from bids_mmh.training.recipe import Phase, Recipe
@@ -44,8 +44,7 @@ def model(tiny, pair):
     torch.manual_seed(0)
     model = Harmonizer(replace(tiny, network=network, sequences=("T1w",)))
     styles = style_statistics(pair.image, pair.mask, tiny.bins)
-    mean = StyleStatistics(*(value.mean(0, keepdim=True) for value in vars(styles).values()))
-    model.records.assign(0, mean)
+    model.records.assign(0, styles.map(lambda value: value.mean(0, keepdim=True)))
     return model
 
 

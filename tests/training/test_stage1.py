@@ -34,7 +34,11 @@ def checkpoint_of(folder):
 
 def assert_same(records, others):
     """All of two states of records, bit by bit."""
-    assert set(records) == set(others) == {"histogram", "mean", "std", "seen", "median", "spread", "detail", "regional"}
+    assert (
+        set(records)
+        == set(others)
+        == {"histogram", "mean", "std", "seen", "median", "spread", "detail", "regional"}
+    )
     for name, value in records.items():
         assert torch.equal(value, others[name]), name
 
