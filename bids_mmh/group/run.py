@@ -46,7 +46,7 @@ def run_group(settings: Settings) -> ExitCode:
     rows, _ = chosen_rows(settings)
     target = _choose_target(settings, rows)
     code = ExitCode.OK
-    if settings.fit is not None or settings.model is not None or wants_transfer(settings, rows):
+    if settings.fit is not None or settings.model is not None or _can_transfer(settings, rows):
         code = _harmonize(settings, rows, target, process)
     if not process.is_first:
         return code
@@ -58,6 +58,16 @@ def run_group(settings: Settings) -> ExitCode:
             return code
         reported = _report(settings, target)
     return code or reported
+
+
+def _can_transfer(settings: Settings, rows: Sequence[ScanRow]) -> bool:
+    """Whether a target site was asked for without a fit, and there are images to bring to it."""
+    if not wants_transfer(settings, rows):
+        return False
+    if find_preprocessed(settings.output_dir, rows):
+        return True
+    logger.info("No scan has its preprocessed image, so the study is compared at the target site only.")
+    return False
 
 
 def _choose_target(settings: Settings, rows: Sequence[ScanRow]) -> StudyTarget:

@@ -181,8 +181,12 @@ def _quantiles(values: Tensor, weights: Tensor) -> Tensor:
     for weight in weights:
         pure = torch.where(weight > 0.5, weight, 0.0)
         counts = torch.zeros(_BINS, device=values.device).index_add_(0, cell, pure)
-        cumulative = counts.cumsum(0) / counts.sum().clamp(min=1e-6)
-        found.append((torch.searchsorted(cumulative, levels) + 0.5) * (2 * _RANGE / _BINS) - _RANGE)
+        cumulative = F.pad(counts.cumsum(0) / counts.sum().clamp(min=1e-6), (1, 0))
+        right = torch.searchsorted(cumulative, levels).clamp(1, _BINS)
+        low, high = cumulative[right - 1], cumulative[right]
+        # straight within a cell: medians must not jump by a cell where a scan changes by rounding
+        share = ((levels - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)
+        found.append((right - 1 + share) * (2 * _RANGE / _BINS) - _RANGE)
     return torch.stack(found).clamp(-_RANGE, _RANGE)
 
 
