@@ -1,0 +1,53 @@
+"""Make the prior maps of tissues that ship with the package.
+
+``python benchmarks/tissue_priors.py ANATOMIES OUT.safetensors``
+
+Fluid, grey and white matter are the ICBM 2009a maps that ship with nilearn, blurred; deep grey matter is the
+mean of the prepared label maps in ANATOMIES/labels (``benchmarks/anatomies.py``) without the held-out ones,
+blurred, and takes its share from the other three.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from heldout_heads import HEADS
+from safetensors.torch import save_file
+
+from bids_mmh.evaluation.tissues import tissue_priors
+from bids_mmh.method.linear import along_axes, gaussian
+from bids_mmh.preprocess.grid import model_grid
+from bids_mmh.synthesis.anatomies import load_anatomy
+from bids_mmh.synthesis.regions import DEEP_GREY
+
+GRID = model_grid(1.0)
+BLUR_MM = 2.0
+MOST = 0.96  # no place is deep grey matter in everyone
+CELL_MM = 4
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write the maps; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("anatomies", type=Path)
+    parser.add_argument("out", type=Path)
+    options = parser.parse_args(argv)
+    fluid, grey, white = torch.from_numpy(np.asarray(tissue_priors(GRID.shape, GRID.affine)))
+    files = [f for f in sorted(options.anatomies.glob("labels/*.npz")) if f.stem not in HEADS]
+    deep = torch.stack(
+        [torch.isin(load_anatomy(f).region, torch.tensor([int(r) for r in DEEP_GREY])).float() for f in files]
+    ).mean(0)
+    deep = along_axes(deep[None, None], [gaussian(side, BLUR_MM) for side in deep.shape])[0, 0].clamp(0, MOST)
+    maps = F.avg_pool3d(torch.stack([fluid, grey, torch.zeros_like(grey), white]) * (1 - deep), CELL_MM)
+    maps[2] += F.avg_pool3d(deep[None], CELL_MM)[0]
+    shares = (maps / maps.sum(0) * 255).round().to(torch.uint8)
+    save_file({"priors": shares.contiguous()}, options.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
