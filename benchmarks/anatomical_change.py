@@ -35,10 +35,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--model", type=Path, default=embedded_folder())
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--scanners", nargs="+", default=[name for name in SCANNERS if name != "C"])
+    parser.add_argument("--sequences", nargs="+", default=["T1w", "T2w"])
     options = parser.parse_args(argv)
     model = Harmonizer.from_pretrained(options.model)
     found: dict[str, list[float]] = {}
-    for sequence in ("T1w", "T2w"):
+    for sequence in options.sequences:
         scans = [
             as_scan(cached(options.cache, options.anatomies, head, name, sequence))
             for head in HEADS
@@ -65,15 +66,14 @@ def planted(before: Float, mask: NDArray[np.bool_], model: Harmonizer, one, rng)
     """(name, scan before, scan after) of every planted change of one scan."""
     after = harmonized(model, one)
     yield "nothing", before, after
-    white = np.argwhere(
-        gaussian_filter((after > 0.4 if one.sequence == "T1w" else after < -0.5).astype(np.float32), 4) > 0.9
-    )
+    bright = after > 0.4 if one.sequence == "T1w" else after < -0.5
+    white = np.argwhere(gaussian_filter((bright & mask).astype(np.float32), 4) > 0.9)
     place = white[rng.integers(len(white))]
     grid = np.indices(mask.shape, dtype=np.float32)
     distance = np.sqrt(sum((g - p) ** 2 for g, p in zip(grid, place, strict=True)))
     sign = -1.0 if one.sequence == "T1w" else 1.0
     for radius in RADIUS_MM:
-        blob = 0.7 * sign * mask / (1 + np.exp(3 * (distance - radius)))
+        blob = 0.7 * sign * mask / (1 + np.exp(np.minimum(3 * (distance - radius), 50)))
         yield f"lesion invented, {radius:g} mm", before, after + blob.astype(np.float32)
         yield f"lesion erased, {radius:g} mm", before + blob.astype(np.float32), after
     for amount in (1.0, 2.0):

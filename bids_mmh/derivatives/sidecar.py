@@ -126,7 +126,7 @@ class Sidecar(_Record):
     )
     anatomical_change: float | None = Field(
         default=None,
-        description="change that no local change of contrast explains, 99.9th percentile, scaled units",
+        description="change that no local change of contrast explains, 99.99th percentile, scaled units",
     )
     clipped_fraction: float | None = Field(
         default=None, description="share of brain voxels darker than can be stored, 0 to 1"

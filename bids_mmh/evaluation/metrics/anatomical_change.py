@@ -15,7 +15,7 @@ WINDOW_MM = 6.0  # standard deviation of the window of the local affine function
 LESION_MM = 1.5  # standard deviation of the average over the residual
 RIDGE = 1e-3  # variance (scaled units) below which a window has no contrast to explain a change by
 HIGHEST = 99.99  # percentile of the map that is a scan's number: what lies beyond is 0.15 ml of a brain
-THRESHOLD = 0.20
+THRESHOLD = 0.12
 """Scaled units; scans above it are flagged. See ``benchmarks/anatomical_change.py`` for its calibration."""
 
 
