@@ -7,7 +7,7 @@ alignment and true masks, so that what is measured is the model alone.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +186,3 @@ def _smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], sigma: float
     coarse = gaussian_filter(rng.standard_normal([n // 4 for n in shape]), sigma / 4)
     fine = zoom(coarse / coarse.std(), 4, order=1)
     return fine.astype(np.float32)
-
-
-__all__ = ["HEADS", "SCANNERS", "TARGET", "HeldOutScan", "replace", "scan"]
