@@ -22,8 +22,9 @@ demo: $(VENV)/.ready
 	$(BIN)/bids-mmh $(DEMO)/raw $(DEMO)/out group
 	@echo; echo "Open $(abspath $(DEMO))/out/group.html"
 
+# One process a core, each with one thread; the tests of a file share what is made for them, so files stay whole.
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow

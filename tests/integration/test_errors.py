@@ -72,7 +72,7 @@ def test_bad_scans_are_named_and_the_others_are_done(raw, run):
     [
         ({"options": ("--participant-label", "nobody")}, 18, "No participant nobody"),
         ({"folder": "nowhere"}, 66, "nowhere"),
-        ({"out": "raw/README/out"}, 73, "cannot be written"),
+        ({"out": "model/config.json/out"}, 73, "cannot be written"),
         ({"model": "no/model"}, 66, "no/model does not exist"),
         ({"options": ("--model", "large")}, 64, "no model named 'large'"),
         ({"options": ("--device", "tpu")}, 64, "--device"),
