@@ -20,7 +20,7 @@ from bids_mmh.preprocess.resample import resample_mask, resample_scan
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bids_mmh.evaluation.tissues import segment_tissues, tissue_priors
+from bids_mmh.evaluation.tissues import segment_tissues
 from bids_mmh.files import atomic_path
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.images import to_array, to_sitk
@@ -110,7 +110,7 @@ def from_t1w(path: Path, cache: Path) -> dict[str, NDArray[np.generic]]:
         to_array(resample_mask(to_sitk(brain.astype(np.uint8), image.affine), GRID.reference(), transform))
         > 0
     )
-    labels = segment_tissues(np.where(mask, moved, 0), mask, tissue_priors(GRID.shape, GRID.affine))
+    labels = segment_tissues(np.where(mask, moved, 0), mask)
     centres = np.array([np.median(moved[labels == k]) for k in (1, 2, 3)])
     place = np.interp(moved, centres, [0.0, 1.0, 2.0]).astype(np.float32)
     lower = np.clip(np.floor(place), 0, 1).astype(np.uint8)

@@ -15,7 +15,6 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ from bids_mmh.evaluation.metrics.overlap import overlap
 from bids_mmh.evaluation.metrics.similarity import similarity
 from bids_mmh.evaluation.probes.features import random_features
 from bids_mmh.evaluation.scans import Scan
-from bids_mmh.evaluation.tissues import segment_tissues, tissue_priors
+from bids_mmh.evaluation.tissues import segment_tissues
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.model_files import embedded_folder
 from bids_mmh.method.style.statistics import StyleStatistics, style_statistics
@@ -117,15 +116,9 @@ def measure(model: Harmonizer, scans: Sequence[Scan], *, quick: bool) -> dict[st
     return means
 
 
-@cache
-def priors() -> NDArray[np.float32]:
-    """Prior maps of the evaluation's own segmentation."""
-    return tissue_priors(GRID.shape, GRID.affine)
-
-
 def dice(one: Scan, image: Float) -> float:
     """Mean Dice over the tissues found in a scan before and after."""
-    before, after = (segment_tissues(v, one.mask, priors()) for v in (one.preproc, image))
+    before, after = (segment_tissues(v, one.mask) for v in (one.preproc, image))
     return float(np.mean([tissue.dice for tissue in overlap(before, after).values()]))
 
 

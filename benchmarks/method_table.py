@@ -42,7 +42,6 @@ from bids_mmh.evaluation.controls.methods import CONTROLS, RAW, fit_controls
 from bids_mmh.evaluation.probes.features import random_features
 from bids_mmh.evaluation.scans import Scan, choose_target, travelling_pairs
 from bids_mmh.evaluation.significance import paired_test
-from bids_mmh.evaluation.tissues import tissue_priors
 from bids_mmh.preprocess.grid import Grid, model_grid
 from bids_mmh.training.data import TrainingScan, find_scans
 from bids_mmh.training.sweep_scans import read_scan
@@ -153,12 +152,12 @@ def evaluate(
     stand_ins = {}
     for name, folder in variants:
         outputs[name], stand_ins[name] = variant_outputs(folder, scans, target)
-    pairs, priors = travelling_pairs(scans, target), tissue_priors(grid.shape, grid.affine)
-    tissues = raw_tissues(pairs, priors)
+    pairs = travelling_pairs(scans, target)
+    tissues = raw_tissues(pairs)
     methods = {}
     for name, volumes in outputs.items():
         features = random_features(volumes[scan.name] for scan in scans)
-        by_pair = pair_figures(volumes, pairs, tissues, priors)
+        by_pair = pair_figures(volumes, pairs, tissues)
         methods[name] = Method(volumes, features, by_pair, study_figures(volumes, scans, features))
     main = variants[0][0] if variants else None
     return Part(found[0].sequence, target, scans, pairs, methods, main, stand_ins)

@@ -16,9 +16,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from heldout_heads import HEADS
+from nilearn import datasets
+from numpy.typing import NDArray
 from safetensors.torch import save_file
+from scipy.ndimage import affine_transform, gaussian_filter
 
-from bids_mmh.evaluation.tissues import tissue_priors
 from bids_mmh.method.linear import along_axes, gaussian
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.synthesis.anatomies import load_anatomy
@@ -28,6 +30,8 @@ GRID = model_grid(1.0)
 BLUR_MM = 2.0
 MOST = 0.96  # no place is deep grey matter in everyone
 CELL_MM = 4
+PRIOR_BLUR_MM = 3.0
+FLOOR = 0.02  # no tissue is impossible anywhere: the maps are averages of 152 brains
 
 
 def main(argv: Sequence[str]) -> int:
@@ -36,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("anatomies", type=Path)
     parser.add_argument("out", type=Path)
     options = parser.parse_args(argv)
-    fluid, grey, white = torch.from_numpy(np.asarray(tissue_priors(GRID.shape, GRID.affine)))
+    fluid, grey, white = torch.from_numpy(icbm_maps())
     files = [f for f in sorted(options.anatomies.glob("labels/*.npz")) if f.stem not in HEADS]
     deep = torch.stack(
         [torch.isin(load_anatomy(f).region, torch.tensor([int(r) for r in DEEP_GREY])).float() for f in files]
@@ -47,6 +51,23 @@ def main(argv: Sequence[str]) -> int:
     shares = (maps / maps.sum(0) * 255).round().to(torch.uint8)
     save_file({"priors": shares.contiguous()}, options.out)
     return 0
+
+
+def icbm_maps() -> NDArray[np.float32]:
+    """Probabilities of fluid, grey and white matter (3, *GRID.shape), sum 1.
+
+    Blurred, because brains that were aligned linearly differ from the template's.
+    """
+    maps = []
+    for load in (datasets.load_mni152_gm_template, datasets.load_mni152_wm_template):
+        image = load(resolution=1)
+        to_map = np.linalg.inv(image.affine) @ GRID.affine
+        smooth = gaussian_filter(np.asarray(image.dataobj, dtype=np.float32), PRIOR_BLUR_MM)
+        offset, shape = to_map[:3, 3], GRID.shape
+        maps.append(affine_transform(smooth, np.diag(to_map)[:3], offset, output_shape=shape, order=1))
+    grey, white = maps
+    stack = np.stack([np.clip(1 - grey - white, 0, 1), grey, white]) + FLOOR
+    return np.asarray(stack / stack.sum(axis=0), dtype=np.float32)
 
 
 if __name__ == "__main__":

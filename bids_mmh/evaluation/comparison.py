@@ -65,18 +65,15 @@ class StudyFigures:
     probe_sentence: str
 
 
-def raw_tissues(
-    pairs: Sequence[tuple[Scan, Scan]], priors: NDArray[np.float32]
-) -> dict[str, NDArray[np.uint8]]:
+def raw_tissues(pairs: Sequence[tuple[Scan, Scan]]) -> dict[str, NDArray[np.uint8]]:
     """Segment the raw scan of each pair's source, once for all methods; by the scan's name."""
-    return {scan.name: segment_tissues(scan.preproc, scan.mask, priors) for scan, _ in pairs}
+    return {scan.name: segment_tissues(scan.preproc, scan.mask) for scan, _ in pairs}
 
 
 def pair_figures(
     outputs: Outputs,
     pairs: Sequence[tuple[Scan, Scan]],
     tissues: Mapping[str, NDArray[np.uint8]],
-    priors: NDArray[np.float32],
 ) -> list[PairFigures]:
     """Measure a method pair by pair.
 
@@ -84,7 +81,6 @@ def pair_figures(
         outputs: The method's outputs, at least for the source of each pair.
         pairs: From :func:`bids_mmh.evaluation.scans.travelling_pairs`.
         tissues: From :func:`raw_tissues`.
-        priors: From :func:`bids_mmh.evaluation.tissues.tissue_priors` for the scans' grid.
 
     Returns:
         One record for each pair, in their order.
@@ -92,7 +88,7 @@ def pair_figures(
     Raises:
         BadDataError: If an output does not fit its scan, or is flat or not finite inside the brain.
     """
-    return [_pair(outputs[scan.name], scan, target, tissues[scan.name], priors) for scan, target in pairs]
+    return [_pair(outputs[scan.name], scan, target, tissues[scan.name]) for scan, target in pairs]
 
 
 def _pair(
@@ -100,10 +96,9 @@ def _pair(
     scan: Scan,
     target: Scan,
     tissues: NDArray[np.uint8],
-    priors: NDArray[np.float32],
 ) -> PairFigures:
     alike = similarity(output, target.preproc, scan.mask & target.mask)
-    agreement = overlap(tissues, segment_tissues(output, scan.mask, priors))
+    agreement = overlap(tissues, segment_tissues(output, scan.mask))
     return PairFigures(
         ssim=alike.ssim,
         psnr=alike.psnr,

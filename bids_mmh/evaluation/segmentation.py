@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bids_mmh.evaluation.metrics.overlap import TISSUES
 from bids_mmh.evaluation.synthseg import SYNTHSEG_TISSUES, segment_with_synthseg
-from bids_mmh.evaluation.tissues import segment_tissues, tissue_priors
+from bids_mmh.evaluation.tissues import segment_tissues
 
 COMMAND = "mri_synthseg"
 
@@ -48,15 +47,8 @@ class Segmenter(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class BuiltInSegmenter:
-    """The mixture of :mod:`bids_mmh.evaluation.tissues`.
+    """The mixture of :mod:`bids_mmh.evaluation.tissues`, on any grid of the model's box."""
 
-    Attributes:
-        shape: Voxels of the grid.
-        affine: Of the grid, from voxels to RAS+ mm.
-    """
-
-    shape: tuple[int, int, int]
-    affine: NDArray[np.float64]
     name: str = "built-in"
 
     @property
@@ -64,14 +56,9 @@ class BuiltInSegmenter:
         """See :class:`Segmenter`."""
         return TISSUES
 
-    @cached_property
-    def priors(self) -> NDArray[np.float32]:
-        """Prior maps on the grid, made when first needed."""
-        return tissue_priors(self.shape, self.affine)
-
     def segment(self, volumes: Volumes, mask: NDArray[np.bool_]) -> Labels:
         """See :class:`Segmenter`."""
-        return [segment_tissues(volume, mask, self.priors) for volume in volumes]
+        return [segment_tissues(volume, mask) for volume in volumes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,13 +94,16 @@ def synthseg_executable() -> Path | None:
     return Path(found) if found else None
 
 
-def find_segmenter(shape: tuple[int, int, int], affine: ArrayLike, *, threads: int = 1) -> Segmenter:
+def find_segmenter(affine: ArrayLike, *, threads: int = 1) -> Segmenter:
     """Take SynthSeg where ``mri_synthseg`` is on the path, else the built-in segmentation.
 
     Args:
-        shape: Voxels of the grid.
-        affine: From voxels to RAS+ mm.
+        affine: Of the model's grid, from voxels to RAS+ mm.
         threads: CPU threads for SynthSeg.
     """
-    found, matrix = synthseg_executable(), np.asarray(affine, dtype=np.float64)
-    return SynthSegSegmenter(found, matrix, threads) if found else BuiltInSegmenter(shape, matrix)
+    found = synthseg_executable()
+    return (
+        SynthSegSegmenter(found, np.asarray(affine, dtype=np.float64), threads)
+        if found
+        else BuiltInSegmenter()
+    )

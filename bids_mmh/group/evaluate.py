@@ -152,7 +152,7 @@ def _evaluate_part(
     references = _References(usable, target, grid, settings.random_seed)
     folder = _kept_folder(settings) / f"{sequence}_{space}"
     jobs = [_job(subject, cohort, target, references, folder) for subject in _subjects(cohort.scans)]
-    segmenter = find_segmenter(grid.shape, grid.affine, threads=settings.nprocs)
+    segmenter = find_segmenter(grid.affine, threads=settings.nprocs)
     people, problems = measure_people(
         jobs, references.fit, segmenter, processes=settings.nprocs, mem=settings.mem
     )

@@ -9,7 +9,7 @@ import pytest
 from bids_mmh.errors import BadDataError
 from bids_mmh.evaluation.metrics.overlap import overlap
 from bids_mmh.evaluation.segmentation import BuiltInSegmenter, SynthSegSegmenter, find_segmenter
-from bids_mmh.evaluation.tissues import grey_matter_ratio, segment_tissues, tissue_priors
+from bids_mmh.evaluation.tissues import grey_matter_ratio, segment_tissues
 from bids_mmh.preprocess.grid import model_grid
 
 GRID = model_grid(8)
@@ -59,16 +59,16 @@ def program(tmp_path, monkeypatch):
 
 def test_built_in_segmentation_serves_without_freesurfer(brain, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    segmenter = find_segmenter(GRID.shape, GRID.affine)
+    segmenter = find_segmenter(GRID.affine)
     assert isinstance(segmenter, BuiltInSegmenter)
     volume, mask = brain
     (labels,) = pickle.loads(pickle.dumps(segmenter)).segment([volume], mask)  # as another process gets it
-    assert np.array_equal(labels, segment_tissues(volume, mask, tissue_priors(GRID.shape, GRID.affine)))
+    assert np.array_equal(labels, segment_tissues(volume, mask))
 
 
 def test_synthseg_is_used_where_it_is_installed(brain, program):
     program(STAND_IN.format(python=sys.executable))
-    segmenter = find_segmenter(GRID.shape, GRID.affine, threads=2)
+    segmenter = find_segmenter(GRID.affine, threads=2)
     assert isinstance(segmenter, SynthSegSegmenter)
     volume, mask = brain
     labels, inverted = pickle.loads(pickle.dumps(segmenter)).segment([volume, -volume], mask)
@@ -92,4 +92,4 @@ def test_synthseg_that_fails_says_so(brain, program, text, message):
     program(text)
     volume, mask = brain
     with pytest.raises(BadDataError, match=message):
-        find_segmenter(GRID.shape, GRID.affine).segment([volume], mask)
+        find_segmenter(GRID.affine).segment([volume], mask)

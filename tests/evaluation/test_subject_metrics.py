@@ -16,7 +16,7 @@ LEVELS = np.array([-0.8, 0.0, 0.6])
 
 @pytest.fixture(scope="module")
 def segmenter():
-    return BuiltInSegmenter(GRID.shape, GRID.affine)
+    return BuiltInSegmenter()
 
 
 @pytest.fixture(scope="module")

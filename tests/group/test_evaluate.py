@@ -28,7 +28,7 @@ NOBODY = TrainedSubjects({}, ())
 
 @pytest.fixture(scope="module")
 def segmenter():
-    return BuiltInSegmenter(GRID.shape, GRID.affine)
+    return BuiltInSegmenter()
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,9 @@ from bids_mmh.errors import BadDataError
 from bids_mmh.method.config import PRESETS
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.model_files import STYLES_FILE, model_sha256
+from bids_mmh.method.style.slow_fields import BOX
 from bids_mmh.method.style.statistics import StyleStatistics
-from bids_mmh.method.style.tissue_style import BOX, TissueStatistics
+from bids_mmh.method.style.tissue_style import TissueStatistics
 from bids_mmh.method.style.tissues import default_priors, priors_on_grid
 from bids_mmh.method.target_style import TargetStyles, gather_styles
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from bids_mmh.method.style.slow_fields import BOX
 from bids_mmh.method.style.tissue_style import (
-    BOX,
     KNOTS,
     TissueStatistics,
     join_tissue_statistics,

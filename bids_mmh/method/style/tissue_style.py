@@ -13,10 +13,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from bids_mmh.method.style.slow_fields import on_grid, windowed
 from bids_mmh.method.style.tissues import Tissue
 
-BOX = (18, 23, 23)
-"""Cells of 8 mm of a regional map, over the model's box of 144 × 184 × 184 mm."""
 KNOTS = 3  # of the map: fluid, grey and white matter
 _RANGE, _BINS = 2.0, 2000  # medians and spreads are read off histograms over [−RANGE, RANGE]
 _WINDOW = 1.75  # cells: standard deviation of the Gaussian window of a regional map (14 mm)
@@ -127,8 +126,7 @@ def knot_maps(style: TissueStatistics, shape: torch.Size, *, regional: float = 1
     knots = style.knots[..., None, None, None]
     if not regional:
         return knots
-    local = F.interpolate(style.regional, size=shape[-3:], mode="trilinear", align_corners=False)
-    return knots + regional * local
+    return knots + regional * on_grid(style.regional, shape[-3:])
 
 
 def map_through(volume: Tensor, source: Tensor, goal: Tensor) -> Tensor:
@@ -215,18 +213,5 @@ def _regional(volume: Tensor, tissues: Tensor, median: Tensor, spread: Tensor) -
         reach = _CLIP * spread[:, column].view(view)
         weight = share.square()  # pure voxels count most
         deviation = (volume.float() - median[:, column].view(view)).clamp(-reach, reach)
-        total = _smooth(F.adaptive_avg_pool3d(weight * deviation, BOX))
-        maps.append(total / (_smooth(F.adaptive_avg_pool3d(weight, BOX)) + _SCARCE))
+        maps.append(windowed(weight * deviation, _WINDOW) / (windowed(weight, _WINDOW) + _SCARCE))
     return torch.cat(maps, dim=1)
-
-
-def _smooth(volume: Tensor) -> Tensor:
-    """Gaussian window over a (B, 1, *BOX) map; zeros beyond the edge."""
-    reach = round(3 * _WINDOW)
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=volume.device) / _WINDOW) ** 2)
-    kernel = kernel / kernel.sum()
-    for axis in range(3):
-        shape, padding = [1, 1, 1], [0, 0, 0]
-        shape[axis], padding[axis] = len(kernel), reach
-        volume = F.conv3d(volume, kernel.view(1, 1, *shape).to(volume), padding=padding)
-    return volume

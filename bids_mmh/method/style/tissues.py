@@ -3,18 +3,23 @@
 A Gaussian mixture fitted by expectation-maximisation with prior maps, after Ashburner & Friston 2005
 (doi:10.1016/j.neuroimage.2005.02.018). The priors tell the classes apart, so it does not matter whether
 fluid is dark (T1w) or bright (T2w). The classes share one variance: many fluid voxels hold grey matter too,
-and a variance of fluid's own would grow with the contrast of the scanner.
+and a variance of fluid's own would grow with the contrast of the scanner. As there, a slow gain is part of
+the mixture: what a bias correction left would otherwise be taken for tissue. It is estimated anew in each
+step as the local ratio of signal and expected signal (Wells et al. 1996, doi:10.1109/42.511747).
 """
 
 import json
 from enum import IntEnum
 from functools import cache
 from importlib.resources import files
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+
+from bids_mmh.method.style.slow_fields import BOX, on_grid, windowed
 
 
 class Tissue(IntEnum):
@@ -26,10 +31,15 @@ class Tissue(IntEnum):
     WHITE = 3
 
 
-VOXELS = 150_000  # a regular subsample is enough for four means and a variance
+SAMPLED = 72  # voxels along the first axis (2 mm): a regular subsample is enough for means and a slow field
 STEPS = 40
 TOLERANCE = 1e-4  # change of the means in units of the brain's standard deviation
 LEAST_VARIANCE = 1e-3  # of the brain's variance: for images without noise
+DARKEST = 0.001  # share of the brain that is darker than what counts as no signal
+FIELD_STEPS = 5
+WINDOW = 1.5  # cells of 8 mm: the field varies no faster than this Gaussian window
+SCARCE = 0.005  # share of a window that the brain fills: of less, the gain is mostly 1
+FARTHEST = 2.5  # standard deviations: a voxel further from its tissue (lesion, vessel) counts as this far
 
 
 @cache
@@ -59,7 +69,8 @@ def tissue_maps(volume: Tensor, mask: Tensor, priors: Tensor) -> Tensor:
     """Probability of each tissue in each voxel.
 
     Args:
-        volume: (B, 1, H, W, D) intensities, in any unit; a linear map of them changes nothing.
+        volume: (B, 1, H, W, D) intensities over the model's box, in any unit: a linear map of them that keeps
+            bright bright changes nothing.
         mask: boolean brain masks, same shape.
         priors: (1, K, H, W, D) prior probabilities, sum 1.
 
@@ -68,32 +79,78 @@ def tissue_maps(volume: Tensor, mask: Tensor, priors: Tensor) -> Tensor:
     """
     out = volume.new_zeros((len(volume), priors.shape[1], *volume.shape[2:]), dtype=torch.float32)
     for scan, inside, maps in zip(volume[:, 0], mask[:, 0], out, strict=True):
-        values, weights = scan[inside].float(), priors[0][:, inside]
-        values = (values - values.mean()) / values.std().clamp(min=1e-6)
-        step = max(1, len(values) // VOXELS)
-        mean, variance = _fit(values[::step], weights[:, ::step])
-        maps[:, inside] = _shares(values, weights, mean, variance)
+        signal = _signal(scan.float(), inside)
+        step = max(1, round(scan.shape[0] / SAMPLED))
+        every = (..., *[slice(None, None, step)] * 3)
+        mixture, gain = _fit(signal[every], inside[every], priors[0][every])
+        fine = on_grid(gain, scan.shape)[0, 0][inside]
+        maps[:, inside] = mixture.shares(signal[inside], fine, priors[0][:, inside])
     return out
 
 
-def _fit(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Means (K, 1) and the shared variance, by expectation-maximisation from the priors alone."""
-    mean, variance = _moments(values, weights)
+class _Mixture(NamedTuple):
+    """Signal of each tissue where the gain is 1, (K, 1), and the variance that they share."""
+
+    mean: Tensor
+    variance: Tensor
+
+    def shares(self, signal: Tensor, gain: Tensor, priors: Tensor) -> Tensor:
+        """Posterior probabilities (K, N) of voxels with signals and gains (N,) and priors (K, N)."""
+        # in logarithms: voxels far from all tissues (vessels) would divide by zero
+        return (priors.log() - 0.5 * (signal - gain * self.mean).square() / self.variance).softmax(0)
+
+
+def _signal(scan: Tensor, inside: Tensor) -> Tensor:
+    """Intensities above the darkest of the brain, in units of their standard deviation."""
+    values = scan[inside]
+    darkest = values.kthvalue(max(1, round(DARKEST * len(values)))).values
+    return (scan - darkest) / values.std().clamp(min=1e-6)
+
+
+def _fit(signal: Tensor, inside: Tensor, priors: Tensor) -> tuple[_Mixture, Tensor]:
+    """Expectation-maximisation from the priors alone, first with gain 1 everywhere, then with a slow gain.
+
+    Args:
+        signal: (h, w, d).
+        inside: boolean, same shape.
+        priors: (K, h, w, d).
+
+    Returns:
+        The mixture and the gain, (1, 1, *BOX).
+    """
+    values, weights = signal[inside], priors[:, inside]
+    flat = torch.ones_like(values)
+    mixture = _moments(values, flat, weights)
     for _ in range(STEPS):
-        before = mean
-        mean, variance = _moments(values, _shares(values, weights, mean, variance))
-        if bool((mean - before).abs().max() < TOLERANCE):
+        before = mixture.mean
+        mixture = _moments(values, flat, mixture.shares(values, flat, weights))
+        if bool((mixture.mean - before).abs().max() < TOLERANCE):
             break
-    return mean, variance
+    gain = signal.new_ones((1, 1, *BOX))
+    local = flat
+    for _ in range(FIELD_STEPS):
+        shares = mixture.shares(values, local, weights)
+        gain = _gain(values, inside, shares, mixture)
+        local = on_grid(gain, signal.shape)[0, 0][inside]
+        mixture = _moments(values, local, mixture.shares(values, local, weights))
+    return mixture, gain
 
 
-def _moments(values: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+def _moments(signal: Tensor, gain: Tensor, shares: Tensor) -> _Mixture:
+    """Weighted least squares of signal = gain · mean for each tissue, and the variance of what is left."""
     total = shares.sum(1, keepdim=True)
-    mean = (shares * values).sum(1, keepdim=True) / total
-    variance = (shares * (values - mean).square()).sum(1, keepdim=True) / total
-    return mean, variance.mean().clamp(min=LEAST_VARIANCE)
+    mean = (shares * gain * signal).sum(1, keepdim=True) / (shares * gain.square()).sum(1, keepdim=True)
+    variance = (shares * (signal - gain * mean).square()).sum(1, keepdim=True) / total
+    return _Mixture(mean, variance.mean().clamp(min=LEAST_VARIANCE))
 
 
-def _shares(values: Tensor, weights: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    # in logarithms: voxels far from all classes (vessels) would divide by zero
-    return (weights.log() - 0.5 * (values - mean).square() / variance).softmax(0)
+def _gain(signal: Tensor, inside: Tensor, shares: Tensor, mixture: _Mixture) -> Tensor:
+    """Weighted least squares of signal = gain · mean around each cell, shrunk to 1; (1, 1, *BOX)."""
+    weight = shares.square()  # pure voxels count most
+    reach = FARTHEST * mixture.variance.sqrt()
+    deviation = (signal - mixture.mean).clamp(-reach, reach)
+    parts = signal.new_zeros((1, 2, *inside.shape))
+    parts[0, 0, inside] = (weight * mixture.mean * deviation).sum(0)
+    parts[0, 1, inside] = (weight * mixture.mean.square()).sum(0)
+    product, square = windowed(parts, WINDOW).split(1, dim=1)
+    return 1 + product / (square + SCARCE * mixture.mean.max().square())
