@@ -66,7 +66,7 @@ def _splits(models: Path, name: str | None, digest: str | None) -> Iterable[Path
 
 
 def _add(parts: dict[str, str], table: Path) -> None:
-    from bids_mmh.training.split import read_split
+    from bids_mmh.training.data.split import read_split
 
     for subject, part in read_split(table).items():
         if part in SEEN and parts.get(subject) != "train":

@@ -8,13 +8,13 @@ import torch
 
 from bids_mmh.errors import UsageError
 from bids_mmh.method.harmonizer import Harmonizer, read_config
-from bids_mmh.training.data import TrainingScan, find_scans
+from bids_mmh.training.data.scans import TrainingScan, find_scans
+from bids_mmh.training.data.split import Split, make_split
 from bids_mmh.training.engine import Compute, loader_workers, make_fabric
 from bids_mmh.training.recipe import Recipe, Stage2Recipe
-from bids_mmh.training.split import Split, make_split
-from bids_mmh.training.stage1 import train_stage1
-from bids_mmh.training.stage2 import train_stage2
-from bids_mmh.training.target_site import require_site
+from bids_mmh.training.stage1.task import train_stage1
+from bids_mmh.training.stage2.target_site import require_site
+from bids_mmh.training.stage2.task import train_stage2
 from bids_mmh.training.workspace import Workspace
 
 STAGE1_FOLDER = "stage1"  # in the folder of a Stage II model: the model that it was fine-tuned from
