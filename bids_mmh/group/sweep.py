@@ -67,14 +67,14 @@ def run_sweep(model: str, derivatives: Sequence[Path], prefix: Path, options: Sw
     """
     from bids_mmh.method.harmonizer import Harmonizer
     from bids_mmh.reports.sweep import sweep_markdown
+    from bids_mmh.training.data.split import split_of
     from bids_mmh.training.sweep.depth_sweep import best_walk, measure, walks
-    from bids_mmh.training.sweep.sweep_scans import model_split
 
     reference = resolve_model(model_location(model))
     settings = walks(options.depths, options.inversion_steps, options.sampling_steps)
     if options.apply is not None:
         _check_copy(options.apply, is_stage2=reference.config.target is not None)
-    split = model_split(reference.folder)
+    split = split_of(reference.folder)
     scans = _scans(reference.config, derivatives, split, options)
     harmonizer = Harmonizer.from_pretrained(reference.folder, choose_device(options.device))
     before = measure(scans, scans)

@@ -16,11 +16,13 @@ from bids_mmh.derivatives.scan import DerivedScan as TrainingScan
 from bids_mmh.errors import NoInputError, UsageError
 from bids_mmh.evaluation.metrics.site_ranking import UNKNOWN
 from bids_mmh.files import atomic_path
+from bids_mmh.method.model_files import STAGE1_FOLDER, TRAINING_FOLDER
 from bids_mmh.training.recipe import Recipe
 
 logger = logging.getLogger("bids_mmh.training")
 
 PARTS = ("train", "validation", "test")
+SPLIT_FILE = "split.tsv"
 TEST = 0.2  # of the subjects of a study who did not travel
 
 
@@ -184,6 +186,32 @@ def read_split(path: Path) -> dict[str, str]:
         if parts.setdefault(_label(subject), part) != part:
             raise UsageError(f"{path}: {subject} is in two splits: keep one row.")
     return parts
+
+
+def split_of(folder: Path) -> Path | None:
+    """Find the table that a model was trained by.
+
+    Args:
+        folder: A model folder, or the Stage I folder inside one, whose training is the outer folder's.
+
+    Returns:
+        The table; None where there is none, as for the embedded model.
+    """
+    owner = folder.parent if folder.name == STAGE1_FOLDER else folder
+    tables = [place / TRAINING_FOLDER / SPLIT_FILE for place in (folder, owner)]
+    return next((table for table in tables if table.is_file()), None)
+
+
+def all_splits_of(folder: Path) -> list[Path]:
+    """Find the tables of a model and of every model inside its folder that it was fine-tuned from.
+
+    Args:
+        folder: A model folder.
+
+    Returns:
+        The tables, sorted by path.
+    """
+    return sorted(folder.glob(f"**/{TRAINING_FOLDER}/{SPLIT_FILE}"))
 
 
 def _from_table(subjects: set[str], test: set[str], path: Path) -> Split:

@@ -10,7 +10,13 @@ import numpy as np
 
 from bids_mmh.errors import NoInputError, UsageError
 from bids_mmh.evaluation.metrics.similarity import intensity_histogram
-from bids_mmh.evaluation.metrics.site_ranking import UNKNOWN, SiteVariability, rank_by_variability
+from bids_mmh.evaluation.metrics.site_ranking import (
+    UNKNOWN,
+    SiteVariability,
+    choose_site,
+    excluded_sites,
+    rank_by_variability,
+)
 from bids_mmh.files import atomic_path
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.style.statistics import StyleRecords, StyleStatistics, mean_style
@@ -54,25 +60,23 @@ def require_site(sites: Collection[str], wanted: str) -> None:
         raise NoInputError(f"All training scans are from {only}: Stage II needs another site.")
 
 
-def choose_target(ranking: Sequence[SiteVariability], wanted: str, min_scans: int) -> str:
-    """The wanted site, or for ``auto`` the first that qualifies.
+def training_target(ranking: Sequence[SiteVariability], wanted: str, min_scans: int) -> str:
+    """The site that Stage II fine-tunes to: the wanted one, or for ``auto`` the first that qualifies.
 
     Raises:
         UsageError: there is no such site.
         NoInputError: no site has enough scans, or the target is the only site.
     """
     require_site({one.site for one in ranking}, wanted)
-    names = [one.site for one in ranking if one.site != UNKNOWN]
-    few = [one.site for one in ranking if not one.qualifies and one.site != UNKNOWN]
-    if wanted == "auto":
-        if len(few) == len(names):
-            raise NoInputError(
-                f"No site has {min_scans} training scans of every sequence, so none can be the target: "
-                "name one (--target-site), or lower min_scans in the recipe."
-            )
-        if few:
-            logger.info("Not considered as target, with fewer than %d scans: %s.", min_scans, ", ".join(few))
-    site = ranking[0].site if wanted == "auto" else wanted
+    site = choose_site(ranking, None if wanted == "auto" else wanted)
+    if site is None:
+        raise NoInputError(
+            f"No site has {min_scans} training scans of every sequence, so none can be the target: "
+            "name one (--target-site), or lower min_scans in the recipe."
+        )
+    few = ", ".join(one.site for one in excluded_sites(ranking))
+    if wanted == "auto" and few:
+        logger.info("Not considered as target, with fewer than %d scans: %s.", min_scans, few)
     logger.info("Target site: %s.", site)
     return site
 

@@ -29,7 +29,12 @@ from bids_mmh.training.recipe import Phase, Stage2Recipe
 from bids_mmh.training.stage2.aggregator import train_aggregator
 from bids_mmh.training.stage2.pairs import GuardBatch, Pair, PairMaker, TrainingPairs, ValidationPairs
 from bids_mmh.training.stage2.stage1_cache import SliceEmbeddings, Walk, WalkCache, build_walks, maker_of
-from bids_mmh.training.stage2.target_site import choose_target, rank_sites, set_target_records, write_ranking
+from bids_mmh.training.stage2.target_site import (
+    rank_sites,
+    set_target_records,
+    training_target,
+    write_ranking,
+)
 from bids_mmh.training.workspace import Workspace
 
 logger = logging.getLogger("bids_mmh.training")
@@ -192,7 +197,7 @@ def train_stage2(stage1: Harmonizer, recipe: Stage2Recipe, workspace: Workspace,
     fabric, config = workspace.fabric, stage1.config
     train, held_out = workspace.cache(config, "train"), workspace.cache(config, "validation")
     ranking = rank_sites(train, recipe.min_scans, fabric)
-    site = choose_target(ranking, recipe.target_site, recipe.min_scans)
+    site = training_target(ranking, recipe.target_site, recipe.min_scans)
     folder = workspace.folder / "stage2"
     if fabric.is_global_zero:
         write_ranking(folder / "target_sites.tsv", ranking, site)

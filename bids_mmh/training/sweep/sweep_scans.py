@@ -14,7 +14,6 @@ from bids_mmh.method.padding import BACKGROUND
 from bids_mmh.preprocess.grid import Grid
 from bids_mmh.training.data.scans import TrainingScan, load_on_grid
 from bids_mmh.training.data.split import read_split, travelling_subjects
-from bids_mmh.training.run import STAGE1_FOLDER
 
 logger = logging.getLogger("bids_mmh.training")
 
@@ -53,13 +52,6 @@ def _check_named(labels: set[str], everybody: set[str], parts: dict[str, str]) -
                 f"{label} of --subjects is a test subject of this model: a depth chosen on it would spoil "
                 "the test, so leave it out."
             )
-
-
-def model_split(folder: Path) -> Path | None:
-    """The split that a model folder, or the Stage I folder inside one, was trained by; None if not there."""
-    owner = folder.parent if folder.name == STAGE1_FOLDER else folder
-    tables = [place / "training" / "split.tsv" for place in (folder, owner)]
-    return next((table for table in tables if table.is_file()), None)
 
 
 def choose_scans(

@@ -6,8 +6,10 @@ from bids_mmh.errors import NoInputError, UsageError
 from bids_mmh.training.data.scans import TrainingScan
 from bids_mmh.training.data.split import (
     Split,
+    all_splits_of,
     make_split,
     read_split,
+    split_of,
     split_subjects,
     study_split,
     travelling_subjects,
@@ -192,3 +194,12 @@ def test_who_was_placed_before_stays_there_when_a_study_grows(recipe):
 def test_a_study_of_travelling_subjects_alone_cannot_be_trained_on(recipe):
     with pytest.raises(NoInputError, match=r"2 of 2 subjects are kept for testing.*Add subjects of one site"):
         study_split([scan(f"{i}", site) for i in (1, 2) for site in "ab"], recipe)
+
+
+def test_the_stage_1_folder_inside_a_model_has_the_models_split(tmp_path):
+    model = tmp_path / "model"
+    Split(frozenset({"sub-1"}), frozenset()).write(model / "training" / "split.tsv")
+    table = model / "training" / "split.tsv"
+    assert split_of(model) == split_of(model / "stage1") == table
+    assert split_of(model / "other") is None
+    assert all_splits_of(tmp_path) == [table]

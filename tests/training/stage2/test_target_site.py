@@ -16,9 +16,9 @@ from bids_mmh.training.data.volume_cache import VolumeCache
 from bids_mmh.training.engine import Compute, make_fabric
 from bids_mmh.training.stage2.target_site import (
     SiteVariability,
-    choose_target,
     rank_sites,
     set_target_records,
+    training_target,
     write_ranking,
 )
 
@@ -57,7 +57,7 @@ def test_the_least_variable_site_is_first_and_the_numbers_are_distances(rank):
     # shifts of 0.1, 0.1 and 0.2 on a scale of length 2
     assert [one.variability for one in ranking] == pytest.approx([0.4 / 6, 1.0 / 6, 1.6 / 6], rel=0.03)
     assert all(one.qualifies and one.scans == 3 for one in ranking)
-    assert choose_target(ranking, "auto", 3) == "narrow"
+    assert training_target(ranking, "auto", 3) == "narrow"
 
 
 def test_sequences_count_alike(rank):
@@ -85,7 +85,7 @@ def test_sites_with_too_few_scans_do_not_qualify_and_it_is_said(rank, caplog):
     assert {one.site: one.scans for one in ranking} == {"two": 2, "none": 0, "enough": 3, "n/a": 3}
     assert not any(one.qualifies for one in ranking[1:])
     with caplog.at_level(logging.INFO, logger="bids_mmh.training"):
-        assert choose_target(ranking, "auto", 3) == "enough"
+        assert training_target(ranking, "auto", 3) == "enough"
     (sentence,) = [r.getMessage() for r in caplog.records if "Not considered" in r.getMessage()]
     assert sentence.startswith("Not considered as target, with fewer than 3 scans: ")
     assert "two" in sentence
@@ -96,8 +96,8 @@ def test_sites_with_too_few_scans_do_not_qualify_and_it_is_said(rank, caplog):
 def test_nobody_qualifies(rank):
     ranking = rank({"a": {"T1w": [0, 0]}, "n/a": {"T1w": [0, 0, 0]}})
     with pytest.raises(NoInputError, match="No site has 3 training scans of every sequence"):
-        choose_target(ranking, "auto", 3)
-    assert choose_target(ranking, "a", 3) == "a"  # who names a site takes it as it is
+        training_target(ranking, "auto", 3)
+    assert training_target(ranking, "a", 3) == "a"  # who names a site takes it as it is
 
 
 def sites(*names, qualifies=True):
@@ -106,25 +106,25 @@ def sites(*names, qualifies=True):
 
 def test_a_name_wins(caplog):
     with caplog.at_level(logging.INFO, logger="bids_mmh.training"):
-        assert choose_target(sites("a", "b", "c"), "c", 3) == "c"
+        assert training_target(sites("a", "b", "c"), "c", 3) == "c"
     assert "Target site: c." in caplog.messages
 
 
 @pytest.mark.parametrize("wanted", ["d", "n/a"])
 def test_an_unknown_name_is_answered_with_the_sites(wanted):
     with pytest.raises(UsageError, match=f"No training scan is from the site '{wanted}': there are a, b."):
-        choose_target(sites("a", "b", "n/a"), wanted, 3)
+        training_target(sites("a", "b", "n/a"), wanted, 3)
 
 
 @pytest.mark.parametrize(("name", "said"), [("a", "'a'"), ("n/a", "an unknown site")])
 def test_one_site_is_not_enough(name, said):
     with pytest.raises(NoInputError, match=f"All training scans are from {said}: Stage II needs another"):
-        choose_target(sites(name), "auto", 3)
+        training_target(sites(name), "auto", 3)
 
 
 def test_the_only_site_by_its_name_is_not_enough_either():
     with pytest.raises(NoInputError, match="needs another site"):
-        choose_target(sites("a"), "a", 3)
+        training_target(sites("a"), "a", 3)
 
 
 def test_the_table_of_the_choice(tmp_path):

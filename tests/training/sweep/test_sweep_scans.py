@@ -5,7 +5,7 @@ import pytest
 
 from bids_mmh.errors import NoInputError, UsageError
 from bids_mmh.training.data.scans import TrainingScan, find_scans, load_on_grid
-from bids_mmh.training.sweep.sweep_scans import choose_scans, model_split, read_scan, tuning_subjects
+from bids_mmh.training.sweep.sweep_scans import choose_scans, read_scan, tuning_subjects
 
 
 def scan(subject, site, sequence="T1w"):
@@ -43,13 +43,6 @@ def test_subjects_may_be_named_but_not_those_for_testing(split):
         tuning_subjects(STUDY, split, ["7"])
     with pytest.raises(UsageError, match="sub-x of --subjects has no scan"):
         tuning_subjects(STUDY, split, ["x"])
-
-
-def test_the_stage_1_folder_inside_a_model_has_the_models_split(split):
-    model = split.parents[1]
-    assert model_split(model) == split
-    assert model_split(model / "stage1") == split
-    assert model_split(model / "other") is None
 
 
 def test_a_limit_takes_travellers_first_and_then_sites_in_turn():
