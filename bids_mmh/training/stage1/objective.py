@@ -50,7 +50,7 @@ def draw(volume: "Volume | SimulatedPair", recipe: "Recipe", seed: int) -> Draw:
     """Choices that depend on ``seed`` alone, so that a resumed run repeats an unbroken one."""
     generator = torch.Generator().manual_seed(seed)
     batch = volume.image.shape[0]
-    deepest = min(recipe.max_timestep, 1000)
+    deepest = min(recipe.max_timestep, recipe.model.schedule.timesteps)
     return Draw(
         t=torch.randint(1, deepest + 1, (batch,), generator=generator),
         noise=torch.randn(volume.image.shape, generator=generator),
