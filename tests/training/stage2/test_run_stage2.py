@@ -138,7 +138,7 @@ def test_the_best_average_is_kept(sites, two_stages, stage1, tmp_path):
     assert state["best"]["total"] == pytest.approx(min(totals), abs=1e-5)
     saved = load_file(tmp_path / "m" / "model.safetensors")
     assert torch.equal(
-        saved["target_network.head.bias"], state["best"]["averages"]["modules_.network.head.bias"]
+        saved["target_network.head.bias"], state["best"]["averages"]["averages.network.module.head.bias"]
     )
 
 
