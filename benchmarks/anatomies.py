@@ -15,8 +15,6 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from bids_mmh.preprocess.register import RegistrationSettings, nine_dof
-from bids_mmh.preprocess.resample import resample_mask, resample_scan
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -24,6 +22,8 @@ from bids_mmh.evaluation.tissues import segment_tissues
 from bids_mmh.files import atomic_path
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.images import to_array, to_sitk
+from bids_mmh.preprocess.steps.register import RegistrationSettings, nine_dof
+from bids_mmh.preprocess.steps.resample import resample_mask, resample_scan
 from bids_mmh.preprocess.template import NILEARN_SPACE, find_template
 from bids_mmh.synthesis.regions import FREESURFER, Region
 

@@ -24,14 +24,14 @@ import torch
 
 from bids_mmh.method.config import PRESETS
 from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.training.cache import VolumeCache
-from bids_mmh.training.data import TrainingScan, find_scans
+from bids_mmh.training.data.loader import load
+from bids_mmh.training.data.scan_order import Order
+from bids_mmh.training.data.scans import TrainingScan, find_scans
+from bids_mmh.training.data.volume_cache import VolumeCache
 from bids_mmh.training.engine import Compute, make_fabric
-from bids_mmh.training.loader import load
-from bids_mmh.training.objective import draw, stage1_losses
-from bids_mmh.training.plan import Order
 from bids_mmh.training.recipe import Augmentation, Phase, Recipe, model_on_grid
-from bids_mmh.training.stage1 import TrainingVolumes
+from bids_mmh.training.stage1.objective import draw, stage1_losses
+from bids_mmh.training.stage1.task import TrainingVolumes
 
 AUGMENTATIONS = {
     "no augmentation": Augmentation(),

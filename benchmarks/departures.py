@@ -22,11 +22,11 @@ from bids_mmh.evaluation.metrics.similarity import intensity_histogram, similari
 from bids_mmh.evaluation.metrics.site_distance import site_distances
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.style.contrast import contrast_loss
-from bids_mmh.training.cache import VolumeCache
-from bids_mmh.training.data import find_scans
+from bids_mmh.training.data.scans import find_scans
+from bids_mmh.training.data.split import travelling_subjects
+from bids_mmh.training.data.volume_cache import VolumeCache
 from bids_mmh.training.recipe import Recipe, load_recipe, model_on_grid
 from bids_mmh.training.run import train
-from bids_mmh.training.split import travelling_subjects
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "phantom_study.toml"
 

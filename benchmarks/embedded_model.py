@@ -27,7 +27,7 @@ from bids_mmh.evaluation.metrics.anatomy import anatomy_preservation
 from bids_mmh.evaluation.metrics.similarity import intensity_histogram, similarity
 from bids_mmh.evaluation.metrics.site_distance import site_distances
 from bids_mmh.evaluation.scans import Scan, choose_target, travelling_pairs
-from bids_mmh.training.data import TrainingScan, find_scans
+from bids_mmh.training.data.scans import TrainingScan, find_scans
 
 SEQUENCES = ("T1w", "T2w")
 COLUMNS = ("SSIM", "PSNR (dB)", "PCC", "WD", "inter-site WD", "AP", "SD")

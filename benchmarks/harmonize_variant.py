@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.training.cache import VolumeCache
-from bids_mmh.training.data import TrainingScan, find_scans
+from bids_mmh.training.data.scans import TrainingScan, find_scans
+from bids_mmh.training.data.volume_cache import VolumeCache
 
 
 def harmonize_scans(

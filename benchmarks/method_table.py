@@ -8,9 +8,9 @@ site (the controls are fitted on them). With ``--out`` it also writes ``PREFIX_p
 
 Each FOLDER holds one variant's harmonized scans as ``<stem>.npy`` or ``<stem>.nii.gz``, where the stem is
 the preprocessed image's file name without ``.nii.gz``: an array on the evaluation grid, in the scaled units
-of ``bids_mmh.training.data.load_on_grid`` (the brain in about [-1, 1], background -1). The first variant is
-the method that the others are tested against. A variant may leave scans at the target site as they are and
-out of its folder.
+of ``bids_mmh.training.data.scans.load_on_grid`` (the brain in about [-1, 1], background -1). The first
+variant is the method that the others are tested against. A variant may leave scans at the target site as they
+are and out of its folder.
 """
 
 import argparse
@@ -43,8 +43,8 @@ from bids_mmh.evaluation.probes.features import random_features
 from bids_mmh.evaluation.scans import Scan, choose_target, travelling_pairs
 from bids_mmh.evaluation.significance import paired_test
 from bids_mmh.preprocess.grid import Grid, model_grid
-from bids_mmh.training.data import TrainingScan, find_scans
-from bids_mmh.training.sweep_scans import read_scan
+from bids_mmh.training.data.scans import TrainingScan, find_scans
+from bids_mmh.training.sweep.sweep_scans import read_scan
 
 SEQUENCES = ("T1w", "T2w")
 # Heading and number format of each figure of a pair.

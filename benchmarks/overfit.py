@@ -27,11 +27,11 @@ from bids_mmh.phantom.head.subject import build_head
 from bids_mmh.phantom.head.template_head import template_head
 from bids_mmh.phantom.imaging.acquisition import draw_site
 from bids_mmh.preprocess.scaling import intensity_scaling
-from bids_mmh.training.data import Volume
-from bids_mmh.training.loop import MAX_NORM
-from bids_mmh.training.objective import Draw, Losses, draw, stage1_losses
-from bids_mmh.training.plan import learning_rate
+from bids_mmh.training.data.scans import Volume
+from bids_mmh.training.loop.learning_rate import learning_rate
+from bids_mmh.training.loop.training_loop import MAX_NORM
 from bids_mmh.training.recipe import Phase, Recipe, model_on_grid
+from bids_mmh.training.stage1.objective import Draw, Losses, draw, stage1_losses
 
 SEED, FACTOR = 5, 4
 EVERY = 20  # steps between measurements

@@ -17,7 +17,7 @@ from harmonize_variant import harmonize_scans
 from method_table import main as method_table
 
 from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.training.data import find_scans
+from bids_mmh.training.data.scans import find_scans
 from bids_mmh.training.engine import Compute
 from bids_mmh.training.recipe import Recipe, load_recipe, model_on_grid
 from bids_mmh.training.run import StudyOptions, train

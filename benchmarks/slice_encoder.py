@@ -26,7 +26,7 @@ from bids_mmh.method.encoder.slices import load_encoder
 from bids_mmh.method.encoder.tpa_clip import TriPlanarConfig, TriPlanarEncoder
 from bids_mmh.method.style.losses import Separation, separation
 from bids_mmh.method.style.statistics import to_style
-from bids_mmh.training.data import TrainingScan, find_scans, load_on_grid
+from bids_mmh.training.data.scans import TrainingScan, find_scans, load_on_grid
 
 SEQUENCES = ("T1w", "T2w")
 STANDARD = torch.tensor([[0.0, 0.4]])  # mean and standard deviation of the z-scored scans

@@ -24,9 +24,9 @@ from scipy.optimize import nnls
 from bids_mmh.method.config import PRESETS, ModelConfig
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.precision import fast_autocast, precision_name
-from bids_mmh.training.data import Volume
-from bids_mmh.training.objective import draw, stage1_losses
+from bids_mmh.training.data.scans import Volume
 from bids_mmh.training.recipe import Phase, Recipe
+from bids_mmh.training.stage1.objective import draw, stage1_losses
 
 Size = tuple[int, int, int]
 SMALL: tuple[Size, ...] = ((24, 32, 32), (32, 40, 40), (40, 48, 48), (48, 56, 56))

@@ -18,8 +18,8 @@ from bids_mmh.method.style.statistics import soft_histogram
 from bids_mmh.method.style.tissues import default_priors, priors_on_grid, tissue_maps
 from bids_mmh.synthesis.anatomies import Anatomy
 from bids_mmh.synthesis.study import SimulatedStudy, simulate_study
-from bids_mmh.training.objective import Draw
-from bids_mmh.training.simulated import SimulatedPair, SimulatedPairs
+from bids_mmh.training.data.simulated_pairs import SimulatedPair, SimulatedPairs
+from bids_mmh.training.stage1.objective import Draw
 
 NAME = "checks"
 CPU = torch.device("cpu")

@@ -16,9 +16,9 @@ from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.precision import has_native_bf16
 from bids_mmh.method.style.statistics import StyleRecords, join_styles
 from bids_mmh.synthesis.anatomies import Anatomy
-from bids_mmh.training.objective import Draw, Losses, PairWeights, pair_losses
+from bids_mmh.training.data.simulated_pairs import SimulatedPair, SimulatedPairs
 from bids_mmh.training.seeds import draw_seed
-from bids_mmh.training.simulated import SimulatedPair, SimulatedPairs
+from bids_mmh.training.stage1.objective import Draw, Losses, PairWeights, pair_losses
 
 NAME = "training"
 COLUMNS = ("step", "seconds", "s a step", "of that generator", "learning rate", "loss", "noise", "gradient")

@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     options = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     try:
-        from bids_mmh.training.slice_encoder import EncoderRecipe, train_encoder
+        from bids_mmh.training.slice_encoder.training import EncoderRecipe, train_encoder
 
         chosen = {name: getattr(options, name) for name in ("steps", "seed") if name in options}
         recipe = replace(EncoderRecipe(), **chosen)

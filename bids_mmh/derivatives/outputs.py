@@ -121,7 +121,7 @@ _ALL = (
         "evaluation_table",
         "evaluation_{sequence}_table.tsv",
         "figures of the evaluation (+ `.json`), see [the group page](group.md)",
-        "group.evaluation_report",
+        "group.evaluation.report",
     ),
     Output("group_page", "group.html", "the page of the study", "group.report"),
     Output(

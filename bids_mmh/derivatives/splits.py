@@ -55,6 +55,8 @@ def trained_subjects(output_dir: Path, rows: Sequence[ScanRow]) -> TrainedSubjec
 
 
 def _splits(models: Path, name: str | None, digest: str | None) -> Iterable[Path]:
+    from bids_mmh.training.data.split import all_splits_of
+
     for folder in sorted(models.glob("*/")):
         try:
             found = resolve_model(str(folder.absolute()))
@@ -62,11 +64,11 @@ def _splits(models: Path, name: str | None, digest: str | None) -> Iterable[Path
             logger.debug("%s is not looked at: %s", folder, error)
             continue
         if digest == found.sha256 or name in (found.name, folder.name):
-            yield from folder.glob("**/training/split.tsv")
+            yield from all_splits_of(folder)
 
 
 def _add(parts: dict[str, str], table: Path) -> None:
-    from bids_mmh.training.split import read_split
+    from bids_mmh.training.data.split import read_split
 
     for subject, part in read_split(table).items():
         if part in SEEN and parts.get(subject) != "train":

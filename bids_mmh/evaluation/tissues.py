@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_mmh.errors import BadDataError
-from bids_mmh.preprocess.grid import BOX_SIZE_MM
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,7 +83,9 @@ def _priors(shape: tuple[int, int, int]) -> "Tensor":
 
 def _in_box(shape: tuple[int, ...]) -> bool:
     """Whether a grid has the proportions of the model's box, up to rounding."""
+    from bids_mmh.method.style.slow_fields import BOX
+
     if len(shape) != 3 or 0 in shape:
         return False
-    spacing = [size / side for size, side in zip(BOX_SIZE_MM, shape, strict=True)]
-    return max(spacing) < 1.05 * min(spacing)
+    cells = [cell / side for cell, side in zip(BOX, shape, strict=True)]
+    return max(cells) < 1.05 * min(cells)

@@ -20,8 +20,8 @@ from bids_mmh.settings import EMBEDDED_MODEL, MODELS_FOLDER, NO_TARGET, Settings
 
 if TYPE_CHECKING:
     from bids_mmh.method.harmonizer import Harmonizer
+    from bids_mmh.training.data.split import Split
     from bids_mmh.training.recipe import Recipe
-    from bids_mmh.training.split import Split
 
 logger = logging.getLogger(__name__)
 
@@ -183,8 +183,13 @@ def _split(
     begin: ModelReference | None,
 ) -> "Split":
     """Who trains, validates and tests: by the table given, else as earlier runs placed them."""
-    from bids_mmh.training.run import split_of
-    from bids_mmh.training.split import make_split, read_split, study_split, travelling_subjects
+    from bids_mmh.training.data.split import (
+        make_split,
+        read_split,
+        split_of,
+        study_split,
+        travelling_subjects,
+    )
 
     if settings.split is not None:
         split = make_split(scans, recipe, settings.split)

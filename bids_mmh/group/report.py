@@ -16,8 +16,8 @@ from bids_mmh.derivatives.splits import TrainedSubjects, trained_subjects
 from bids_mmh.errors import CannotCreateError
 from bids_mmh.evaluation.metrics.site_distance import site_distances
 from bids_mmh.evaluation.outliers import find_outliers
-from bids_mmh.group.evaluate import EvaluationSettings, PartEvaluation, evaluate_study
-from bids_mmh.group.evaluation_report import evaluation_methods, page_part, write_evaluation
+from bids_mmh.group.evaluation.evaluate import EvaluationSettings, PartEvaluation, evaluate_study
+from bids_mmh.group.evaluation.report import evaluation_methods, page_part, write_evaluation
 from bids_mmh.reports.group_page import SiteComparison, StudyFacts, StudyPart, render_group_page
 from bids_mmh.reports.group_table import ScanRow, data_dictionary
 

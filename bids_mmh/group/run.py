@@ -46,8 +46,10 @@ def run_group(settings: Settings) -> ExitCode:
     rows, _ = chosen_rows(settings)
     target = _choose_target(settings, rows)
     code = ExitCode.OK
-    if settings.fit is not None or settings.model is not None or _can_transfer(settings, rows):
-        code = _harmonize(settings, rows, target, process)
+    transfer = wants_transfer(settings, rows)
+    has_model = settings.fit is not None or settings.model is not None
+    if has_model or (transfer and _has_images(settings, rows)):
+        code = _harmonize(settings, rows, target, process, transfer=transfer)
     if not process.is_first:
         return code
     with ExitStack() as stack:
@@ -60,10 +62,8 @@ def run_group(settings: Settings) -> ExitCode:
     return code or reported
 
 
-def _can_transfer(settings: Settings, rows: Sequence[ScanRow]) -> bool:
-    """Whether a target site was asked for without a fit, and there are images to bring to it."""
-    if not wants_transfer(settings, rows):
-        return False
+def _has_images(settings: Settings, rows: Sequence[ScanRow]) -> bool:
+    """Whether there are images to bring to the target site."""
     if find_preprocessed(settings.output_dir, rows):
         return True
     logger.info("No scan has its preprocessed image, so the study is compared at the target site only.")
@@ -92,15 +92,15 @@ def _target_before(settings: Settings, rows: Sequence[ScanRow]) -> str | None:
 
 
 def _harmonize(
-    settings: Settings, rows: Sequence[ScanRow], target: StudyTarget, process: Process
+    settings: Settings, rows: Sequence[ScanRow], target: StudyTarget, process: Process, *, transfer: bool
 ) -> ExitCode:
-    """Harmonize with the model that is fitted now, or with the one that was named."""
+    """Harmonize with the model that is fitted now, with one for the target site, or with the one named."""
     scans = find_preprocessed(settings.output_dir, rows)
     _check_scans(scans)
     model: ModelReference
     if settings.fit is not None:
         model = fit_study(settings, scans, target, process)
-    elif wants_transfer(settings, rows):
+    elif transfer:
         model = transfer_model(settings, scans, target, process)
     else:
         model = resolve_model(str(settings.model), settings.output_dir)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bids_mmh.evaluation.scans import Scan
     from bids_mmh.method.config import ModelConfig
     from bids_mmh.method.harmonizer import Harmonizer
-    from bids_mmh.training.sweep import Figures, Walk
+    from bids_mmh.training.sweep.depth_sweep import Figures, Walk
 
 logger = logging.getLogger(__name__)
 
@@ -67,14 +67,14 @@ def run_sweep(model: str, derivatives: Sequence[Path], prefix: Path, options: Sw
     """
     from bids_mmh.method.harmonizer import Harmonizer
     from bids_mmh.reports.sweep import sweep_markdown
-    from bids_mmh.training.sweep import best_walk, measure, walks
-    from bids_mmh.training.sweep_scans import model_split
+    from bids_mmh.training.data.split import split_of
+    from bids_mmh.training.sweep.depth_sweep import best_walk, measure, walks
 
     reference = resolve_model(model_location(model))
     settings = walks(options.depths, options.inversion_steps, options.sampling_steps)
     if options.apply is not None:
         _check_copy(options.apply, is_stage2=reference.config.target is not None)
-    split = model_split(reference.folder)
+    split = split_of(reference.folder)
     scans = _scans(reference.config, derivatives, split, options)
     harmonizer = Harmonizer.from_pretrained(reference.folder, choose_device(options.device))
     before = measure(scans, scans)
@@ -90,9 +90,9 @@ def run_sweep(model: str, derivatives: Sequence[Path], prefix: Path, options: Sw
 def _scans(
     config: "ModelConfig", derivatives: Sequence[Path], split: Path | None, options: SweepOptions
 ) -> "list[Scan]":
-    from bids_mmh.training.data import find_scans
+    from bids_mmh.training.data.scans import find_scans
     from bids_mmh.training.recipe import model_on_grid
-    from bids_mmh.training.sweep_scans import choose_scans, read_scan, tuning_subjects
+    from bids_mmh.training.sweep.sweep_scans import choose_scans, read_scan, tuning_subjects
 
     found = find_scans(derivatives, config.sequences)
     chosen = choose_scans(found, tuning_subjects(found, split, options.subjects), options.max_scans)
@@ -104,7 +104,7 @@ def _try_all(
     model: "Harmonizer", scans: "Sequence[Scan]", settings: "Sequence[Walk]", before: "Figures", prefix: Path
 ) -> "list[tuple[Walk, Figures]]":
     """Run the sweep; the table grows with every setting, so that an interrupted one leaves what it has."""
-    from bids_mmh.training.sweep import sweep
+    from bids_mmh.training.sweep.depth_sweep import sweep
 
     logger.info("%d settings on %d scans.", len(settings), len(scans))
     results: list[tuple[Walk, Figures]] = []
@@ -117,7 +117,7 @@ def _try_all(
 
 
 def _basis(scans: "Sequence[Scan]") -> str:
-    from bids_mmh.training.sweep import all_travelled
+    from bids_mmh.training.sweep.depth_sweep import all_travelled
 
     subjects, sites = {scan.subject for scan in scans}, {scan.site for scan in scans}
     return (
@@ -164,7 +164,7 @@ def _check_copy(folder: Path, *, is_stage2: bool) -> None:
 
 def _write_copy(model: "Harmonizer", best: "Walk", folder: Path, split: Path | None) -> None:
     """The model with the best setting; its split goes along, so that Stage II keeps to it."""
-    from bids_mmh.training.sweep import with_walk
+    from bids_mmh.training.sweep.depth_sweep import with_walk
 
     with_walk(model, best).save_pretrained(folder)
     if split is not None:

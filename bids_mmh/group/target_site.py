@@ -9,7 +9,14 @@ import numpy as np
 
 from bids_mmh.bids.atomic import write_json, write_tsv
 from bids_mmh.errors import UsageError
-from bids_mmh.evaluation.metrics.site_ranking import UNKNOWN, SiteVariability, rank_by_variability
+from bids_mmh.evaluation.metrics.site_ranking import (
+    UNKNOWN,
+    SiteVariability,
+    choose_site,
+    excluded_sites,
+    known_sites,
+    rank_by_variability,
+)
 from bids_mmh.reports.group_table import ScanRow
 from bids_mmh.settings import AUTO, NO_TARGET
 
@@ -103,21 +110,22 @@ def choose_study_target(rows: Sequence[ScanRow], wanted: str, min_scans: int) ->
     if wanted == NO_TARGET:
         sentence = "No target site, as asked for: scans go to a domain of all sites."
         return StudyTarget(None, tuple(ranking), (sentence,), min_scans)
-    qualified = [one for one in ranking if one.qualifies]
-    if not qualified:
+    site = choose_site(ranking)
+    if site is None:
         none = f"No site has {min_scans} scans of every sequence, so none is chosen as target."
         return StudyTarget(None, tuple(ranking), (none,), min_scans)
+    qualified = [one for one in ranking if one.qualifies]
     chosen = (
-        f"Target site: {qualified[0].site}, whose scans differ least "
+        f"Target site: {site}, whose scans differ least "
         f"(mean distance {qualified[0].variability:.4f}; {len(qualified)} sites qualify)."
     )
-    return StudyTarget(qualified[0].site, tuple(ranking), (chosen, *excluded), min_scans)
+    return StudyTarget(site, tuple(ranking), (chosen, *excluded), min_scans)
 
 
 def _require(wanted: str, ranking: Sequence[SiteVariability]) -> None:
-    names = sorted(one.site for one in ranking if one.site != UNKNOWN)
-    if wanted in names:
+    if choose_site(ranking, wanted) is not None:
         return
+    names = known_sites(ranking)
     near = get_close_matches(wanted, names, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else "."
     known = ", ".join(names) if names else "none is known"
@@ -126,10 +134,10 @@ def _require(wanted: str, ranking: Sequence[SiteVariability]) -> None:
 
 def _excluded(ranking: Sequence[SiteVariability], min_scans: int) -> list[str]:
     """Name the sites with too few scans, with their numbers."""
-    few = [one for one in ranking if not one.qualifies and one.site != UNKNOWN]
+    few = excluded_sites(ranking)
     if not few:
         return []
-    named = ", ".join(f"{one.site} ({_counts(one)})" for one in sorted(few, key=lambda one: one.site))
+    named = ", ".join(f"{one.site} ({_counts(one)})" for one in few)
     fault = f"with fewer than {min_scans} scans of a sequence (--min-site-scans)"
     return [f"Not considered as target, {fault}: {named}."]
 

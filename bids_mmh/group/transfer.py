@@ -116,7 +116,7 @@ def _write(folder: Path, base: ModelReference, scans: Sequence[DerivedScan], rec
 
     from bids_mmh.method.harmonizer import Harmonizer
     from bids_mmh.method.target_style import gather_styles
-    from bids_mmh.training.data import load_on_grid
+    from bids_mmh.training.data.scans import load_on_grid
 
     if folder.is_dir() and not (folder / RECORD_FILE).exists() and any(folder.glob("*.safetensors")):
         raise UsageError(f"{folder} holds another model: give this one another --fit-name.")

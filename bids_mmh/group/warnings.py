@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
-from bids_mmh.bids.sites import lookalikes
+from bids_mmh.bids.sites.assignment import lookalikes
 from bids_mmh.reports.group_table import ScanRow
 
 # What scans of one sequence must share to be compared, and what to do where they do not.

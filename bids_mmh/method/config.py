@@ -60,6 +60,32 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True)
+class ScheduleConfig:
+    """Noise schedule that a model was trained with, see :mod:`bids_mmh.method.diffusion.schedule`.
+
+    Attributes:
+        timesteps: number of noise levels T; valid t are 0 (clean) to T.
+        beta_start: β at t = 1.
+        beta_end: β at t = T.
+    """
+
+    timesteps: int = 1000
+    beta_start: float = 0.0015
+    beta_end: float = 0.0195
+
+    def __post_init__(self) -> None:
+        """Refuse what is no schedule (ValueError)."""
+        if self.timesteps < 1:
+            raise ValueError(f"timesteps is {self.timesteps} but must be at least 1")
+        if not 0.0 < self.beta_start <= self.beta_end < 1.0:
+            betas = f"beta_start is {self.beta_start} and beta_end {self.beta_end}"
+            raise ValueError(f"{betas} but they must rise and lie between 0 and 1")
+
+
+PAPER_SCHEDULE = ScheduleConfig()
+
+
+@dataclass(frozen=True)
 class TargetConfig:
     """What Stage II fine-tuned a model to.
 
@@ -102,6 +128,7 @@ class ModelConfig:
         domain: what the records are of: ``unified``, or the name of a site.
         gradient_condition: whether the network sees the gradient map G; false is the ablation w/o G.
         ema_guidance: whether the style records guide the network; false is the ablation w/o E.
+        schedule: noise schedule; folders of before it was saved have the default one.
         target: the target site of a Stage II model; None for Stage I, whose domain is the unified one.
     """
 
@@ -123,6 +150,7 @@ class ModelConfig:
     domain: str = "unified"
     gradient_condition: bool = True
     ema_guidance: bool = True
+    schedule: ScheduleConfig = PAPER_SCHEDULE
     target: TargetConfig | None = None
 
     def __post_init__(self) -> None:
@@ -133,6 +161,8 @@ class ModelConfig:
         for name in ("regional_share", "strength"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)} but lies between 0 and 1")
+        if self.depth > (timesteps := self.schedule.timesteps):
+            raise ValueError(f"depth is {self.depth} but the schedule has {timesteps} timesteps")
         if self.denoise < 0.0:
             raise ValueError(f"denoise is {self.denoise} but cannot be negative")
 
@@ -148,11 +178,13 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
         """Rebuild from :meth:`to_dict` (lists become tuples); unknown keys raise TypeError."""
-        network = NetworkConfig(**_tuples(values["network"]))
         target = values.get("target")
-        return cls(
-            **{**_tuples(values), "network": network, "target": TargetConfig(**target) if target else None}
-        )
+        nested = {
+            "network": NetworkConfig(**_tuples(values["network"])),
+            "schedule": ScheduleConfig(**values.get("schedule", {})),
+            "target": TargetConfig(**target) if target else None,
+        }
+        return cls(**{**_tuples(values), **nested})
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

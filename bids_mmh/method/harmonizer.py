@@ -90,7 +90,7 @@ class Harmonizer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.schedule = NoiseSchedule()
+        self.schedule = NoiseSchedule(config.schedule)
         self.register_buffer("priors", default_priors().clone()[None])
         self.network = self._new_network()
         self.records = self._new_records()
@@ -99,7 +99,7 @@ class Harmonizer(nn.Module):
         self.target_styles: TargetStyles | None = None
 
     def _new_network(self) -> ConditionalUNet:
-        return ConditionalUNet(self.config.network, len(self.config.sequences))
+        return ConditionalUNet(self.config.network, len(self.config.sequences), self.config.schedule)
 
     def _new_records(self) -> StyleRecords:
         return StyleRecords(len(self.config.sequences), self.config.bins, self.config.decay)

@@ -12,6 +12,8 @@ CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 STYLES_FILE = (
     "target_styles.safetensors"  # of a model that leads to a site without having been trained for it
 )
+STAGE1_FOLDER = "stage1"  # in the folder of a Stage II model: the model that it was fine-tuned from
+TRAINING_FOLDER = "training"  # in a model's folder: what its training left, the split above all
 
 
 def embedded_folder() -> Path:

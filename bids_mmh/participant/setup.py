@@ -10,7 +10,7 @@ from bids_mmh.bids.inputs import find_sessions
 from bids_mmh.bids.participants import copy_participants
 from bids_mmh.bids.provenance import dataset_description, write_dataset_files
 from bids_mmh.bids.session import Scan, Session
-from bids_mmh.bids.sites import assign_sites
+from bids_mmh.bids.sites.assignment import assign_sites
 from bids_mmh.derivatives.external_derivatives import check_datasets, find_precomputed, only_standard
 from bids_mmh.derivatives.jobs import ScanJob, SessionJob
 from bids_mmh.derivatives.models import ModelReference

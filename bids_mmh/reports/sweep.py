@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from bids_mmh.training.sweep import Figures, Walk
+    from bids_mmh.training.sweep.depth_sweep import Figures, Walk
 
 Setting = tuple[int, int, int]
 """Depth, T_f, T_r."""

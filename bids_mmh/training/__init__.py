@@ -1,8 +1,8 @@
 """Training of MMH models on preprocessed derivatives.
 
-A ``recipe`` says what to train. ``data`` reads the scans, ``split`` says whose are trained on, ``cache``
-keeps them on the model's grid, ``augment`` changes them and ``loader`` brings them in the order of ``plan``.
-A ``task`` says what learns and what an item costs (``stage1``, with ``objective``); ``loop`` trains it on
-what ``engine`` found. ``journal``, ``tables`` and ``checkpoint`` are what it writes down.
+A ``recipe`` defines what is trained. ``data`` finds, splits, caches, augments and orders the scans.
+``stage1`` and ``stage2`` are the two tasks, each with its objective; ``loop`` trains either of them on the
+devices that ``engine`` provides; ``workspace`` is what the stages of a run share. ``slice_encoder`` trains
+the encoder that Stage II compares slices with, ``sweep`` chooses a model's depth and steps.
 ``bids-mmh-train`` is the command; :func:`bids_mmh.training.run.train` the same from Python.
 """

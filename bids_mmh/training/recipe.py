@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from bids_mmh.errors import UsageError
-from bids_mmh.method.config import PRESETS, ModelConfig, NetworkConfig
+from bids_mmh.method.config import PRESETS, ModelConfig, NetworkConfig, ScheduleConfig
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -231,9 +231,9 @@ def load_recipe(path: Path) -> Recipe:
     """Read a recipe file.
 
     ``[model]`` takes ``preset``, ``style_code``, ``direct_change`` and any field of :class:`ModelConfig` but
-    the network and the target; ``[[phase]]`` tables are :class:`Phase`, ``[augmentation]`` is
-    :class:`Augmentation` and ``[stage2]``, if it is there, :class:`Stage2Recipe`; ``[training]`` holds the
-    other fields of :class:`Recipe`.
+    the network and the target, ``[model.schedule]`` those of :class:`ScheduleConfig`. ``[[phase]]`` tables
+    are :class:`Phase`, ``[augmentation]`` is :class:`Augmentation` and ``[stage2]``, if it is there,
+    :class:`Stage2Recipe`; ``[training]`` holds the other fields of :class:`Recipe`.
 
     Raises:
         UsageError: not TOML, an unknown key or preset, a value missing or of the wrong kind, or no phase.
@@ -265,13 +265,20 @@ def _model(path: Path, table: dict[str, Any]) -> ModelConfig:
     if preset not in PRESETS:
         raise UsageError(f"{path}: unknown preset '{preset}'; there are {', '.join(PRESETS)}.")
     values = {field.name: getattr(PRESETS[preset], field.name) for field in fields(ModelConfig)}
-    fixed = {name: values.pop(name) for name in ("network", "shape", "spacing", "target")}
+    fixed = {name: values.pop(name) for name in ("network", "shape", "spacing", "target", "schedule")}
     if style.get("style_code", "tissues") != "tissues":
         style.setdefault("intensity_bins", 0)  # they are placed by the medians of tissues
     network = {name: value for name, value in vars(fixed["network"]).items() if name not in style}
     fixed["network"] = _build(path, NetworkConfig, style, **network)
+    fixed["schedule"] = _schedule(path, fixed["schedule"], settings.pop("schedule", {}))
     spacing = settings.pop("spacing", fixed["spacing"])
     return model_on_grid(_build(path, ModelConfig, {**values, **settings}, **fixed), float(spacing))
+
+
+def _schedule(path: Path, preset: ScheduleConfig, table: Any) -> ScheduleConfig:  # noqa: ANN401
+    if not isinstance(table, dict):
+        raise UsageError(f"{path}: wrong value of 'schedule': it is a table, [model.schedule].")
+    return _build(path, ScheduleConfig, {**vars(preset), **table})
 
 
 def _build(path: Path, kind: type[T], values: dict[str, Any], **given: Any) -> T:  # noqa: ANN401

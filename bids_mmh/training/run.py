@@ -8,16 +8,15 @@ import torch
 
 from bids_mmh.errors import UsageError
 from bids_mmh.method.harmonizer import Harmonizer, read_config
-from bids_mmh.training.data import TrainingScan, find_scans
+from bids_mmh.method.model_files import STAGE1_FOLDER, TRAINING_FOLDER
+from bids_mmh.training.data.scans import TrainingScan, find_scans
+from bids_mmh.training.data.split import SPLIT_FILE, Split, make_split, split_of
 from bids_mmh.training.engine import Compute, loader_workers, make_fabric
 from bids_mmh.training.recipe import Recipe, Stage2Recipe
-from bids_mmh.training.split import Split, make_split
-from bids_mmh.training.stage1 import train_stage1
-from bids_mmh.training.stage2 import train_stage2
-from bids_mmh.training.target_site import require_site
+from bids_mmh.training.stage1.task import train_stage1
+from bids_mmh.training.stage2.target_site import require_site
+from bids_mmh.training.stage2.task import train_stage2
 from bids_mmh.training.workspace import Workspace
-
-STAGE1_FOLDER = "stage1"  # in the folder of a Stage II model: the model that it was fine-tuned from
 
 
 @dataclass(frozen=True)
@@ -119,10 +118,10 @@ def train_on(
     """
     fabric = make_fabric(compute)
     workspace = Workspace(
-        fabric, output / "training", list(scans), split, loader_workers(fabric, compute), anatomies
+        fabric, output / TRAINING_FOLDER, list(scans), split, loader_workers(fabric, compute), anatomies
     )
     if fabric.is_global_zero:
-        split.write(workspace.folder / "split.tsv")
+        split.write(workspace.folder / SPLIT_FILE)
     model = train_stage1(recipe, workspace, start) if stage1 is None else stage1
     if recipe.stage2 is not None:
         if fabric.is_global_zero:
@@ -148,13 +147,6 @@ def stage1_of(folder: Path) -> Harmonizer:
     stage1.network.load_state_dict(model.network.state_dict())
     stage1.records.load_state_dict(model.records.state_dict())
     return stage1.to(memory_format=torch.channels_last_3d).eval()
-
-
-def split_of(folder: Path) -> Path | None:
-    """The table that says whom a model was trained on; None for a model without one, as the embedded is."""
-    beside = folder.parent if folder.name == STAGE1_FOLDER else folder
-    table = beside / "training" / "split.tsv"
-    return table if table.exists() else None
 
 
 def _stage2_recipe(recipe: Recipe, options: StudyOptions) -> Stage2Recipe | None:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+VALIDATION = 2**32 - 1  # stands for the phase in the seeds of validation, which are the same in all phases
+
 
 def draw_seed(*position: int) -> int:
     """An independent seed for a position (seed, phase, step, part, …) of a run."""

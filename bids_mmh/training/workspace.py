@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from bids_mmh.errors import UsageError
 from bids_mmh.method.config import ModelConfig
-from bids_mmh.training.cache import VolumeCache
-from bids_mmh.training.data import TrainingScan
+from bids_mmh.training.data.scans import TrainingScan
+from bids_mmh.training.data.split import Split
+from bids_mmh.training.data.volume_cache import VolumeCache
 from bids_mmh.training.processes import on_first
-from bids_mmh.training.split import Split
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

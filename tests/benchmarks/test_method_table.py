@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from bids_mmh.method.style.tissues import default_priors, priors_on_grid
 from bids_mmh.preprocess.grid import model_grid
 
 GRID = model_grid(8)
@@ -19,16 +18,15 @@ def benchmark(load_benchmark):
 
 
 @pytest.fixture
-def study(tmp_path, write_derivative):
+def study(tmp_path, write_derivative, template_tissues):
     """Three travellers, two people at the target site; a variant that undoes the sites' contrast."""
     root, variant = tmp_path / "out", tmp_path / "variant"
     variant.mkdir()
-    tissue = np.array([0, 1, 1, 2])[priors_on_grid(default_priors()[None], GRID.shape)[0].argmax(0)]
     mask = np.zeros(GRID.shape, np.uint8)
     mask[3:-3, 3:-3, 8:-5] = 1
     for number in range(5):
         own = gaussian_filter(np.random.default_rng(number).normal(0, 0.6, GRID.shape), 1)
-        brain = LEVELS[tissue] + own
+        brain = LEVELS[template_tissues(GRID.shape)] + own
         for site in SITES if number < 3 else ["east"]:
             scanned = np.where(mask > 0, np.clip((brain + 1) * SITES[site] - 1, -0.99, 0.99), -1)
             name = write_derivative(

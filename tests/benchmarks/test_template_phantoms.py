@@ -9,7 +9,7 @@ import pytest
 from bids_mmh.phantom.head.deformation import DISPLACEMENT_GRID
 from bids_mmh.phantom.head.grid import HEAD
 from bids_mmh.phantom.imaging.acquisition import draw_site
-from bids_mmh.training.data import find_scans, load_on_grid
+from bids_mmh.training.data.scans import find_scans, load_on_grid
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "template_phantoms.py"
 

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-import bids_mmh.training.slice_encoder as training
+import bids_mmh.training.slice_encoder.training as training
 from bids_mmh.cli.train_encoder import main
 from bids_mmh.errors import BadDataError, ExitCode
-from bids_mmh.training.slice_encoder import EncoderRecipe
+from bids_mmh.training.slice_encoder.training import EncoderRecipe
 
 
 @pytest.fixture

@@ -20,13 +20,13 @@ def segmenter():
 
 
 @pytest.fixture(scope="module")
-def scan(segmenter):
+def scan(template_tissues):
     mask = np.zeros(GRID.shape, bool)
     mask[3:-3, 3:-3, 8:-5] = True
 
     def make(subject, site, contrast):
         own = np.random.default_rng(len(subject)).normal(0, 0.1, GRID.shape)
-        brain = np.clip((LEVELS[segmenter.priors.argmax(axis=0)] + own + 1) * contrast - 1, -0.99, 0.99)
+        brain = np.clip((LEVELS[template_tissues(GRID.shape)] + own + 1) * contrast - 1, -0.99, 0.99)
         volume = np.where(mask, brain, -1).astype(np.float32)
         return Scan(f"{subject}_{site}", subject, site, "T1w", volume, mask, (8.0,) * 3)
 

@@ -16,7 +16,7 @@ from bids_mmh.errors import UsageError
 from bids_mmh.method.encoder.style_network import StyleNetwork, StyleNetworkConfig, save_style_network
 from bids_mmh.method.harmonizer import read_config
 from bids_mmh.preprocess.template import Template
-from bids_mmh.training import data
+from bids_mmh.training.data import scans as training_scans
 from bids_mmh.training.recipe import load_recipe
 
 RECIPE = """
@@ -92,9 +92,9 @@ def sidecars(study):
 
 def test_fit_all_fits_both_stages_and_harmonizes_everybody(group, study, recipe, monkeypatch):
     opened = set()
-    read = data.load_on_grid
+    read = training_scans.load_on_grid
     monkeypatch.setattr(
-        "bids_mmh.training.cache.load_on_grid",
+        "bids_mmh.training.data.volume_cache.load_on_grid",
         lambda scan, shape: opened.add(scan.subject) or read(scan, shape),
     )
     assert group("--fit", "all", "--recipe", recipe, "--target-site", "b") == 0

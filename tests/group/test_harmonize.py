@@ -23,7 +23,7 @@ from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.precision import precision_name
 from bids_mmh.preprocess.template import Template
 from bids_mmh.runtime.processes import Process
-from bids_mmh.training.data import find_scans
+from bids_mmh.training.data.scans import find_scans
 from bids_mmh.training.recipe import model_on_grid
 
 

@@ -89,7 +89,7 @@ def test_travelling_subjects_give_the_ssim_between_sites(model, derivatives, tmp
 
 
 def test_an_interrupted_sweep_leaves_what_it_has(model, derivatives, tmp_path, monkeypatch):
-    import bids_mmh.training.sweep as sweeping
+    import bids_mmh.training.sweep.depth_sweep as sweeping
 
     whole = sweeping.sweep
 

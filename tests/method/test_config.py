@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from bids_mmh.method.config import PRESETS, ModelConfig, NetworkConfig, TargetConfig
+from bids_mmh.method.config import PRESETS, ModelConfig, NetworkConfig, ScheduleConfig, TargetConfig
 
 TARGET = TargetConfig(site="alpha", encoder="embedded", encoder_digest="0f", aggregation="attention")
 
@@ -24,6 +24,7 @@ def test_json_round_trip_of_a_target_and_of_the_ablations():
         intensity_map="none",
         gradient_condition=False,
         ema_guidance=False,
+        schedule=ScheduleConfig(timesteps=500, beta_end=0.03),
         target=TARGET,
     )
     again = ModelConfig.from_dict(json.loads(json.dumps(config.to_dict())))
@@ -34,7 +35,7 @@ def test_json_round_trip_of_a_target_and_of_the_ablations():
 
 def test_a_configuration_without_later_keys_is_that_of_stage_i():
     values = PRESETS["tiny"].to_dict()
-    for key in ("target", "gradient_condition", "ema_guidance", "intensity_map"):
+    for key in ("target", "gradient_condition", "ema_guidance", "intensity_map", "schedule"):
         del values[key]
     assert ModelConfig.from_dict(values) == PRESETS["tiny"]
 
@@ -97,6 +98,9 @@ def test_impossible_networks_are_refused(channels, attention):
         ({"intensity_map": "tissue"}, "intensity_map is 'tissue'"),
         ({"strength": 1.5}, "strength is 1.5"),
         ({"denoise": -1.0}, "denoise is -1.0"),
+        ({"depth": 1001}, "depth is 1001 but the schedule has 1000"),
+        ({"schedule": {"timesteps": 0}}, "timesteps is 0"),
+        ({"schedule": {"beta_start": 0.1}}, "beta_start is 0.1"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(change, message):

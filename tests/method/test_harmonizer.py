@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from bids_mmh.errors import BadDataError, NoInputError
+from bids_mmh.method.config import ScheduleConfig
 from bids_mmh.method.diffusion.gradient import gradient_map
+from bids_mmh.method.diffusion.schedule import NoiseSchedule
 from bids_mmh.method.harmonizer import Harmonizer, Styled, read_config
 from bids_mmh.method.model_files import CONFIG_FILE, WEIGHTS_FILE, model_sha256
 from bids_mmh.method.style.code import quantiles, style_code
@@ -292,9 +294,21 @@ def test_a_saved_target_keeps_both_networks_and_records(two_stage, head, tmp_pat
     assert loaded.target_records.seen.all()
 
 
+def test_the_noise_schedule_is_saved_and_used(build, toy, head, tmp_path):
+    """A model that was trained on another schedule keeps it, and answers as it does there."""
+    usual, other = build(toy), build(replace(toy, schedule=ScheduleConfig(beta_end=0.03)))
+    other.load_state_dict(usual.state_dict())
+    other.save_pretrained(tmp_path)
+    loaded = Harmonizer.from_pretrained(tmp_path)
+    assert loaded.config.schedule.beta_end == 0.03
+    assert loaded.schedule == loaded.network.schedule == NoiseSchedule(ScheduleConfig(beta_end=0.03))
+    assert torch.equal(loaded(*head, T1W), other(*head, T1W))
+    assert not torch.equal(loaded(*head, T1W), usual(*head, T1W))
+
+
 def test_a_folder_from_before_stage_2_loads(harmonizer, folder, head):
     def forget(values):
-        for key in ("target", "gradient_condition", "ema_guidance"):
+        for key in ("target", "gradient_condition", "ema_guidance", "schedule"):
             del values[key]
 
     edit_config(folder, forget)

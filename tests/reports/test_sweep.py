@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 
 from bids_mmh.reports.sweep import CHOSEN, sweep_figure, sweep_markdown
-from bids_mmh.training.sweep import Figures, Walk
+from bids_mmh.training.sweep.depth_sweep import Figures, Walk
 
 SETTINGS = [(30, 5, 5), (30, 5, 15), (30, 15, 5), (30, 15, 15), (10, 5, 5)]
 

@@ -12,14 +12,14 @@ from bids_mmh.method.encoder.style_network import StyleNetwork, StyleNetworkConf
 from bids_mmh.method.encoder.tpa_clip import TriPlanarConfig, TriPlanarEncoder
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.style.statistics import StyleStatistics, soft_histogram
-from bids_mmh.training.cache import VolumeCache
-from bids_mmh.training.data import find_scans
+from bids_mmh.training.data.scans import find_scans
+from bids_mmh.training.data.split import Split
+from bids_mmh.training.data.volume_cache import VolumeCache
 from bids_mmh.training.engine import Compute, make_fabric
 from bids_mmh.training.recipe import Phase, Recipe, Stage2Recipe, model_on_grid
-from bids_mmh.training.split import Split
-from bids_mmh.training.stage1_cache import WalkCache, build_walks, maker_of
-from bids_mmh.training.stage2 import start_from
-from bids_mmh.training.target_site import set_target_records
+from bids_mmh.training.stage2.stage1_cache import WalkCache, build_walks, maker_of
+from bids_mmh.training.stage2.target_site import set_target_records
+from bids_mmh.training.stage2.task import start_from
 from bids_mmh.training.workspace import Workspace
 
 SPACING = 16.0  # mm; the grid is then (9, 12, 12)

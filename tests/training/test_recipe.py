@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from bids_mmh.errors import ExitCode, UsageError
-from bids_mmh.method.config import PRESETS
+from bids_mmh.method.config import PRESETS, ScheduleConfig
 from bids_mmh.training.recipe import Augmentation, Phase, Recipe, Stage2Recipe, load_recipe, model_on_grid
 
 PHASE = "[[phase]]\nspacing = 4.0\nsteps = 10\n"
@@ -52,6 +52,12 @@ def test_the_style_code_is_the_only_part_of_the_network_to_choose(load):
     assert network == replace(PRESETS["tiny"].network, style_code="record", intensity_bins=0)
 
 
+def test_the_schedule_belongs_to_the_model(load):
+    assert load(PHASE).model.schedule == ScheduleConfig()
+    schedule = load("[model.schedule]\nbeta_end = 0.03\n" + PHASE).model.schedule
+    assert schedule == ScheduleConfig(beta_end=0.03)
+
+
 def test_an_empty_table_asks_for_stage_two(load):
     assert load("[stage2]\n" + PHASE).stage2 == Stage2Recipe()
 
@@ -83,6 +89,9 @@ def test_model_on_grid():
         ("[[phase]]\nspacing = 4.0\n", "wrong value of 'steps': field required"),
         ("[[phase]]\nspacing = 4.0\nsteps = 0\n", "wrong value of 'steps': .* greater than 0"),
         ("[training]\nseed = 'x'\n" + PHASE, "wrong value of 'seed'"),
+        ("[model]\nschedule = 3\n" + PHASE, "wrong value of 'schedule'"),
+        ("[model.schedule]\nwings = 2\n" + PHASE, "unknown key 'wings'; known are beta_end"),
+        ("[model.schedule]\nbeta_start = 0.5\n" + PHASE, "beta_start is 0.5"),
         ("[model]\nsequences = 3\n" + PHASE, "wrong value of 'sequences'"),
         (
             "[model]\nstyle_code = 'moments'\n" + PHASE,

@@ -4,9 +4,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-import bids_mmh.training.cache as caching
+import bids_mmh.training.data.volume_cache as caching
 from bids_mmh.errors import UsageError
-from bids_mmh.training.data import load_on_grid
+from bids_mmh.training.data.scans import load_on_grid
 from bids_mmh.training.engine import Compute
 from bids_mmh.training.recipe import Augmentation
 from bids_mmh.training.run import StudyOptions, _split_table, train

@@ -16,7 +16,7 @@ from bids_mmh.method.config import PRESETS
 from bids_mmh.training.engine import Compute
 from bids_mmh.training.recipe import Phase, Recipe, model_on_grid
 from bids_mmh.training.run import train
-from bids_mmh.training.stage1 import Stage1Task
+from bids_mmh.training.stage1.task import Stage1Task
 
 
 def recipe(accumulate: int) -> Recipe:
@@ -45,7 +45,7 @@ def trained(accumulate: int, derivatives: Path, folder: Path) -> dict[str, Any]:
             super().__init__(*arguments)
             tasks.append(self)
 
-    with patch("bids_mmh.training.stage1.Stage1Task", Kept):
+    with patch("bids_mmh.training.stage1.task.Stage1Task", Kept):
         model = train(recipe(accumulate), [derivatives], folder, compute=Compute("cpu", workers=0))
     (task,) = tasks
     return {"model": model.state_dict(), **task.state_dict()}

@@ -62,6 +62,53 @@ def rank_by_variability(
     return sorted(ranking, key=lambda one: (not one.qualifies, one.variability, one.site))
 
 
+def choose_site(ranking: Sequence[SiteVariability], wanted: str | None = None) -> str | None:
+    """Choose the target site, the same way wherever one is chosen.
+
+    Args:
+        ranking: From :func:`rank_by_variability`.
+        wanted: A site that was asked for; it is taken whether or not it qualifies.
+
+    Returns:
+        The wanted site, else the least variable one that qualifies; None where none does, or where the wanted
+        one does not exist.
+
+    Examples:
+        >>> ranking = [SiteVariability("A", 4, 0.1, True), SiteVariability("B", 1, 0.2, False)]
+        >>> choose_site(ranking), choose_site(ranking, "B"), choose_site(ranking, "C")
+        ('A', 'B', None)
+    """
+    if wanted is not None:
+        return wanted if wanted in known_sites(ranking) else None
+    return next((one.site for one in ranking if one.qualifies), None)
+
+
+def known_sites(ranking: Sequence[SiteVariability]) -> list[str]:
+    """Name the sites of a ranking.
+
+    Args:
+        ranking: From :func:`rank_by_variability`.
+
+    Returns:
+        The names in alphabetical order, without that of scans of unknown site.
+    """
+    return sorted(one.site for one in ranking if one.site != UNKNOWN)
+
+
+def excluded_sites(ranking: Sequence[SiteVariability]) -> list[SiteVariability]:
+    """List the known sites that cannot be the automatic target.
+
+    Args:
+        ranking: From :func:`rank_by_variability`.
+
+    Returns:
+        Those that do not qualify, by name.
+    """
+    return sorted(
+        (one for one in ranking if not one.qualifies and one.site != UNKNOWN), key=lambda one: one.site
+    )
+
+
 def _one_site(
     site: str,
     histograms: Sequence[ArrayLike],

@@ -6,6 +6,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from bids_mmh.method.config import PAPER_SCHEDULE, ScheduleConfig
+
 
 @dataclass(frozen=True)
 class NoiseSchedule:
@@ -16,19 +18,16 @@ class NoiseSchedule:
     is t = 1, because t = 0 is the clean image.
 
     Attributes:
-        timesteps: number of noise levels T; valid t are 0 (clean) to T.
-        beta_start: β at t = 1.
-        beta_end: β at t = T.
+        config: number of noise levels and β at both ends, as saved with the model.
     """
 
-    timesteps: int = 1000
-    beta_start: float = 0.0015
-    beta_end: float = 0.0195
+    config: ScheduleConfig = PAPER_SCHEDULE
 
     @cached_property
     def alpha_bar(self) -> Tensor:
         """Cumulative product ᾱ_t, shape (T + 1,), float64, with ᾱ_0 = 1 (the α of Eq. 4 is this one)."""
-        roots = torch.linspace(self.beta_start**0.5, self.beta_end**0.5, self.timesteps, dtype=torch.float64)
+        start, end = self.config.beta_start**0.5, self.config.beta_end**0.5
+        roots = torch.linspace(start, end, self.config.timesteps, dtype=torch.float64)
         alphas = 1.0 - roots.square()
         return torch.cat([torch.ones(1, dtype=torch.float64), alphas.cumprod(0)])
 

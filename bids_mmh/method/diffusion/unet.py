@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from bids_mmh.method.config import NetworkConfig
+from bids_mmh.method.config import PAPER_SCHEDULE, NetworkConfig, ScheduleConfig
 from bids_mmh.method.diffusion.blocks import (
     ResBlock,
     SelfAttention,
@@ -55,7 +55,9 @@ class ConditionalUNet(nn.Module):
     at zero.
     """
 
-    def __init__(self, config: NetworkConfig, sequences: int) -> None:
+    def __init__(
+        self, config: NetworkConfig, sequences: int, schedule: ScheduleConfig = PAPER_SCHEDULE
+    ) -> None:
         super().__init__()
         self.config = config
         self.checkpointing = False  # trade time for memory in training
@@ -76,7 +78,7 @@ class ConditionalUNet(nn.Module):
         self.style_gain = StyleMLP(code, 2 * cells) if config.direct_change else None
         answers = 2 * cells if config.direct_change else cells
         self.head = zero_module(nn.Conv3d(channels[0] + 2 * cells, answers, 3, padding=1))
-        self.schedule = NoiseSchedule()
+        self.schedule = NoiseSchedule(schedule)
 
     @property
     def _embedding_dim(self) -> int:

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from bids_mmh.errors import BadDataError
 from bids_mmh.method.encoder.slices import SliceEncoder
 from bids_mmh.method.padding import BACKGROUND
 
@@ -137,24 +136,6 @@ class TriPlanarEncoder(nn.Module):
     def style(self, image: Tensor, aligned: Tensor, mask: Tensor) -> Tensor:
         """Style vectors S = Ψ(I) − Ψ(I′) (Eq. 18) of scans and their globally harmonized selves; (B, D)."""
         return self(image, mask) - self(aligned, mask)
-
-    def aggregator_state(self) -> dict[str, Tensor]:
-        """Copies of the aggregator's weights on the CPU; empty for ``axial_mean``."""
-        return {key: value.detach().cpu().clone() for key, value in self.aggregator.state_dict().items()}
-
-    def load_aggregator(self, state: dict[str, Tensor]) -> None:
-        """Load what :meth:`aggregator_state` gave.
-
-        Raises:
-            BadDataError: it is of another encoder or another aggregation.
-        """
-        try:
-            self.aggregator.load_state_dict(state)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise BadDataError(
-                f"The saved aggregator does not fit the slice encoder '{self.encoder.name}': {reason}."
-            ) from error
 
     def _view(self, volume: Tensor, mask: Tensor, axis: int) -> tuple[Tensor, Tensor]:
         """Embeddings (B, Z, D) of one view's slices and their places (B, Z)."""

@@ -18,8 +18,10 @@ from bids_mmh.method.style.tissues import Tissue
 
 KNOTS = 3  # of the map: fluid, grey and white matter
 _RANGE, _BINS = 2.0, 2000  # medians and spreads are read off histograms over [−RANGE, RANGE]
-_WINDOW = 1.75  # cells: standard deviation of the Gaussian window of a regional map (14 mm)
-_SCARCE = 0.02  # share of a window that a tissue fills: of less, its regional median is mostly the global one
+_WINDOW = 1.5  # cells: standard deviation of the Gaussian window of a regional map (12 mm)
+_SCARCE = (
+    0.005  # share of a window that a tissue fills: of less, its regional median is mostly the global one
+)
 _CLIP = 2.5  # spreads: a voxel further from its tissue's median (lesion, vessel) counts as this far
 STEEPEST = 4.0  # slope of the map
 _CLOSE = 0.02  # scaled units: tissues whose medians lie closer cannot be told apart

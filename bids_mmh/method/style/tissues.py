@@ -81,8 +81,8 @@ def tissue_maps(volume: Tensor, mask: Tensor, priors: Tensor) -> Tensor:
     for scan, inside, maps in zip(volume[:, 0], mask[:, 0], out, strict=True):
         signal = _signal(scan.float(), inside)
         step = max(1, round(scan.shape[0] / SAMPLED))
-        every = (..., *[slice(None, None, step)] * 3)
-        mixture, gain = _fit(signal[every], inside[every], priors[0][every])
+        coarse, part, weights = (x[..., ::step, ::step, ::step] for x in (signal, inside, priors[0]))
+        mixture, gain = _fit(coarse, part, weights)
         fine = on_grid(gain, scan.shape)[0, 0][inside]
         maps[:, inside] = mixture.shares(signal[inside], fine, priors[0][:, inside])
     return out

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from einops import rearrange
 
 from bids_mmh.method.diffusion.blocks import (
     ResBlock,
@@ -20,6 +21,7 @@ def test_space_to_depth_gathers_each_cell(rng):
     folded = space_to_depth(x, 2)
     assert folded.shape == (2, 24, 2, 3, 4)
     assert torch.equal(folded[1, 8:16, 1, 2, 3], x[1, 1, 2:4, 4:6, 6:8].flatten())
+    assert torch.equal(folded, rearrange(x, "b c (h p) (w q) (d r) -> b (c p q r) h w d", p=2, q=2, r=2))
     assert torch.equal(depth_to_space(folded, 2), x)
     assert torch.equal(space_to_depth(x, 1), x)
 

@@ -20,7 +20,7 @@ def test_cells_are_means_of_the_brain_in_them_where_that_is_more_than_half():
 def test_it_is_what_training_reads(tmp_path):
     import nibabel as nib
 
-    from bids_mmh.training.data import TrainingScan, load_on_grid
+    from bids_mmh.training.data.scans import TrainingScan, load_on_grid
 
     fine, coarse = model_grid(4.0), model_grid(8.0)
     rng = np.random.default_rng(0)

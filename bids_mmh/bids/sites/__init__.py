@@ -1,0 +1,1 @@
+"""Sites of scans: where a dataset names them, and which one each scan is assigned."""

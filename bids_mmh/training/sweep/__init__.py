@@ -1,0 +1,1 @@
+"""Choice of a model's depth and steps by trying them (Fig. 9)."""

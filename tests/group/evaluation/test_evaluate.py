@@ -1,0 +1,278 @@
+import csv
+import json
+import pickle
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_mmh.derivatives.index import study_rows
+from bids_mmh.derivatives.splits import TrainedSubjects
+from bids_mmh.evaluation.controls.methods import CONTROLS, RAW
+from bids_mmh.evaluation.metrics.statistics import image_statistics
+from bids_mmh.evaluation.segmentation import BuiltInSegmenter
+from bids_mmh.evaluation.subject_metrics import HARMONIZED
+from bids_mmh.group.evaluation import subject_jobs
+from bids_mmh.group.evaluation.evaluate import evaluate_study
+from bids_mmh.group.report import write_study
+from bids_mmh.preprocess.grid import model_grid
+
+GRID = model_grid(8)
+CONTRAST = {"A": 1.0, "B": 0.5, "C": 0.7}
+TRAVELLERS, RESIDENTS = ("t1", "t2", "t3"), {"r1": "A", "r2": "A", "r3": "B", "r4": "B"}
+NOBODY = TrainedSubjects({}, ())
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return BuiltInSegmenter()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, segmenter):
+    """Few permutations, priors that are made once, and features without a network."""
+    monkeypatch.setattr("bids_mmh.evaluation.probes.site_probe.PERMUTATIONS", 3)
+    monkeypatch.setattr("bids_mmh.group.evaluation.evaluate.find_segmenter", lambda *_, **__: segmenter)
+    monkeypatch.setattr(
+        "bids_mmh.evaluation.subject_metrics.random_features",
+        lambda volumes: np.stack([volume[:, 11, 4:20].ravel()[:64] for volume in volumes]),
+    )
+
+
+def write_scan(root, subject, site, brain, mask, *, target):
+    """A scan whose contrast is the site's, and its harmonized version, which has the contrast of site A."""
+    folder = root / f"sub-{subject}" / f"ses-{site}" / "anat"
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = folder / f"sub-{subject}_ses-{site}_space-MNI_res-8"
+    raw, done = ((brain + 1) * CONTRAST[site] - 1, brain)
+    nib.save(nib.Nifti1Image(mask.astype(np.uint8), GRID.affine), f"{stem}_desc-brain_mask.nii.gz")
+    statistics = {"before": image_statistics(raw[mask]).to_dict()}
+    common = {"Site": site, "Sequence": "T1w", "BrainMask": f"{stem.name}_desc-brain_mask.nii.gz"}
+    for desc, volume in (("preproc", raw), ("harmonized", done)):
+        nib.save(
+            nib.Nifti1Image(np.where(mask, (volume + 1.2) * 100, 0).astype(np.float32), GRID.affine),
+            f"{stem}_desc-{desc}_T1w.nii.gz",
+        )
+        fields = common | {"IntensityScaling": {"Slope": 0.01, "Intercept": -1.2}}
+        if desc == "harmonized":
+            statistics["after"] = image_statistics(done[mask]).to_dict()
+            model = {"Name": "study", "SHA256": "0" * 64, "Target": target, "Encoder": None}
+            fields |= {"Model": model, "AnatomyPreservation": 0.99}
+        fields["ImageStatistics"] = dict(statistics)
+        Path(f"{stem}_desc-{desc}_T1w.json").write_text(json.dumps(fields))
+
+
+@pytest.fixture(scope="module")
+def brains(template_tissues):
+    """A brain for each person, all with the template's tissues."""
+    mask = np.zeros(GRID.shape, bool)
+    mask[3:-3, 3:-3, 8:-5] = True
+    tissues = np.array([-0.8, 0.0, 0.6])[template_tissues(GRID.shape)]
+
+    def brain(number):
+        noise = np.random.default_rng(number).normal(0, 0.15, GRID.shape)
+        return np.where(mask, np.clip(tissues + noise, -0.99, 0.99), -1)
+
+    return brain, mask
+
+
+@pytest.fixture
+def make_study(tmp_path, brains):
+    def make(*, target="A", travellers=TRAVELLERS, residents=RESIDENTS):
+        brain, mask = brains
+        root = tmp_path / "out"
+        visits = [(subject, site) for subject in travellers for site in CONTRAST] + list(residents.items())
+        for subject, site in visits:
+            write_scan(root, subject, site, brain(sum(map(ord, subject))), mask, target=target)
+        return root
+
+    return make
+
+
+def settings(root, **changes):
+    given = {"output_dir": root, "work_dir": root.parent / "work", "nprocs": 1, "mem": None}
+    given |= {"random_seed": 0, "evaluation_scans": 120, "target_site": "auto", "no_evaluation": False}
+    return SimpleNamespace(**given | changes)
+
+
+def evaluate(root, trained=NOBODY, ages=None, **changes):
+    (part,) = evaluate_study(settings(root, **changes), study_rows(root, ("T1w",)), trained, ages or {})
+    return part
+
+
+def test_travelling_people_are_compared_at_the_target_of_the_model(make_study):
+    part = evaluate(make_study())
+    assert part.target == "A"
+    pairs = [(pair.scan, pair.other) for person in part.people.values() for pair in person.pairs]
+    assert len(pairs) == 2 * len(TRAVELLERS)
+    assert {other.split("_")[1] for _, other in pairs} == {"ses-A"}
+    methods = part.summary.methods
+    assert list(methods) == [*CONTROLS, HARMONIZED]
+    assert methods[HARMONIZED].likeness["ssim"].mean > 0.999 > methods[RAW].likeness["ssim"].mean
+    assert methods[HARMONIZED].likeness["wd"].p < 0.05
+    assert methods[HARMONIZED].inter_site_wd < methods[RAW].inter_site_wd
+    assert "13 scans of 7 people at 3 sites, 3 of whom" in part.notes[0]
+
+
+def test_without_a_target_sites_are_compared_with_each_other(make_study):
+    part = evaluate(make_study(target="unified"))
+    assert part.target is None
+    assert sum(len(person.pairs) for person in part.people.values()) == 3 * len(TRAVELLERS)
+    assert any("has no target site" in note for note in part.notes)
+
+
+def test_a_target_that_was_asked_for_is_taken(make_study):
+    root = make_study(target="unified")
+    assert evaluate(root, target_site="B").target == "B"
+    assert evaluate(root, target_site="none").target is None
+
+
+def test_fitting_and_evaluating_never_share_people(make_study):
+    trained = TrainedSubjects({"sub-t1": "train", "sub-r3": "validation"}, ())
+    part = evaluate(make_study(), trained)
+    measured = {scan.subject for scan in part.scans} | set(part.people)
+    assert measured == {"sub-t2", "sub-t3", "sub-r1", "sub-r2", "sub-r4"}
+    assert part.trained_on == 2
+    assert any("2 people that the model was trained or validated on" in note for note in part.notes)
+
+
+def test_controls_never_learn_from_the_person_they_are_used_on(make_study, monkeypatch):
+    seen = {}
+
+    def spy(scans, pairs, fit, segmenter, **options):
+        own = {scan.subject for scan in scans}
+        seen[next(iter(own))] = fit.reference.subject
+        return measure_person(scans, pairs, fit, segmenter, **options)
+
+    measure_person = subject_jobs.measure_person
+    monkeypatch.setattr(subject_jobs, "measure_person", spy)
+    evaluate(make_study())
+    assert len(seen) == 7
+    assert all(person != reference for person, reference in seen.items())
+
+
+def test_only_what_changed_is_measured_again(make_study, monkeypatch):
+    root = make_study()
+    before = evaluate(root)
+    measured = []
+
+    def spy(scans, *rest, **options):
+        measured.append(scans[0].subject)
+        return measure_person(scans, *rest, **options)
+
+    measure_person = subject_jobs.measure_person
+    monkeypatch.setattr(subject_jobs, "measure_person", spy)
+    again = evaluate(root)
+    assert measured == []
+    assert repr(again.summary) == repr(before.summary)  # not-a-number equals nothing
+    image = next(root.glob("sub-r4/*/anat/*_desc-harmonized_T1w.nii.gz"))
+    image.write_bytes(image.read_bytes())
+    evaluate(root)
+    assert measured == ["sub-r4"]
+
+
+def test_scan_that_cannot_be_read_is_a_sentence_and_the_others_are_measured(make_study):
+    root = make_study()
+    next(root.glob("sub-r3/*/anat/*_desc-harmonized_T1w.nii.gz")).write_bytes(b"no image")
+    part = evaluate(root)
+    assert any("sub-r3 could not be measured" in sentence for sentence in part.skipped)
+    assert "sub-r3" not in {scan.subject for scan in part.scans}
+    assert part.summary is not None
+
+
+def test_what_is_missing_is_a_sentence(make_study):
+    part = evaluate(make_study(travellers=()))
+    text = " ".join(part.skipped)
+    assert "none of the measured people was scanned at two sites" in text
+    assert "Age regression: The age of 0 subjects is known" in text
+    everybody = TrainedSubjects({f"sub-{name}": "train" for name in RESIDENTS}, ())
+    assert "trained on everybody" in evaluate(make_study(travellers=()), everybody).skipped[0]
+
+
+def test_big_studies_are_sampled_and_say_so(make_study):
+    part = evaluate(make_study(), evaluation_scans=8)
+    assert len(part.scans) <= 8
+    assert any("fixed sample of 13 scans" in note for note in part.notes)
+
+
+def test_synthseg_measures_fewer_scans_by_default(make_study, monkeypatch):
+    monkeypatch.setattr("bids_mmh.group.evaluation.evaluate.MOST_SCANS_SYNTHSEG", 4)
+    root = make_study(travellers=("t1",))
+    assert len(evaluate(root, evaluation_scans=None).scans) == 7
+    monkeypatch.setattr(
+        "bids_mmh.group.evaluation.evaluate.synthseg_executable", lambda: Path("mri_synthseg")
+    )
+    assert len(evaluate(root, evaluation_scans=None).scans) == 4
+
+
+def test_page_and_tables_of_an_evaluated_study(make_study):
+    root = make_study()
+    (root / "participants.tsv").write_text("participant_id\tage\nsub-t1\t30\nsub-t2\told\n")
+    write_study(settings(root), study_rows(root, ("T1w",)), [], {"Choice": [{"site": "A", "target": "yes"}]})
+    with (root / "evaluation_T1w_table.tsv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    assert list(json.loads((root / "evaluation_T1w_table.json").read_text())) == list(rows[0])
+    study = {(r["method"], r["measure"]): r for r in rows if r["level"] == "study"}
+    pairs = [
+        float(r["value"]) for r in rows if (r["level"], r["method"], r["measure"]) == ("pair", RAW, "ssim")
+    ]
+    assert len(pairs) == 6
+    assert float(study[RAW, "ssim"]["value"]) == pytest.approx(np.mean(pairs), abs=1e-5)
+    assert study[HARMONIZED, "ssim"]["p"] != "n/a" == study[RAW, "ssim"]["p"]
+    page = (root / "group.html").read_text()
+    for text in (
+        "Measured: 13 scans of 7 people at 3 sites",
+        "6 pairs of 3 travelling subjects",
+        "Chance is 0.33 with 3 sites",
+        "WD is next to 0 for histogram matching by construction",
+        "1 ages are no ages (&#39;old&#39; (sub-t2))",
+        "evaluation_T1w_table.tsv",
+        "Billot" if "SynthSeg" in page else "Ashburner",
+    ):
+        assert text in page
+    assert page.count("<img") >= 6  # matrix, histograms, strips, violins, two pictures, map
+    assert not re.search(r'(?:src|href)="(?!data:|#|evaluation_|group_)', page)
+    with (root / "group_T1w_table.tsv").open(newline="") as stream:
+        ages = {row["participant_id"]: row["age"] for row in csv.DictReader(stream, delimiter="\t")}
+    assert (ages["sub-t1"], ages["sub-t2"]) == ("30.0", "n/a")
+    assert (root / "logs" / "CITATION_group.md").is_file()
+
+
+def test_without_evaluation_no_image_is_read(make_study, monkeypatch):
+    root = make_study(travellers=())
+    monkeypatch.setattr(nib.Nifti1Image, "from_filename", None)
+    write_study(settings(root, no_evaluation=True), study_rows(root, ("T1w",)), [])
+    assert not (root / "evaluation_T1w_table.tsv").exists()
+    assert "Evaluation</h3>" not in (root / "group.html").read_text()
+
+
+@pytest.mark.slow
+def test_processes_that_share_the_work_find_the_same(make_study):
+    root = make_study()
+    alone = evaluate(root)
+    shared = evaluate(root, nprocs=4, work_dir=root.parent / "other work")
+    for method, summary in alone.summary.methods.items():
+        assert shared.summary.methods[method].likeness["ssim"].mean == pytest.approx(
+            summary.likeness["ssim"].mean
+        )
+
+
+def test_without_a_work_folder_nothing_is_kept_and_all_is_measured(make_study):
+    part = evaluate(make_study(travellers=("t1",)), work_dir=Path("/proc/nowhere"))
+    assert len(part.scans) == 3 + len(RESIDENTS)
+
+
+def test_jobs_can_be_sent_to_other_processes(make_study, monkeypatch):
+    sent = []
+
+    def spy(*arguments):
+        sent.append(pickle.loads(pickle.dumps(arguments)))
+        return _measure(*arguments)
+
+    _measure = subject_jobs._measure
+    monkeypatch.setattr(subject_jobs, "_measure", spy)
+    evaluate(make_study(travellers=("t1",)))
+    assert {job.subject for job, *_ in sent} == {"sub-t1", *(f"sub-{name}" for name in RESIDENTS)}
