@@ -1,8 +1,8 @@
 """What departures from the paper do to Stage I.
 
 ``python benchmarks/departures.py DERIVATIVES FOLDER [--steps N]`` trains the recipe of the phantom study on
-the 4 mm grid several times: as built, told the record alone (Eq. 8 to the letter), with L_G at one scale,
-answering in ε alone, and with L_N of samples told the record in the background alone.
+the 4 mm grid several times: as built, conditioned on the record alone (Eq. 8 to the letter), with L_G at one
+scale, answering in ε alone, and with L_N of samples conditioned on the record in the background alone.
 It prints what the averaged models make of the training and validation subjects, without AdaIN at the output,
 which would hide the difference. Test subjects (scanned at several sites) are never read.
 """
@@ -52,7 +52,7 @@ def variants(steps: int) -> dict[str, Recipe]:
     indirect = replace(model, network=replace(model.network, direct_change=False))
     return {
         "as built": built,
-        "told the record alone": replace(built, model=record),
+        "conditioned on the record alone": replace(built, model=record),
         "L_G at one scale": replace(built, gradient_scales=1),
         "answers in ε alone": replace(built, model=indirect),
         "no L_N in a moved brain": replace(built, noise_up_to_contrast=False),

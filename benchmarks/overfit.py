@@ -1,9 +1,9 @@
 """Overfit Stage I on two phantom volumes: what each loss of Eq. 11 comes to on data that is learnt by heart.
 
-``python benchmarks/overfit.py [--steps 600] [--out docs/images/overfit.png]``. One person at two sites, T1w,
+``python benchmarks/overfit.py [--steps 600] [--out docs/images/overfit.png]``. One subject at two sites, T1w,
 on the 4 mm grid, the same two volumes over and over; the record lies midway between them. The losses are
-measured on draws that are the same each time: both volumes at three timesteps with fixed noise, told their
-own style (L_N, L_G) and told the record (L_G, L_E). The same seeds each time.
+measured on the same draws each time: both volumes at three timesteps with fixed noise, conditioned on
+their own style (L_N, L_G) and on the record (L_G, L_E). The same seeds each time.
 """
 
 import argparse
@@ -36,17 +36,17 @@ from bids_mmh.training.stage1.objective import Draw, Losses, draw, stage1_losses
 SEED, FACTOR = 5, 4
 EVERY = 20  # steps between measurements
 TIMESTEPS = (10, 30, 60)  # that the losses are measured at
-Curve = tuple[str, bool]  # a term of the losses, and whether the samples are told the record
+Curve = tuple[str, bool]  # a term of the losses, and whether the samples are conditioned on the record
 CURVES: dict[Curve, str] = {
     ("noise", False): "L_N, own style",
     ("gradient", False): "L_G, own style",
-    ("gradient", True): "L_G, told the record",
-    ("ema", True): "L_E, told the record",
+    ("gradient", True): "L_G, conditioned on the record",
+    ("ema", True): "L_E, conditioned on the record",
 }
 
 
 def two_volumes() -> list[Volume]:
-    """One person's T1w at two sites on the 4 mm grid."""
+    """One subject's T1w at two sites on the 4 mm grid."""
     head = build_head(template_head(), SEED, 0)
     volumes = []
     for number in (0, 1):
@@ -83,7 +83,7 @@ def overfit(
     for step in range(phase.steps):
         optimizer.param_groups[0]["lr"] = learning_rate(phase, step)
         for part, volume in enumerate(volumes):
-            # one sample is told its own style, the other the record: all terms count in every step
+            # one sample is conditioned on its own style, the other on the record: all terms count each step
             chosen = replace(draw(volume, recipe, 2 * step + part), unified=torch.tensor([step % 2 == part]))
             stage_losses(model, volume, chosen, recipe).total.backward()
         torch.nn.utils.clip_grad_norm_(model.network.parameters(), MAX_NORM)
@@ -111,9 +111,9 @@ def measure(model: Harmonizer, volumes: list[Volume], recipe: Recipe) -> dict[Cu
         noise = torch.randn(volume.image.shape, generator=torch.Generator().manual_seed(1000 * n + t))
         chosen = Draw(torch.tensor([t]), noise, torch.tensor([unified]))
         losses = stage_losses(model, volume, chosen, plain)
-        for term, told in CURVES:
-            if told == unified:
-                found[term, told].append(float(getattr(losses, term)))
+        for term, on_record in CURVES:
+            if on_record == unified:
+                found[term, on_record].append(float(getattr(losses, term)))
     return {curve: sum(losses) / len(losses) for curve, losses in found.items()}
 
 
@@ -135,9 +135,9 @@ def draw_curves(steps: list[int], curves: dict[Curve, list[float]], scans: float
     figure = Figure(figsize=(9, 2.8), layout="constrained")
     titles = {"noise": "$L_N$", "gradient": "$L_G$", "ema": "$L_E$"}
     panels = dict(zip(titles, figure.subplots(1, 3), strict=True))
-    for (term, told), losses in curves.items():
-        label = "told the record" if told else "told its own style"
-        panels[term].plot(steps, losses, color="C1" if told else "C0", label=label)
+    for (term, on_record), losses in curves.items():
+        label = "conditioned on the record" if on_record else "on its own style"
+        panels[term].plot(steps, losses, color="C1" if on_record else "C0", label=label)
     panels["ema"].axhline(scans, color="0.4", linestyle="--", label="scans as they are")
     for term, axes in panels.items():
         axes.set(title=titles[term], xlabel="optimizer steps", xlim=(0, steps[-1]))

@@ -2,7 +2,7 @@
 
 ``python benchmarks/phantom_study.py FOLDER [--spacing MM] [--nprocs N] [--device DEVICE] [--only NAME ...]``.
 What is there already is not made again, so it can be interrupted. On a coarser grid than the recipe's only
-the phases up to that grid are trained: a cheap way to all ablations. Twenty people at four sites, T1w and
+the phases up to that grid are trained: a cheap way to all ablations. Twenty subjects at four sites, T1w and
 T2w: four of them travel to every site and are the test; the others are trained on or validate.
 """
 

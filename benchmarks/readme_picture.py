@@ -1,4 +1,4 @@
-"""The picture of the README: one person at two sites, before and after, from the output of ``make demo``.
+"""The picture of the README: one subject at two sites, before and after, from the output of ``make demo``.
 
 ``python benchmarks/readme_picture.py demo/out docs/images/demo.webp``
 """

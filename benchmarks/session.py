@@ -1,7 +1,7 @@
 """Time and peak memory of one session: preprocessing, and one harmonization with the embedded model.
 
 Run with ``make bench``, or ``python benchmarks/session.py [BIDS_DIR] [--threads N]``. Without a dataset
-a phantom of one person (1 mm) is made. Each step runs in a process of its own and so has its own peak memory.
+a phantom of one subject (1 mm) is made. Each step runs in a process of its own, with its own peak memory.
 """
 
 import argparse

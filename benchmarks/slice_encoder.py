@@ -1,4 +1,4 @@
-"""Does a slice encoder see acquisitions rather than people? Figures for its card, on travelling subjects.
+"""Does a slice encoder see acquisitions rather than subjects? Figures for its card, on travelling subjects.
 
 ``python benchmarks/slice_encoder.py OUT_DIR [--encoders embedded random]``, where OUT_DIR is the output of
 ``bids-mmh BIDS_DIR OUT_DIR participant --preproc-only`` on a dataset whose subjects were scanned at several

@@ -1,6 +1,6 @@
 """Phantom scans simulated on the template grid itself, laid out as preprocessed derivatives.
 
-``python benchmarks/template_phantoms.py OUT_DIR --people 16 --sites 16 --seed 2026``
+``python benchmarks/template_phantoms.py OUT_DIR --subjects 16 --sites 16 --seed 2026``
 
 Training data for the slice encoder in minutes: nothing has to be extracted, corrected or registered, because
 the head never leaves the template's frame, its brain is known, and the receive field is as weak as a bias
@@ -34,18 +34,18 @@ def main(argv: Sequence[str]) -> int:
     """Write the scans; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--people", type=int, default=16)
+    parser.add_argument("--subjects", type=int, default=16)
     parser.add_argument("--sites", type=int, default=16)
     parser.add_argument("--travelling", action="store_true")
     parser.add_argument("--seed", type=int, default=2026)
     options = parser.parse_args(argv)
-    for person in range(options.people):
-        head = build_head(template_head(), options.seed, person)
-        label = draw_subject(options.seed, person).label
-        for number in range(options.sites) if options.travelling else [person % options.sites]:
+    for subject in range(options.subjects):
+        head = build_head(template_head(), options.seed, subject)
+        label = draw_subject(options.seed, subject).label
+        for number in range(options.sites) if options.travelling else [subject % options.sites]:
             site = draw_site(options.seed, number)
             for sequence in site.protocols:
-                rng = np.random.default_rng([options.seed, 5, person, number, len(sequence)])
+                rng = np.random.default_rng([options.seed, 5, subject, number, len(sequence)])
                 values, mask = simulate(head, site, sequence, rng)
                 folder = options.out / f"sub-{label}" / f"ses-{site.name}" / "anat"
                 write(folder, sequence, site.name, values, mask)

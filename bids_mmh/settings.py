@@ -189,7 +189,7 @@ class Settings(BaseModel):
         return fingerprint(self.synthstrip_weights) if self.synthstrip_weights else None
 
     def preprocessing_hash(self) -> str:
-        """Digest the options that alter preprocessed scans, so that different ones can be told apart.
+        """Digest the options that alter preprocessed scans, so that different ones can be distinguished.
 
         Returns:
             Eight hexadecimal digits. Paths, processes, verbosity, model and the choice of scans do not change

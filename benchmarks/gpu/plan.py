@@ -72,7 +72,7 @@ REHEARSAL = Plan(
 
 @dataclass(frozen=True)
 class Stage:
-    """What every stage is told.
+    """Arguments of every stage.
 
     Attributes:
         plan: sizes.

@@ -28,7 +28,7 @@ class Ages:
 
     Attributes:
         years: Participant with ``sub-`` to age in years; who is missing is not known.
-        problems: Sentences for people: what could not be read.
+        problems: Sentences for users: what could not be read.
     """
 
     years: Mapping[str, float]

@@ -26,7 +26,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Session:
-    """The scans of one visit of one person; visits are never merged.
+    """The scans of one visit of one subject; visits are never merged.
 
     Attributes:
         subject: Label without ``sub-``.

@@ -1,4 +1,4 @@
-"""What is kept of a fit beside its weights: what was asked for, and a card for people."""
+"""What is kept of a fit beside its weights: what was asked for, and its model card."""
 
 import hashlib
 import json

@@ -14,7 +14,7 @@ from bids_mmh.reports.group_table import ScanRow
 
 logger = logging.getLogger(__name__)
 
-# Labels of BIDS that name a person's own space: such images are not on the study's common grid.
+# Labels of BIDS that name a subject's own space: such images are not on the study's common grid.
 OWN_SPACES = frozenset({"individual", "orig", "scanner", "T1w", "T2w", "FLAIR"})
 HARMONIZED, PREPROCESSED = "harmonized", "preproc"
 

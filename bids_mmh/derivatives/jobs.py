@@ -85,7 +85,7 @@ class ScanJob:
         """Every image and transform that must exist for the scan to count as done."""
         kinds = ["preproc", "mask"] if self.model is None else ["preproc", "harmonized", "mask"]
         paths = [self.path(f"{space}_{kind}") for space in self.wanted_spaces() for kind in kinds]
-        # An image that lay in template space before does not tell how the raw scan got there.
+        # An image that lay in template space before does not show how the raw scan got there.
         return paths if self.from_standard else [*paths, self.path("to_template")]
 
     def is_done(self) -> bool:

@@ -26,7 +26,7 @@ class Output:
         key: what the code calls it.
         pattern: its path below the output folder. ``{scan}`` stands for the entities of the raw scan and puts
             the file into the ``anat`` folder of its session; other names in braces are filled in.
-        description: what is in it, for people.
+        description: what is in it, for users.
         written_by: module that writes it.
     """
 

@@ -1,4 +1,4 @@
-"""Who in a study a model has seen in its training: these people may not tell how good it is."""
+"""Which subjects of a study a model was trained on: the evaluation leaves them out."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ SEEN = frozenset({"train", "validation"})
 
 @dataclass(frozen=True)
 class TrainedSubjects:
-    """People that the models of a study have seen.
+    """Subjects that the models of a study were trained or validated on.
 
     Attributes:
         parts: Subject (with ``sub-``) to ``train`` or ``validation``.
@@ -39,7 +39,7 @@ def trained_subjects(output_dir: Path, rows: Sequence[ScanRow]) -> TrainedSubjec
         rows: The scans.
 
     Raises:
-        UsageError: A table of a split is damaged: nobody could say who was trained on.
+        UsageError: A table of a split is damaged: it is not known which subjects were trained on.
     """
     used = {(row.model, row.model_sha256) for row in rows if row.harmonized and row.model_sha256}
     embedded = resolve_model(EMBEDDED_MODEL).sha256 if used else None

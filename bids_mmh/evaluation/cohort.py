@@ -10,7 +10,7 @@ from typing import Generic
 from bids_mmh.evaluation.scans import AnyVisit, travelling_pairs
 
 MOST_PAIRS = 15
-"""Of one person in one sequence: somebody scanned at twenty sites would make 190."""
+"""Of one subject in one sequence: one scanned at twenty sites would make 190."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Cohort(Generic[AnyVisit]):
     """The scans of one sequence and space that are measured.
 
     Attributes:
-        scans: Of known site, person by person.
+        scans: Of known site, subject by subject.
         travellers: Subjects among them with scans at several sites.
         trained_on: How many subjects were left out because a model saw them in its training.
         sampled_from: How many scans there were to choose from; more than ``scans`` where a cap was reached.
@@ -30,7 +30,7 @@ class Cohort(Generic[AnyVisit]):
     sampled_from: int
 
     def of(self, subject: str) -> list[AnyVisit]:
-        """The scans of one person, in order."""
+        """The scans of one subject, in order."""
         return [scan for scan in self.scans if scan.subject == subject]
 
 
@@ -39,9 +39,9 @@ def choose_cohort(
 ) -> Cohort[AnyVisit]:
     """Choose the scans to measure.
 
-    Whole people are chosen. Those who travelled come first and may fill half of the sample, then sites take
-    turns, then the other travellers follow. Whoever is chosen depends on names and the seed alone, so that
-    adding people to a study moves few others in or out.
+    Whole subjects are chosen. Travelling subjects come first and may fill half of the sample, then sites take
+    turns, then the other travelling subjects follow. The choice depends on names and the seed alone, so that
+    adding subjects to a study moves few others in or out.
 
     Args:
         scans: Scans of one sequence and space, all of known site.
@@ -67,11 +67,11 @@ def choose_cohort(
     )
 
 
-def personal_pairs(scans: Sequence[AnyVisit], target: str | None) -> list[tuple[AnyVisit, AnyVisit]]:
-    """Pair one person's scans of different sites.
+def subject_pairs(scans: Sequence[AnyVisit], target: str | None) -> list[tuple[AnyVisit, AnyVisit]]:
+    """Pair one subject's scans of different sites.
 
     Args:
-        scans: All scans of one person and sequence.
+        scans: All scans of one subject and sequence.
         target: The site that everything is compared with; None to compare sites with each other.
 
     Returns:
@@ -98,7 +98,7 @@ def draw(names: Collection[str], seed: int = 0) -> list[str]:
 def _fill(
     by_subject: dict[str, list[AnyVisit]], travellers: Collection[str], cap: int, seed: int
 ) -> set[str]:
-    """Choose people until the cap is reached; who would exceed it gives way to the next."""
+    """Choose subjects until the cap is reached; one that would exceed it gives way to the next."""
     order = draw(by_subject, seed)
     movers = [subject for subject in order if subject in travellers]
     by_site: dict[str, list[str]] = defaultdict(list)

@@ -139,7 +139,7 @@ def _brain_sizes(scans: Sequence[DescribedScan], found: dict[int, dict[str, list
     sizes = np.array([(scan.before or {}).get("voxels", np.nan) for scan in scans], dtype=np.float64)
     if not np.isfinite(sizes).any():
         return
-    # Brains are all in template space: people's own sizes are gone, and sites hardly differ.
+    # Brains are all in template space: differences in size are gone, and sites hardly differ.
     typical = float(np.nanmedian(sizes))
     for place, z, middle, _ in _beyond(scans, sizes, _SIZE_SPREAD * typical, by_site=False):
         change = sizes[place] / middle - 1

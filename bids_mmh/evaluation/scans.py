@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Visit(Protocol):
-    """Anything that tells who was scanned where."""
+    """Anything that names a subject and a site."""
 
     @property
     def subject(self) -> str:
@@ -37,7 +37,7 @@ class Scan:
     """One preprocessed scan.
 
     Attributes:
-        name: File name of the preprocessed image without its extension; tells scans apart.
+        name: File name of the preprocessed image without its extension; identifies the scan.
         subject: The subject, such as ``sub-01``.
         site: Where the scan was made.
         sequence: Its suffix, such as ``T1w``.

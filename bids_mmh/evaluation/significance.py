@@ -1,4 +1,4 @@
-"""Paired tests of one method's figures against another's."""
+"""Paired tests of one method's metrics against another's."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ FEWEST_PAIRS = 6
 
 
 def paired_test(method: Sequence[float], reference: Sequence[float]) -> tuple[float | None, str]:
-    """Compare the figures of two methods on the same pairs: Wilcoxon signed-rank test, two-sided.
+    """Compare the metrics of two methods on the same pairs: Wilcoxon signed-rank test, two-sided.
 
     Pairs are taken as independent. Several scans of one subject compared with one scan at the target site are
     not quite, so that p is somewhat too small there.
@@ -24,7 +24,7 @@ def paired_test(method: Sequence[float], reference: Sequence[float]) -> tuple[fl
         The p-value and a sentence; None where there are fewer than six pairs, or the methods do not differ.
 
     Raises:
-        BadDataError: If the two have not the same number of figures.
+        BadDataError: If the two have not the same number of values.
     """
     from scipy.stats import wilcoxon
 
@@ -38,6 +38,6 @@ def paired_test(method: Sequence[float], reference: Sequence[float]) -> tuple[fl
     # The PSNR of equal scans is infinite; the test looks at the ranks of the differences only.
     differences = np.nan_to_num(np.subtract(first, second, where=first != second, out=np.zeros_like(first)))
     if not differences.any():
-        return None, "The two methods give the same figures, so there is nothing to test."
+        return None, "The two methods give the same values, so there is nothing to test."
     p = float(wilcoxon(differences).pvalue)
     return p, f"Wilcoxon signed-rank test on {len(first)} pairs: p = {p:.3g}."

@@ -1,4 +1,4 @@
-"""From the figures of single people to those of the methods: means, tests, sites and ages."""
+"""From the metrics of single subjects to those of the methods: means, tests, sites and ages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from bids_mmh.evaluation.probes.age import AgeCorrelation, AgeError, age_correla
 from bids_mmh.evaluation.probes.features import FeatureDistances, feature_distances
 from bids_mmh.evaluation.probes.site_probe import SiteProbe, site_probe
 from bids_mmh.evaluation.significance import FEWEST_PAIRS, paired_test
-from bids_mmh.evaluation.subject_metrics import HARMONIZED, PersonFigures, ScanFigures
+from bids_mmh.evaluation.subject_metrics import HARMONIZED, ScanMetrics, SubjectMetrics
 
 METHODS = (*CONTROLS, HARMONIZED)
-LIKENESS = ("ssim", "psnr", "pcc", "wd")
+SIMILARITY = ("ssim", "psnr", "pcc", "wd")
 
 
 class MeasuredScan(NamedTuple):
-    """One scan of the cohort with its figures by method; ``age`` in years, None where it is not known."""
+    """One scan of the cohort with its metrics by method; ``age`` in years, None where it is not known."""
 
     name: str
     subject: str
     site: str
     age: float | None
-    methods: Mapping[str, ScanFigures]
+    methods: Mapping[str, ScanMetrics]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class MethodSummary:
-    """Figures of one method.
+    """Metrics of one method.
 
     Attributes:
         likeness: ``ssim``, ``psnr``, ``pcc`` and ``wd`` over the pairs; empty where there are none.
@@ -81,19 +81,19 @@ class Summary:
     reasons: tuple[str, ...]
 
 
-def summarise(scans: Sequence[MeasuredScan], people: Sequence[PersonFigures]) -> Summary:
+def summarise(scans: Sequence[MeasuredScan], subjects: Sequence[SubjectMetrics]) -> Summary:
     """Set the methods side by side.
 
     A method that is missing for a scan (a control that could not be fitted) is measured on the others.
 
     Args:
         scans: All measured scans of one sequence.
-        people: Their figures person by person, for the pairs.
+        subjects: Their metrics subject by subject, for the pairs.
 
     Returns:
         The summary of every method that has scans.
     """
-    pairs = [pair.methods for person in people for pair in person.pairs]
+    pairs = [pair.methods for subject in subjects for pair in subject.pairs]
     reasons: dict[str, None] = {}  # in the order found, each once
     methods = {}
     for method in METHODS:
@@ -111,14 +111,14 @@ def _method(
     pairs: Sequence[Mapping[str, object]],
     reasons: dict[str, None],
 ) -> MethodSummary:
-    figures = [scan.methods[method] for scan in scans]
+    metrics = [scan.methods[method] for scan in scans]
     sites, subjects = [scan.site for scan in scans], [scan.subject for scan in scans]
     ages = [scan.age for scan in scans]
-    features = np.array([one.features for one in figures])
+    features = np.array([one.features for one in metrics])
     probe, probe_sentence = site_probe(features, sites, subjects)
     age, age_sentence = age_error(features, ages, subjects)
     raw = [scan.methods[RAW].grey_matter_ratio for scan in scans]
-    grey, grey_sentence = age_correlation(raw, [one.grey_matter_ratio for one in figures], ages, subjects)
+    grey, grey_sentence = age_correlation(raw, [one.grey_matter_ratio for one in metrics], ages, subjects)
     for result, subject, sentence in (
         (probe, "Site classification", probe_sentence),
         (age, "Age regression", age_sentence),
@@ -127,9 +127,9 @@ def _method(
         if result is None and method in (RAW, HARMONIZED):
             reasons.setdefault(f"{subject}: {sentence}")
     return MethodSummary(
-        likeness=_likeness(method, pairs),
-        anatomy=_anatomy(figures),
-        inter_site_wd=site_distances([one.histogram for one in figures], sites).inter_site,
+        likeness=_similarity(method, pairs),
+        anatomy=_anatomy(metrics),
+        inter_site_wd=site_distances([one.histogram for one in metrics], sites).inter_site,
         distances=feature_distances(features, sites),
         probe=probe,
         age=age,
@@ -137,31 +137,31 @@ def _method(
     )
 
 
-def _likeness(method: str, pairs: Sequence[Mapping[str, object]]) -> dict[str, Spread]:
+def _similarity(method: str, pairs: Sequence[Mapping[str, object]]) -> dict[str, Spread]:
     both = [(pair[method], pair[RAW]) for pair in pairs if method in pair]
     if not both:
         return {}
     spreads = {}
-    for measure in LIKENESS:
+    for measure in SIMILARITY:
         own, raw = ([float(getattr(one, measure)) for one in side] for side in zip(*both, strict=True))
         p = None if method == RAW else paired_test(own, raw)[0]
         spreads[measure] = _spread(own, p)
     return spreads
 
 
-def scan_measures(figures: ScanFigures) -> dict[str, float]:
+def scan_metrics(metrics: ScanMetrics) -> dict[str, float]:
     """Name the measures of one scan beside its raw version, tissue by tissue.
 
     Returns:
         ``dice_<tissue>``, ``volume_<tissue>``, ``anatomy`` and ``spread``.
     """
-    measures = {f"dice_{tissue}": value for tissue, value in figures.dice.items()}
-    measures |= {f"volume_{tissue}": value for tissue, value in figures.volume.items()}
-    return measures | {"anatomy": figures.anatomy, "spread": figures.spread}
+    measures = {f"dice_{tissue}": value for tissue, value in metrics.dice.items()}
+    measures |= {f"volume_{tissue}": value for tissue, value in metrics.volume.items()}
+    return measures | {"anatomy": metrics.anatomy, "spread": metrics.spread}
 
 
-def _anatomy(figures: Sequence[ScanFigures]) -> dict[str, Spread]:
-    measures = [scan_measures(one) for one in figures]
+def _anatomy(metrics: Sequence[ScanMetrics]) -> dict[str, Spread]:
+    measures = [scan_metrics(one) for one in metrics]
     return {name: _spread([one[name] for one in measures]) for name in measures[0]}
 
 

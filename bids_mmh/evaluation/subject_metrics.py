@@ -1,4 +1,4 @@
-"""Measure one person's scans of one sequence, as each method leaves them; everything small enough to keep."""
+"""Metrics of one subject's scans of one sequence, as each method leaves them; small enough to keep."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ Versions = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class ScanFigures:
+class ScanMetrics:
     """One method's version of one scan, by itself and beside the raw version of the same scan.
 
     Attributes:
@@ -47,13 +47,13 @@ class ScanFigures:
 
 
 @dataclass(frozen=True)
-class PairLikeness:
-    """How alike two scans of one person are, by method.
+class PairSimilarity:
+    """Similarity of two scans of one subject, by method.
 
     Attributes:
         scan: Name of the scan.
         other: Name of the scan it is compared with.
-        methods: Method to likeness.
+        methods: Method to similarity.
     """
 
     scan: str
@@ -62,16 +62,16 @@ class PairLikeness:
 
 
 @dataclass(frozen=True)
-class PersonFigures:
-    """All figures of one person and sequence.
+class SubjectMetrics:
+    """All metrics of one subject and sequence.
 
     Attributes:
-        scans: Name of the scan to method to figures.
+        scans: Name of the scan to method to metrics.
         pairs: Scans of different sites beside each other.
     """
 
-    scans: Mapping[str, Mapping[str, ScanFigures]]
-    pairs: tuple[PairLikeness, ...]
+    scans: Mapping[str, Mapping[str, ScanMetrics]]
+    pairs: tuple[PairSimilarity, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Give what JSON can hold: null stands for the infinite PSNR of equal scans."""
@@ -82,45 +82,45 @@ class PersonFigures:
         return record
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> "PersonFigures":
+    def from_dict(cls, stored: Mapping[str, Any]) -> "SubjectMetrics":
         """Read what :meth:`to_dict` gave.
 
         Raises:
             KeyError, TypeError: If it is something else.
         """
         scans = {
-            name: {method: ScanFigures(**figures) for method, figures in methods.items()}
+            name: {method: ScanMetrics(**metrics) for method, metrics in methods.items()}
             for name, methods in stored["scans"].items()
         }
         pairs = tuple(
-            PairLikeness(
+            PairSimilarity(
                 pair["scan"],
                 pair["other"],
-                {method: _stored_likeness(likeness) for method, likeness in pair["methods"].items()},
+                {method: _stored_similarity(likeness) for method, likeness in pair["methods"].items()},
             )
             for pair in stored["pairs"]
         )
         return cls(scans, pairs)
 
 
-def _stored_likeness(stored: Mapping[str, Any]) -> Similarity:
+def _stored_similarity(stored: Mapping[str, Any]) -> Similarity:
     return Similarity(**{**stored, "psnr": math.inf if stored["psnr"] is None else stored["psnr"]})
 
 
-def measure_person(
+def measure_subject(
     scans: Sequence[Scan],
     pairs: Sequence[tuple[str, str]],
     fit: Fit | None,
     segmenter: Segmenter,
     *,
     raw_target: bool,
-) -> PersonFigures:
-    """Apply every control to one person's scans and measure all methods.
+) -> SubjectMetrics:
+    """Apply every control to one subject's scans and measure all methods.
 
     Args:
-        scans: All of the person's scans of one sequence.
+        scans: All of the subject's scans of one sequence.
         pairs: Names of the scans to compare.
-        fit: What the controls learnt from other people; None leaves out those that need it.
+        fit: What the controls learnt from other subjects; None leaves out those that need it.
         segmenter: Labels the tissues.
         raw_target: Whether the second scan of a pair is taken raw, as the target of a model; else it is the
             method's own version too.
@@ -131,14 +131,14 @@ def measure_person(
     versions = {scan.name: versions_of(scan, fit) for scan in scans}
     # One call for all: the network is made once.
     features = iter(random_features(volume for own in versions.values() for volume in own.values()))
-    figures = {
-        scan.name: dict(_scan_figures(scan, versions[scan.name], segmenter, features)) for scan in scans
+    metrics = {
+        scan.name: dict(_scan_metrics(scan, versions[scan.name], segmenter, features)) for scan in scans
     }
     by_name = {scan.name: scan for scan in scans}
     likeness = tuple(
         _pair(by_name[first], by_name[second], versions, raw_target=raw_target) for first, second in pairs
     )
-    return PersonFigures(figures, likeness)
+    return SubjectMetrics(metrics, likeness)
 
 
 def versions_of(scan: Scan, fit: Fit | None) -> Versions:
@@ -147,9 +147,9 @@ def versions_of(scan: Scan, fit: Fit | None) -> Versions:
     return {**apply_controls(scan, fit), HARMONIZED: scan.harmonized}
 
 
-def _scan_figures(
+def _scan_metrics(
     scan: Scan, versions: Versions, segmenter: Segmenter, features: Iterator[NDArray[np.float32]]
-) -> Iterator[tuple[str, ScanFigures]]:
+) -> Iterator[tuple[str, ScanMetrics]]:
     tissues = segmenter.segment(list(versions.values()), scan.mask)
     raw = tissues[list(versions).index(RAW)]
     for (method, volume), labels, row in zip(versions.items(), tissues, features, strict=False):
@@ -157,7 +157,7 @@ def _scan_figures(
         brain = volume[scan.mask]
         yield (
             method,
-            ScanFigures(
+            ScanMetrics(
                 features=tuple(float(f"{value:.6g}") for value in row),
                 histogram=tuple(intensity_histogram(brain).tolist()),
                 grey_matter_ratio=grey_matter_ratio(labels),
@@ -169,11 +169,11 @@ def _scan_figures(
         )
 
 
-def _pair(first: Scan, second: Scan, versions: Mapping[str, Versions], *, raw_target: bool) -> PairLikeness:
+def _pair(first: Scan, second: Scan, versions: Mapping[str, Versions], *, raw_target: bool) -> PairSimilarity:
     both = first.mask & second.mask
     others = versions[second.name]
     methods = {
         method: similarity(volume, others[RAW if raw_target else method], both)
         for method, volume in versions[first.name].items()
     }
-    return PairLikeness(first.name, second.name, methods)
+    return PairSimilarity(first.name, second.name, methods)

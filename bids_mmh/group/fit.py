@@ -61,7 +61,7 @@ def fit_study(
 
     Raises:
         UsageError: options do not fit together, or another model has the name.
-        NoInputError: there is nobody to train on, or no site to fine-tune to.
+        NoInputError: there is no subject to train on, or no site to fine-tune to.
         TryAgainError: another run trains this model.
     """
     folder = settings.output_dir / MODELS_FOLDER / settings.fit_name
@@ -143,7 +143,7 @@ def _plan(
     if settings.fit == "stage2" or earlier is not None:
         ready.config = replace(ready.config, name=settings.fit_name)
         return _Plan(replace(recipe, model=ready.config), split, None, ready, source)
-    # Stage I is trained on the recipe's grid, by the network and the walk of the model that it begins with.
+    # Stage I is trained on the recipe's grid, with network, depth and steps of the model it begins with.
     grid = recipe.model
     config = replace(ready.config, name=grid.name, spacing=grid.spacing, shape=grid.shape)
     return _Plan(replace(recipe, model=config), split, ready, None, source)

@@ -1,4 +1,4 @@
-"""A sweep from a model and derivatives to a table, a figure and, if asked for, a model that walks better."""
+"""A sweep of depth and steps: a table, a figure and, if asked for, a model with the best setting."""
 
 import logging
 import shutil
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from bids_mmh.evaluation.scans import Scan
     from bids_mmh.method.config import ModelConfig
     from bids_mmh.method.harmonizer import Harmonizer
-    from bids_mmh.training.sweep.depth_sweep import Figures, Walk
+    from bids_mmh.training.sweep.depth_sweep import SamplingSetting, SettingMetrics
 
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("depth", "inversion_steps", "sampling_steps", "wd", "ssim", "anatomy")
 RULE = "lowest inter-site WD among the settings whose SSIM is within 0.005 of the best"
 TRAVELLED = "between scans of one subject at different sites"
-OWN_INPUT = "between each scan and its own input, because nobody travelled in every sequence"
+OWN_INPUT = "between each scan and its own input, because not every sequence has travelling subjects"
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ def run_sweep(model: str, derivatives: Sequence[Path], prefix: Path, options: Sw
     from bids_mmh.method.harmonizer import Harmonizer
     from bids_mmh.reports.sweep import sweep_markdown
     from bids_mmh.training.data.split import split_of
-    from bids_mmh.training.sweep.depth_sweep import best_walk, measure, walks
+    from bids_mmh.training.sweep.depth_sweep import best_setting, measure, sampling_settings
 
     reference = resolve_model(model_location(model))
-    settings = walks(options.depths, options.inversion_steps, options.sampling_steps)
+    settings = sampling_settings(options.depths, options.inversion_steps, options.sampling_steps)
     if options.apply is not None:
         _check_copy(options.apply, is_stage2=reference.config.target is not None)
     split = split_of(reference.folder)
@@ -79,7 +79,7 @@ def run_sweep(model: str, derivatives: Sequence[Path], prefix: Path, options: Sw
     harmonizer = Harmonizer.from_pretrained(reference.folder, choose_device(options.device))
     before = measure(scans, scans)
     results = _try_all(harmonizer, scans, settings, before, prefix)
-    best = best_walk(results)
+    best = best_setting(results)
     _write_figure(results, best, prefix)
     if options.apply is not None:
         _write_copy(harmonizer, best, options.apply, split)
@@ -101,18 +101,22 @@ def _scans(
 
 
 def _try_all(
-    model: "Harmonizer", scans: "Sequence[Scan]", settings: "Sequence[Walk]", before: "Figures", prefix: Path
-) -> "list[tuple[Walk, Figures]]":
+    model: "Harmonizer",
+    scans: "Sequence[Scan]",
+    settings: "Sequence[SamplingSetting]",
+    before: "SettingMetrics",
+    prefix: Path,
+) -> "list[tuple[SamplingSetting, SettingMetrics]]":
     """Run the sweep; the table grows with every setting, so that an interrupted one leaves what it has."""
     from bids_mmh.training.sweep.depth_sweep import sweep
 
     logger.info("%d settings on %d scans.", len(settings), len(scans))
-    results: list[tuple[Walk, Figures]] = []
+    results: list[tuple[SamplingSetting, SettingMetrics]] = []
     _write_table(results, before, prefix)
-    for walk, figures in zip(settings, sweep(model, scans, settings), strict=True):
-        results.append((walk, figures))
+    for setting, metrics in zip(settings, sweep(model, scans, settings), strict=True):
+        results.append((setting, metrics))
         _write_table(results, before, prefix)
-        logger.info("%s: inter-site WD %.4f, SSIM %.4f", walk, figures.wd, figures.ssim)
+        logger.info("%s: inter-site WD %.4f, SSIM %.4f", setting, metrics.wd, metrics.ssim)
     return results
 
 
@@ -126,27 +130,31 @@ def _basis(scans: "Sequence[Scan]") -> str:
     )
 
 
-def _choice(best: "Walk") -> str:
+def _choice(best: "SamplingSetting") -> str:
     return (
         f"Best: depth {best.depth}, {best.inversion_steps} inversion steps, {best.sampling_steps} sampling "
         f"steps ({RULE})."
     )
 
 
-def _write_table(results: "Sequence[tuple[Walk, Figures]]", before: "Figures", prefix: Path) -> None:
-    rows = [asdict(before), *(asdict(walk) | asdict(figures) for walk, figures in results)]
+def _write_table(
+    results: "Sequence[tuple[SamplingSetting, SettingMetrics]]", before: "SettingMetrics", prefix: Path
+) -> None:
+    rows = [asdict(before), *(asdict(setting) | asdict(metrics) for setting, metrics in results)]
     try:
         write_tsv(prefix.with_name(f"{prefix.name}.tsv"), rows, COLUMNS)
     except OSError as error:
         raise CannotCreateError(f"{prefix}.tsv cannot be written ({error}): choose another --out.") from error
 
 
-def _write_figure(results: "Sequence[tuple[Walk, Figures]]", best: "Walk", prefix: Path) -> None:
+def _write_figure(
+    results: "Sequence[tuple[SamplingSetting, SettingMetrics]]", best: "SamplingSetting", prefix: Path
+) -> None:
     from bids_mmh.reports.sweep import sweep_figure
 
     quantities = {
-        "inter-site WD": {astuple(walk): figures.wd for walk, figures in results},
-        "SSIM": {astuple(walk): figures.ssim for walk, figures in results},
+        "inter-site WD": {astuple(setting): metrics.wd for setting, metrics in results},
+        "SSIM": {astuple(setting): metrics.ssim for setting, metrics in results},
     }
     with atomic_path(prefix.with_name(f"{prefix.name}.png")) as partial:
         partial.write_bytes(sweep_figure(quantities, astuple(best)))
@@ -162,11 +170,11 @@ def _check_copy(folder: Path, *, is_stage2: bool) -> None:
         raise CannotCreateError(f"--apply {folder} is not an empty folder: choose another one.")
 
 
-def _write_copy(model: "Harmonizer", best: "Walk", folder: Path, split: Path | None) -> None:
+def _write_copy(model: "Harmonizer", best: "SamplingSetting", folder: Path, split: Path | None) -> None:
     """The model with the best setting; its split goes along, so that Stage II keeps to it."""
-    from bids_mmh.training.sweep.depth_sweep import with_walk
+    from bids_mmh.training.sweep.depth_sweep import with_setting
 
-    with_walk(model, best).save_pretrained(folder)
+    with_setting(model, best).save_pretrained(folder)
     if split is not None:
         (folder / "training").mkdir(exist_ok=True)
         shutil.copyfile(split, folder / "training" / "split.tsv")

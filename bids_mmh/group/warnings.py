@@ -55,11 +55,11 @@ def site_warnings(rows: Sequence[ScanRow]) -> list[str]:
             f"All {len(rows)} scans come from {next(iter(scans))}: there is nothing to harmonize within one "
             "site."
         )
-    people = Counter(site for site, _ in {(row.site, row.participant_id) for row in rows if row.site})
-    if len(people) > 1 and max(people.values()) == 1:
+    subjects = Counter(site for site, _ in {(row.site, row.participant_id) for row in rows if row.site})
+    if len(subjects) > 1 and max(subjects.values()) == 1:
         sentences.append(
-            f"Each of the {len(people)} sites has one subject: what differs between sites cannot be told "
-            "from what differs between people."
+            f"Each of the {len(subjects)} sites has one subject: differences between sites cannot be "
+            "separated from differences between subjects."
         )
     return sentences
 

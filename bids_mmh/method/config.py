@@ -25,9 +25,9 @@ class NetworkConfig:
         head_channels: channels per attention head.
         style_code: what AdaIN is conditioned on (see :mod:`bids_mmh.method.style.code`).
         direct_change: whether the network answers with a change of the clean volume beside ε, and its direct
-            path from input to output hears the style too (docs/method.md).
+            path from input to output depends on the style too (docs/method.md).
         intensity_bins: soft bins of intensity beside the volume, placed by the medians of the target's
-            tissues; they tell what a voxel is after normalisations have taken its level away. Needs the
+            tissues; they keep the level of a voxel, which normalisations remove. Needs the
             style code ``tissues``.
     """
 

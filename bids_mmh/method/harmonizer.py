@@ -38,7 +38,7 @@ from bids_mmh.method.target_style import TargetStyles
 
 @dataclass(frozen=True)
 class Anchor:
-    """What stays as it is on a scan's whole walk.
+    """What stays the same during inversion and sampling of a scan.
 
     Attributes:
         mask: (B, 1, H, W, D) brain mask.
@@ -70,7 +70,7 @@ class Latent:
 
 
 class Harmonizer(nn.Module):
-    """Networks, style records and the walks between the domains.
+    """Networks, style records, and inversion and sampling between domains.
 
     A scan is first mapped through the medians of its tissues. Inversion is then conditioned on its own style
     and sampling on the record of the domain to go to: with one style for both directions it would return its
@@ -152,12 +152,12 @@ class Harmonizer(nn.Module):
         return result
 
     def anchor(self, volume: Tensor, mask: Tensor, sequence: Tensor) -> Anchor:
-        """What anchors a batch on its whole way."""
+        """What inversion and sampling of a batch have in common."""
         mask = mask.bool()
         return Anchor(mask, self.gradient(volume), sequence, self.tissues(volume, mask))
 
     def tissues(self, volume: Tensor, mask: Tensor) -> Tensor | None:
-        """Tissue maps of a batch, where the model's styles know tissues."""
+        """Tissue maps of a batch, where the model's styles are by tissue."""
         if not self.config.needs_tissues:
             return None
         return tissue_maps(volume, mask, priors_on_grid(self.priors, volume.shape[2:]))
@@ -171,10 +171,10 @@ class Harmonizer(nn.Module):
         return gradient_map(volume) if self.config.gradient_condition else torch.zeros_like(volume)
 
     def style_code(
-        self, own: StyleStatistics, told: StyleStatistics, *, remaining: Tensor | None = None
+        self, own: StyleStatistics, condition: StyleStatistics, *, remaining: Tensor | None = None
     ) -> Tensor:
-        """The style code that the network is told; zeros in the ablation w/o E."""
-        code = style_code(own, told, self.config.network.style_code, remaining=remaining)
+        """The style code that the network is conditioned on; zeros in the ablation w/o E."""
+        code = style_code(own, condition, self.config.network.style_code, remaining=remaining)
         return code if self.config.ema_guidance else torch.zeros_like(code)
 
     def unify(self, volume: Tensor, anchor: Anchor, *, subject: str | None = None) -> Tensor:
@@ -243,17 +243,17 @@ class Harmonizer(nn.Module):
         network: nn.Module,
         latent: Latent,
         anchor: Anchor,
-        told: StyleStatistics,
+        condition: StyleStatistics,
         *,
         tracked: int | None = None,
     ) -> Tensor:
-        """Eqs. 12 and 14 with either network: from a latent to a clean volume of the told style.
+        """Eqs. 12 and 14 with either network: from a latent to a clean volume of the style conditioned on.
 
         Args:
             network: ``network``, ``target_network``, or what a training engine made of one.
             latent: of :meth:`invert`.
             anchor: of the scan.
-            told: style to be in.
+            condition: style to be in.
             tracked: gradients flow through so many last steps; all by default.
 
         Returns:
@@ -262,29 +262,29 @@ class Harmonizer(nn.Module):
         adapt = self.config.intensity_map == "moments" and self.config.ema_guidance
         clean = sample(
             self.schedule,
-            self._predictor(network, anchor, latent.own, told),
+            self._predictor(network, anchor, latent.own, condition),
             latent.value,
             depth=self.config.depth,
             steps=self.config.sampling_steps,
-            correct=partial(to_style, mask=anchor.mask, style=told.moments) if adapt else None,
+            correct=partial(to_style, mask=anchor.mask, style=condition.moments) if adapt else None,
             tracked=tracked,
         )
         return torch.where(anchor.mask, clean, BACKGROUND)
 
     def _predictor(
-        self, network: nn.Module, anchor: Anchor, own: StyleStatistics, told: StyleStatistics
+        self, network: nn.Module, anchor: Anchor, own: StyleStatistics, condition: StyleStatistics
     ) -> Predictor:
         """ε at any place of a path between t = 0 and the depth.
 
         A step from t to t′ keeps ε, in which the change made so far is missing: at t the volume has gone
-        1 − ρ of the way, ρ being the noise-to-signal ratio at t over that at the depth. So the network is
-        told the rest of the way. On an inversion, own and told being one style, there is no way to go.
+        1 − ρ of the way, ρ being the noise-to-signal ratio at t over that at the depth. So the style
+        displacement is scaled by ρ. On an inversion both styles are the same, and it is zero.
         """
         deepest = self.schedule.snr(torch.tensor([self.config.depth]))
 
         def predict(volume: Tensor, t: Tensor) -> Tensor:
             remaining = (deepest / self.schedule.snr(t.clamp(min=1))).sqrt().to(volume)
-            code = self.style_code(own, told, remaining=remaining)
+            code = self.style_code(own, condition, remaining=remaining)
             return network(volume, t, anchor.gradient, anchor.sequence, code).float()
 
         return predict

@@ -1,4 +1,4 @@
-"""The files of a model folder, and the digest that tells models apart; needs no PyTorch."""
+"""The files of a model folder, and the digest that identifies a model; needs no PyTorch."""
 
 import hashlib
 import json

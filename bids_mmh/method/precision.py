@@ -12,9 +12,7 @@ def has_native_bf16(device: torch.device) -> bool:
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities: dict[str, bool] = getattr(
-        torch.cpu, "get_capabilities", dict
-    )()  # older PyTorch cannot tell
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older PyTorch cannot say
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 

@@ -46,8 +46,8 @@ class TargetStyles:
         chosen = (others & (self.sequence == m)).nonzero().flatten()
         if not len(chosen):
             raise BadDataError(
-                f"Nobody but {without} was scanned at the target site with this sequence, and a subject's "
-                "own scan there would be the answer: choose another target site."
+                f"No subject but {without} was scanned at the target site with this sequence, and a "
+                "subject's own scan there would be the answer: choose another target site."
             )
         return self.styles.map(lambda values: values[chosen].mean(0, keepdim=True))
 

@@ -69,7 +69,7 @@ class WritePage(SimpleInterface):
 
 
 def session_graph(job: SessionJob, device: str) -> Workflow:
-    """Build the whole walk of one session.
+    """Build the whole workflow of one session.
 
     Args:
         job: the session.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 # Outer faces of the box in RAS+ world mm.  The ICBM 2009a brain spans x [-72, 72], y [-107, 73] and
 # z [-72, 82] (voxel centres at 1 mm), so the box leaves about 2 mm in front and behind and 14 mm above and
 # below, and cuts half of the outermost voxel layer at either side; MNI152NLin2009cAsym is an average of the
-# same 152 people in the same frame.
+# same 152 subjects in the same frame.
 BOX_LOW_MM = (-72.0, -109.0, -86.0)
 BOX_SIZE_MM = (144.0, 184.0, 184.0)
 

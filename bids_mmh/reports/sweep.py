@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from bids_mmh.training.sweep.depth_sweep import Figures, Walk
+    from bids_mmh.training.sweep.depth_sweep import SamplingSetting, SettingMetrics
 
 Setting = tuple[int, int, int]
 """Depth, T_f, T_r."""
@@ -58,7 +58,9 @@ def sweep_figure(quantities: Mapping[str, Mapping[Setting, float]], chosen: Sett
     return encode(figure, "png")
 
 
-def sweep_markdown(before: Figures, results: Sequence[tuple[Walk, Figures]], best: Walk) -> str:
+def sweep_markdown(
+    before: SettingMetrics, results: Sequence[tuple[SamplingSetting, SettingMetrics]], best: SamplingSetting
+) -> str:
     """Write the results of a sweep as a Markdown table.
 
     Args:
@@ -84,7 +86,7 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _digits(metrics: Figures) -> list[str]:
+def _digits(metrics: SettingMetrics) -> list[str]:
     return [f"{value:.4f}" for value in astuple(metrics)]
 
 

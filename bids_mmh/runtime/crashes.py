@@ -24,7 +24,7 @@ class Failure:
     Attributes:
         session: name of the session's workflow.
         node: name of the node in it.
-        sentence: what happened, for people.
+        sentence: what happened, for users.
         code: exit code that fits.
         crash_file: file with the traceback.
     """
@@ -52,7 +52,7 @@ def _read_failure(path: Path) -> Failure:
 
 
 def explain(error: str, message: str, path: Path) -> tuple[str, ExitCode]:
-    """Say what an error means for people.
+    """Say what an error means for users.
 
     Args:
         error: name of its class.

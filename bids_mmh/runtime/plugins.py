@@ -69,7 +69,7 @@ def plugin_for_run(
     Args:
         choice: the plugin.
         settings: options of the run.
-        graph: what will be run; where a batch system runs it, its steps are told what to ask for.
+        graph: what will be run; where a batch system runs it, its steps get the resources to ask for.
         progress: called with a node and ``start``, ``end`` or ``exception``.
         log_file: where worker processes log to.
 

@@ -1,1 +1,1 @@
-"""Right answers without paired people: one anatomy through two random acquisitions, made on the fly."""
+"""Right answers without paired subjects: one anatomy through two random acquisitions, made on the fly."""

@@ -1,4 +1,4 @@
-"""Random shapes: the same anatomy as another person's."""
+"""Random shapes: the same anatomy as another subject's."""
 
 import torch
 import torch.nn.functional as F  # noqa: N812

@@ -6,13 +6,13 @@ from torch import Tensor
 from bids_mmh.synthesis.anatomies import Anatomy
 from bids_mmh.synthesis.regions import Region
 
-WITH_LESIONS = 0.4  # of the people
+WITH_LESIONS = 0.4  # of the subjects
 WITH_STROKE = 0.1
 MOST_SPOTS = 15
 
 
 def lesion_map(anatomy: Anatomy, generator: torch.Generator) -> Tensor:
-    """Share of diseased tissue in each voxel, 0 to 1, (H, W, D); zeros in most people."""
+    """Share of diseased tissue in each voxel, 0 to 1, (H, W, D); zeros in most subjects."""
     shape = anatomy.first.shape
     found = torch.zeros(shape, device=anatomy.first.device)
     if float(torch.rand((), generator=generator)) < WITH_LESIONS:

@@ -1,4 +1,4 @@
-"""MR properties of the regions at any field strength, with the spread between people.
+"""MR properties of the regions at any field strength, with the spread between subjects.
 
 Rounded from the literature at 3 T: Wansapura 1999
 (doi:10.1002/(SICI)1522-2586(199904)9:4<531::AID-JMRI4>3.0.CO;2-L), Stanisz 2005 (doi:10.1002/mrm.20605),
@@ -36,11 +36,11 @@ _T2_EXPONENT = -0.15  # of T2 in the field strength
 
 
 def relaxation(tesla: float, generator: torch.Generator, *, spread: float = 0.04) -> Tensor:
-    """T1 (ms), T2 (ms) and proton density of every region for one person at one field strength.
+    """T1 (ms), T2 (ms) and proton density of every region for one subject at one field strength.
 
     Args:
         tesla: field strength.
-        generator: of the person's own factors.
+        generator: of the subject's own factors.
         spread: standard deviation of the logarithm of each factor.
 
     Returns:

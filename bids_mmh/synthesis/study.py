@@ -68,7 +68,7 @@ def simulate_study(
     Args:
         anatomies: files to draw subjects from, or what was read from them to ``device``, by kind. All
             subjects of a study are of one kind: an anatomy of labels and one of a real scan differ in more
-            than two people do.
+            than two subjects do.
         sequence: ``T1w`` or ``T2w``.
         seed: of everything.
         subjects: each of another anatomy.
@@ -92,13 +92,13 @@ def simulate_study(
 def _scanned(
     anatomy: Anatomy, machines: Sequence[Scanner], generator: torch.Generator
 ) -> tuple[Tensor, tuple[SimulatedScan, ...]]:
-    """One person, deformed, with lesions in some, at every scanner."""
+    """One subject, deformed, with lesions in some, at every scanner."""
     place = sampling_grid(anatomy, generator)
     mask = warp(anatomy.mask[None, None].float(), place) >= 0.5
     lesions = lesion_map(anatomy, generator)
     texture = _texture(anatomy, generator)
-    person = int(torch.randint(2**62, (), generator=generator))
-    images = torch.cat([_contrast(anatomy, m, person, texture, lesions) for m in machines], dim=1)
+    subject = int(torch.randint(2**62, (), generator=generator))
+    images = torch.cat([_contrast(anatomy, m, subject, texture, lesions) for m in machines], dim=1)
     images = warp(images, place)
     seen = []
     for channel, machine in enumerate(machines):
@@ -112,9 +112,9 @@ def _scanned(
     return mask, tuple(seen)
 
 
-def _contrast(anatomy: Anatomy, machine: Scanner, person: int, texture: Tensor, lesions: Tensor) -> Tensor:
+def _contrast(anatomy: Anatomy, machine: Scanner, subject: int, texture: Tensor, lesions: Tensor) -> Tensor:
     """Signal of every voxel of an anatomy; (1, 1, H, W, D)."""
-    own = torch.Generator().manual_seed(person)  # the same person at every scanner
+    own = torch.Generator().manual_seed(subject)  # the same subject at every scanner
     properties = relaxation(machine.tesla, own)
     signal = signals(machine, properties).to(texture.device)
     slower = signals(machine, properties * torch.tensor([[1.05], [1.05], [1.01]])).to(texture.device)

@@ -76,7 +76,7 @@ def make_fabric(compute: Compute = Compute()) -> "Fabric":
 
 
 def _precision(name: str, device: str) -> dict[str, Any]:
-    """What Fabric is to be told."""
+    """Arguments of Fabric that decide the precision."""
     if name == "32-true":
         return {"precision": name}
     from bids_mmh.training.mixed_precision import InputsAsTheyAre

@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other beside gradients."""
+"""What the processes of a run exchange beside gradients."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar

@@ -75,7 +75,7 @@ class Stage2Recipe:
     Attributes:
         steps: optimizer steps.
         learning_rate: peak of a linear warm-up and cosine decay; of the network and of the aggregator.
-        aggregator_steps: steps in which the aggregator learns to tell acquisitions apart (the guard alone)
+        aggregator_steps: steps in which the aggregator learns to separate acquisitions (the guard alone)
             before the network is touched; it starts from random weights.
         aggregator_learning_rate: of those steps.
         accumulate: source volumes per optimizer step, over all processes.
@@ -170,8 +170,8 @@ class Recipe:
         weight_gradient: weight of L_G.
         weight_ema: weight of L_E.
         gradient_scales: resolutions at which L_G compares gradients; 1 is the paper's.
-        noise_up_to_contrast: of samples told the record, L_N counts in the brain too, up to a function of
-            intensity; false counts it in the background alone.
+        noise_up_to_contrast: of samples conditioned on the record, L_N counts in the brain too, up to a
+            function of intensity; false counts it in the background alone.
         weight_average: decay of the averages of weights and of style records that are saved.
         validate_every: steps between validations, which also write a checkpoint.
         patience: stop a phase after this many validations without a better total, and keep the best

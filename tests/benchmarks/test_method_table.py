@@ -19,7 +19,7 @@ def benchmark(load_benchmark):
 
 @pytest.fixture
 def study(tmp_path, write_derivative, template_tissues):
-    """Three travellers, two people at the target site; a variant that undoes the sites' contrast."""
+    """Three travellers, two subjects at the target site; a variant that undoes the sites' contrast."""
     root, variant = tmp_path / "out", tmp_path / "variant"
     variant.mkdir()
     mask = np.zeros(GRID.shape, np.uint8)

@@ -4,7 +4,7 @@ import pytest
 from bids_mmh.evaluation.controls.methods import RAW
 from bids_mmh.evaluation.metrics.similarity import Similarity
 from bids_mmh.evaluation.study import MeasuredScan, summarise
-from bids_mmh.evaluation.subject_metrics import HARMONIZED, PairLikeness, PersonFigures, ScanFigures
+from bids_mmh.evaluation.subject_metrics import HARMONIZED, PairSimilarity, ScanMetrics, SubjectMetrics
 
 SITES = ("A", "B")
 
@@ -15,7 +15,7 @@ def few_permutations(monkeypatch):
 
 
 def figures(features, bins, ratio, dice=0.9):
-    return ScanFigures(
+    return ScanMetrics(
         features=tuple(features),
         histogram=tuple(int(place == bins) for place in range(100)),
         grey_matter_ratio=ratio,
@@ -28,9 +28,9 @@ def figures(features, bins, ratio, dice=0.9):
 
 @pytest.fixture
 def study():
-    """Twelve people, each at two sites: raw features tell the site, harmonized ones the age alone."""
+    """Twelve subjects, each at two sites: raw features tell the site, harmonized ones the age alone."""
     rng = np.random.default_rng(0)
-    scans, people = [], []
+    scans, subjects = [], []
     for number in range(12):
         age = 20.0 + 5 * number
         own = rng.normal(0, 0.1, 8)
@@ -42,9 +42,9 @@ def study():
             methods[site] = {RAW: raw, HARMONIZED: done}
             scans.append(MeasuredScan(f"sub-{number}_{site}", f"sub-{number}", site, age, methods[site]))
         near, far = Similarity(0.9 + 0.001 * number, 30.0, 0.9, 0.01), Similarity(0.8, 25.0, 0.9, 0.1)
-        pair = PairLikeness(f"sub-{number}_A", f"sub-{number}_B", {RAW: far, HARMONIZED: near})
-        people.append(PersonFigures({}, (pair,)))
-    return scans, people
+        pair = PairSimilarity(f"sub-{number}_A", f"sub-{number}_B", {RAW: far, HARMONIZED: near})
+        subjects.append(SubjectMetrics({}, (pair,)))
+    return scans, subjects
 
 
 def test_methods_stand_side_by_side(study):
@@ -66,9 +66,9 @@ def test_methods_stand_side_by_side(study):
 
 
 def test_what_is_not_possible_says_why_once(study):
-    scans, people = study
+    scans, subjects = study
     few = [scan._replace(age=None) for scan in scans if scan.subject in ("sub-0", "sub-1")]
-    summary = summarise(few, people[:2])
+    summary = summarise(few, subjects[:2])
     assert summary.methods[HARMONIZED].probe is summary.methods[HARMONIZED].age is None
     assert list(summary.reasons) == [
         "Site classification: 2 subjects are too few to test a site classifier, which needs 4.",
@@ -79,16 +79,16 @@ def test_what_is_not_possible_says_why_once(study):
 
 
 def test_method_that_is_missing_for_some_is_measured_on_the_others(study):
-    scans, people = study
+    scans, subjects = study
     partial = [
         scan._replace(methods={RAW: scan.methods[RAW]}) if scan.subject == "sub-0" else scan for scan in scans
     ]
-    people[0] = PersonFigures({}, (PairLikeness("a", "b", {RAW: people[0].pairs[0].methods[RAW]}),))
-    summary = summarise(partial, people)
+    subjects[0] = SubjectMetrics({}, (PairSimilarity("a", "b", {RAW: subjects[0].pairs[0].methods[RAW]}),))
+    summary = summarise(partial, subjects)
     assert summary.methods[HARMONIZED].likeness["ssim"].n == 11
     assert summary.methods[HARMONIZED].anatomy["anatomy"].n == 22
     assert summary.methods[RAW].anatomy["anatomy"].n == 24
 
 
-def test_without_travelling_people_likeness_is_empty(study):
+def test_without_travelling_subjects_likeness_is_empty(study):
     assert summarise(study[0], []).methods[RAW].likeness == {}

@@ -7,7 +7,7 @@ import pytest
 from bids_mmh.evaluation.controls.methods import CONTROLS, RAW, UNFITTED, fit_controls
 from bids_mmh.evaluation.scans import Scan
 from bids_mmh.evaluation.segmentation import BuiltInSegmenter
-from bids_mmh.evaluation.subject_metrics import HARMONIZED, PersonFigures, measure_person
+from bids_mmh.evaluation.subject_metrics import HARMONIZED, SubjectMetrics, measure_subject
 from bids_mmh.preprocess.grid import model_grid
 
 GRID = model_grid(8)
@@ -34,7 +34,7 @@ def scan(template_tissues):
 
 
 @pytest.fixture(scope="module")
-def person(scan):
+def subject(scan):
     """Scanned at two sites; the model undoes the contrast of the second one."""
     at_target, elsewhere = scan("sub-1", "T", 1.0), scan("sub-1", "E", 0.5)
     return tuple(replace(scan, harmonized=at_target.preproc) for scan in (elsewhere, at_target))
@@ -45,8 +45,8 @@ def fit(scan):
     return fit_controls([scan("sub-22", "T", 1.0), scan("sub-333", "T", 0.9)], "T")
 
 
-def test_every_method_stands_beside_the_model(person, fit, segmenter):
-    found = measure_person(person, [("sub-1_E", "sub-1_T")], fit, segmenter, raw_target=True)
+def test_every_method_stands_beside_the_model(subject, fit, segmenter):
+    found = measure_subject(subject, [("sub-1_E", "sub-1_T")], fit, segmenter, raw_target=True)
     assert list(found.scans["sub-1_E"]) == [*CONTROLS, HARMONIZED]
     (pair,) = found.pairs
     assert pair.methods[HARMONIZED].ssim == pytest.approx(1)
@@ -58,22 +58,22 @@ def test_every_method_stands_beside_the_model(person, fit, segmenter):
     assert raw.spread == pytest.approx(0.5 * found.scans["sub-1_T"][RAW].spread, rel=0.05)
 
 
-def test_without_a_target_both_scans_are_the_method_s_own(person, fit, segmenter):
-    blurred = [replace(scan, harmonized=scan.preproc) for scan in person]
-    found = measure_person(blurred, [("sub-1_E", "sub-1_T")], fit, segmenter, raw_target=False)
+def test_without_a_target_both_scans_are_the_method_s_own(subject, fit, segmenter):
+    blurred = [replace(scan, harmonized=scan.preproc) for scan in subject]
+    found = measure_subject(blurred, [("sub-1_E", "sub-1_T")], fit, segmenter, raw_target=False)
     methods = found.pairs[0].methods
     assert methods[HARMONIZED] == methods[RAW]
     assert methods["Histogram matching"].wd < 0.01 < methods[RAW].wd
 
 
-def test_without_other_people_fitted_controls_are_left_out(person, segmenter):
-    found = measure_person(person, [], None, segmenter, raw_target=True)
+def test_without_other_subjects_fitted_controls_are_left_out(subject, segmenter):
+    found = measure_subject(subject, [], None, segmenter, raw_target=True)
     assert set(found.scans["sub-1_E"]) == {*UNFITTED, HARMONIZED}
 
 
-def test_figures_survive_a_file(person, fit, segmenter):
-    found = measure_person(person, [("sub-1_E", "sub-1_T")], fit, segmenter, raw_target=True)
+def test_figures_survive_a_file(subject, fit, segmenter):
+    found = measure_subject(subject, [("sub-1_E", "sub-1_T")], fit, segmenter, raw_target=True)
     assert found.pairs[0].methods[HARMONIZED].psnr == np.inf  # equal scans, which JSON has no number for
-    again = PersonFigures.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False)))
+    again = SubjectMetrics.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False)))
     assert json.dumps(again.to_dict()) == json.dumps(found.to_dict())
     assert again.pairs == found.pairs

@@ -79,9 +79,9 @@ def write_visit():
 
 @pytest.fixture
 def study(tmp_path):
-    """Derivatives of sites a and b with four people each, and of a person who was at both."""
+    """Derivatives of sites a and b with four subjects each, and of a subject who was at both."""
     out = tmp_path / "out"
-    for site, people in (("a", ("01", "02", "03", "04", "20")), ("b", ("11", "12", "13", "14", "20"))):
-        for subject in people:
+    for site, subjects in (("a", ("01", "02", "03", "04", "20")), ("b", ("11", "12", "13", "14", "20"))):
+        for subject in subjects:
             _write_visit(out, subject, site, level=0.0 if site == "a" else 0.6)
     return out

@@ -163,8 +163,8 @@ def test_a_new_target_from_a_stage_1_model_is_one_command(group, study, recipe, 
 
 def test_stage_1_may_begin_with_a_model_and_the_split_with_a_table(group, study, recipe, tmp_path, capsys):
     table = tmp_path / "mine.tsv"
-    people = [f"sub-{label}" for label in ("01", "02", "03", "04", "11", "12", "13", "14")]
-    rows = [f"{who}\t{'validation' if who == 'sub-04' else 'train'}\n" for who in people]
+    subjects = [f"sub-{label}" for label in ("01", "02", "03", "04", "11", "12", "13", "14")]
+    rows = [f"{who}\t{'validation' if who == 'sub-04' else 'train'}\n" for who in subjects]
     table.write_text("participant_id\tsplit\n" + "".join(rows) + "sub-20\ttrain\n")
     given = ["--fit", "stage1", "--recipe", recipe, "--split", table]
     assert group(*given) == 64
@@ -203,8 +203,8 @@ def said(group, capsys, *options):
 def test_studies_that_cannot_be_fitted_to_get_a_sentence(
     tmp_path, write_visit, recipe, capsys, sites, options, code, sentence
 ):
-    for site, people in sites.items():
-        for number in range(people):
+    for site, subjects in sites.items():
+        for number in range(subjects):
             write_visit(tmp_path / "out", f"{site or 'n'}{number}", site)
     given = [str(tmp_path / "raw"), str(tmp_path / "out"), "group", "--device", "cpu", "--no-evaluation"]
     if "--recipe" not in options:

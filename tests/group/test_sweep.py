@@ -18,7 +18,7 @@ FAST = SweepOptions(depths=(4, 20), inversion_steps=(2, 5), sampling_steps=(2,),
 
 @pytest.fixture
 def derivatives(tmp_path):
-    """Three people at two sites, the second brighter; the third was at both."""
+    """Three subjects at two sites, the second brighter; the third was at both."""
     mask = np.zeros(SHAPE, dtype=np.uint8)
     mask[1:-1, 1:-1, 1:-1] = 1
     for subject, site in (("1", "a"), ("2", "b"), ("3", "a"), ("3", "b")):
@@ -74,8 +74,8 @@ def test_all_settings_are_in_the_table_and_the_best_is_applied(model, derivative
     tuned, before = read_config(tmp_path / "tuned"), read_config(model)
     assert f"Best: depth {tuned.depth}, {tuned.inversion_steps} inversion steps" in text
     assert str(tuned.depth) in {row["depth"] for row in rows[1:]}
-    walk = {"depth": tuned.depth, "inversion_steps": tuned.inversion_steps, "sampling_steps": 2}
-    assert replace(before, **walk) == tuned
+    setting = {"depth": tuned.depth, "inversion_steps": tuned.inversion_steps, "sampling_steps": 2}
+    assert replace(before, **setting) == tuned
     weights = [folder / "model.safetensors" for folder in (model, tmp_path / "tuned")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert (tmp_path / "tuned" / "training" / "split.tsv").read_text() == split.read_text()

@@ -34,7 +34,7 @@ def edit_config(folder, change):
 
 
 class Listener:
-    """What a network is told: timestep, gradient map and style code of every call."""
+    """What a network is called with: timestep, gradient map and style code of every call."""
 
     def __init__(self, network):
         self.t, self.gradient, self.code = [], [], []
@@ -98,25 +98,25 @@ def test_result_follows_the_histogram_of_the_record(harmonizer, head):
     assert not torch.allclose(harmonizer(*head, T1W), result, atol=1e-4)
 
 
-def test_inversion_is_told_the_own_style_and_sampling_the_record(harmonizer, head, float32):
-    told = Listener(harmonizer.network)
+def test_inversion_is_conditioned_on_the_own_style_and_sampling_on_the_record(harmonizer, head, float32):
+    calls = Listener(harmonizer.network)
     harmonizer(*head, T1W)
     own = style_statistics(*head, bins=20)
     torch.testing.assert_close(own.moments, moments(*head))
-    assert told.t == [1, 13, 27, 40, 20]
-    for code in told.code[:3]:
+    assert calls.t == [1, 13, 27, 40, 20]
+    for code in calls.code[:3]:
         torch.testing.assert_close(code[:, :2], own.moments)
         assert not code[:, 2:].any()
     record = harmonizer.records.of(T1W)
     torch.testing.assert_close(record.moments, torch.tensor([[0.1, 0.3]]))
     way = [record.moments - own.moments, quantiles(record.histogram) - quantiles(own.histogram)]
-    for t, code in zip(told.t[3:], told.code[3:], strict=True):
+    for t, code in zip(calls.t[3:], calls.code[3:], strict=True):
         expected = torch.cat([record.moments, 10 * remaining(t) * torch.cat(way, 1)], 1)
         torch.testing.assert_close(code, expected)
 
 
 def test_every_step_heads_for_the_same_volume(toy, set_record, head, float32):
-    """A network that shifts what it sees by the way it is told ends at the told mean, in any steps."""
+    """A network that shifts volumes by the displacement it is given ends at the right mean, in any steps."""
 
     class Shift(torch.nn.Module):
         def forward(self, volume, t, gradient, sequence, style):
@@ -131,22 +131,22 @@ def test_every_step_heads_for_the_same_volume(toy, set_record, head, float32):
         assert model(*head, T1W)[head[1]].mean().item() == pytest.approx(0.1, abs=1e-4)
 
 
-def test_a_model_of_records_is_told_moments_alone(build, toy, head, float32):
+def test_a_model_of_records_is_conditioned_on_moments_alone(build, toy, head, float32):
     harmonizer = build(replace(toy, network=replace(toy.network, style_code="record")))
-    told = Listener(harmonizer.network)
+    calls = Listener(harmonizer.network)
     harmonizer(*head, T1W)
-    for code in told.code[:3]:
+    for code in calls.code[:3]:
         torch.testing.assert_close(code, moments(*head))
-    for code in told.code[3:]:
+    for code in calls.code[3:]:
         torch.testing.assert_close(code, torch.tensor([[0.1, 0.3]]))
 
 
-def test_the_gradient_map_is_that_of_the_scan_on_the_whole_walk(two_stage, head):
-    told, told_in_stage_2 = Listener(two_stage.network), Listener(two_stage.target_network)
+def test_the_gradient_map_is_that_of_the_scan_at_every_step(two_stage, head):
+    calls, calls_in_stage_2 = Listener(two_stage.network), Listener(two_stage.target_network)
     two_stage(*head, T1W)
-    assert len(told.gradient) == 3 + 2 + 3
-    assert len(told_in_stage_2.gradient) == 2
-    for gradient in told.gradient + told_in_stage_2.gradient:
+    assert len(calls.gradient) == 3 + 2 + 3
+    assert len(calls_in_stage_2.gradient) == 2
+    for gradient in calls.gradient + calls_in_stage_2.gradient:
         assert torch.equal(gradient, gradient_map(head[0]))
 
 
@@ -166,17 +166,17 @@ def test_an_untrained_model_returns_nearly_its_input(toy, head):
     torch.testing.assert_close(plain(volume, mask, T1W), volume, atol=1e-5, rtol=0)
 
 
-def walk(harmonizer, head, *, back_to_own):
+def there_and_back(harmonizer, head, *, back_to_own):
     with torch.no_grad():
         anchor = harmonizer.anchor(*head, T1W)
         latent = harmonizer.invert(Styled(head[0], harmonizer.style(head[0], anchor)), anchor)
-        told = latent.own if back_to_own else harmonizer.records.of(T1W)
-        return harmonizer.sample(harmonizer.network, latent, anchor, told)
+        condition = latent.own if back_to_own else harmonizer.records.of(T1W)
+        return harmonizer.sample(harmonizer.network, latent, anchor, condition)
 
 
 @pytest.mark.parametrize("intensity_map", ["moments", "none"])
-def test_told_its_own_style_a_scan_returns(build, toy, head, intensity_map, float32):
-    """And the more nearly, the more steps; told the record, it goes elsewhere.
+def test_conditioned_on_its_own_style_a_scan_returns(build, toy, head, intensity_map, float32):
+    """And the more nearly, the more steps; conditioned on the record, it goes elsewhere.
 
     Of a network that answers in ε alone: a direct change under the own style is what L_N trains away.
     """
@@ -186,8 +186,8 @@ def test_told_its_own_style_a_scan_returns(build, toy, head, intensity_map, floa
         harmonizer = build(
             replace(toy, intensity_map=intensity_map, inversion_steps=steps, sampling_steps=steps)
         )
-        errors.append(float((walk(harmonizer, head, back_to_own=True) - head[0]).abs().mean()))
-    moved = float((walk(harmonizer, head, back_to_own=False) - head[0]).abs().mean())
+        errors.append(float((there_and_back(harmonizer, head, back_to_own=True) - head[0]).abs().mean()))
+    moved = float((there_and_back(harmonizer, head, back_to_own=False) - head[0]).abs().mean())
     assert errors[0] > 2 * errors[1]
     assert errors[1] < 0.002
     assert moved > 5 * errors[1]
@@ -221,20 +221,20 @@ def test_scans_of_a_batch_do_not_meet(two_stage, head, stage, float32):
 
 
 def test_stage_2_starts_from_the_result_of_stage_1(two_stage, head, float32):
-    """The Stage I network inverts it, told its style; the fine-tuned copy samples the latent."""
-    told, told_in_stage_2 = Listener(two_stage.network), Listener(two_stage.target_network)
+    """The Stage I network inverts it, conditioned on its style; the fine-tuned copy samples the latent."""
+    calls, calls_in_stage_2 = Listener(two_stage.network), Listener(two_stage.target_network)
     unified = two_stage(*head, T1W, stage=1)
-    assert told.t == [1, 13, 27, 40, 20]
-    assert not told_in_stage_2.t
+    assert calls.t == [1, 13, 27, 40, 20]
+    assert not calls_in_stage_2.t
     two_stage(*head, T1W)
-    assert told.t[5:] == [1, 13, 27, 40, 20, 1, 13, 27]
-    assert told_in_stage_2.t == [40, 20]
+    assert calls.t[5:] == [1, 13, 27, 40, 20, 1, 13, 27]
+    assert calls_in_stage_2.t == [40, 20]
     own = style_statistics(unified, head[1], bins=20)
-    for code in told.code[10:]:
+    for code in calls.code[10:]:
         torch.testing.assert_close(code, style_code(own, own))
     target = two_stage.target_records.of(T1W)
     torch.testing.assert_close(target.moments, torch.tensor([[0.3, 0.2]]))
-    for t, code in zip(told_in_stage_2.t, told_in_stage_2.code, strict=True):
+    for t, code in zip(calls_in_stage_2.t, calls_in_stage_2.code, strict=True):
         left = torch.tensor([remaining(t)])
         torch.testing.assert_close(code, style_code(own, target, remaining=left))
 
@@ -326,20 +326,22 @@ def test_weights_of_the_other_stage(request, toy, toy_target, tmp_path, kept):
 
 def test_without_gradient_condition_the_network_sees_zeros(build, toy_target, head):
     model = build(replace(toy_target, gradient_condition=False))
-    told = [Listener(model.network), Listener(model.target_network)]
+    calls = [Listener(model.network), Listener(model.target_network)]
     result = model(*head, T1W)
-    for listener in told:
+    for listener in calls:
         assert listener.gradient
         assert not any(gradient.any() for gradient in listener.gradient)
     assert not torch.equal(result, build(toy_target)(*head, T1W))
 
 
-def test_without_ema_guidance_nothing_is_told_and_no_moment_given(build, set_record, toy_target, head):
+def test_without_ema_guidance_nothing_is_conditioned_on_and_no_moment_given(
+    build, set_record, toy_target, head
+):
     model = build(replace(toy_target, ema_guidance=False))
     assert model.config.intensity_map == "moments"
-    told = [Listener(model.network), Listener(model.target_network)]
+    calls = [Listener(model.network), Listener(model.target_network)]
     result, unified = model(*head, T1W), model(*head, T1W, stage=1)
-    for listener in told:
+    for listener in calls:
         assert listener.code
         assert not any(code.any() for code in listener.code)
     assert abs(unified[head[1]].mean().item() - 0.1) > 0.01
@@ -355,8 +357,8 @@ def sampled(model, head, tracked):
     with torch.no_grad():
         latent = model.invert(Styled(head[0], model.style(head[0], anchor)), anchor)
     model.zero_grad()
-    told = model.target_records.of(T1W)
-    result = model.sample(model.target_network, latent, anchor, told, tracked=tracked)
+    condition = model.target_records.of(T1W)
+    result = model.sample(model.target_network, latent, anchor, condition, tracked=tracked)
     result[anchor.mask].square().sum().backward()
     assert all(p.grad is None for p in model.network.parameters())
     return result.detach(), [p.grad.clone() for p in model.target_network.parameters()]
@@ -397,12 +399,12 @@ def test_bf16_where_it_is_native_changes_little(two_stage, head, monkeypatch, st
 
 
 def test_style_is_measured_in_float32_all_the_same(harmonizer, head, bfloat16):
-    told = Listener(harmonizer.network)
+    calls = Listener(harmonizer.network)
     harmonizer(*head, T1W)
     own, record = style_statistics(*head, bins=20), harmonizer.records.of(T1W)
-    torch.testing.assert_close(told.code[0], style_code(own, own), atol=1e-6, rtol=0)
-    left = torch.tensor([remaining(told.t[-1])])
-    torch.testing.assert_close(told.code[-1], style_code(own, record, remaining=left), atol=1e-5, rtol=0)
+    torch.testing.assert_close(calls.code[0], style_code(own, own), atol=1e-6, rtol=0)
+    left = torch.tensor([remaining(calls.t[-1])])
+    torch.testing.assert_close(calls.code[-1], style_code(own, record, remaining=left), atol=1e-5, rtol=0)
 
 
 def test_sequence_index(harmonizer):

@@ -39,7 +39,7 @@ def test_a_mean_leaves_the_subject_out(styles):
 
 
 def test_nobody_else_is_a_sentence(styles):
-    with pytest.raises(BadDataError, match="Nobody but sub-2 was scanned at the target site"):
+    with pytest.raises(BadDataError, match="No subject but sub-2 was scanned at the target site"):
         styles.mean(1, without="sub-2")
 
 

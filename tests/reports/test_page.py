@@ -18,7 +18,7 @@ from bids_mmh.reports.page import environment, shown
         ("text", "text"),
     ],
 )
-def test_values_are_written_for_people(value, text):
+def test_values_are_written_for_subjects(value, text):
     assert shown(value) == text
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 
 from bids_mmh.reports.sweep import CHOSEN, sweep_figure, sweep_markdown
-from bids_mmh.training.sweep.depth_sweep import Figures, Walk
+from bids_mmh.training.sweep.depth_sweep import SamplingSetting, SettingMetrics
 
 SETTINGS = [(30, 5, 5), (30, 5, 15), (30, 15, 5), (30, 15, 15), (10, 5, 5)]
 
@@ -21,17 +21,17 @@ def test_heat_maps_frame_the_chosen_cell():
     rows, columns = red(picture)
     assert rows.size > 0
     assert rows.min() < picture.shape[0] / 2 < rows.max()  # once for each quantity
-    assert columns.min() > picture.shape[1] / 3  # in the panel of the deeper walk
+    assert columns.min() > picture.shape[1] / 3  # in the panel of the greater depth
     moved = red(matplotlib.image.imread(io.BytesIO(sweep_figure({"WD": values, "SSIM": values}, (10, 5, 5)))))
     assert moved[1].max() < columns.max()
 
 
 def test_the_table_starts_from_the_scans_as_they_were():
     results = [
-        (Walk(10, 5, 5), Figures(0.01, 0.97, 0.99)),
-        (Walk(30, 5, 5), Figures(0.005, 0.9695, 0.98)),
+        (SamplingSetting(10, 5, 5), SettingMetrics(0.01, 0.97, 0.99)),
+        (SamplingSetting(30, 5, 5), SettingMetrics(0.005, 0.9695, 0.98)),
     ]
-    lines = sweep_markdown(Figures(0.1, 0.9, 1.0), results, Walk(30, 5, 5)).splitlines()
+    lines = sweep_markdown(SettingMetrics(0.1, 0.9, 1.0), results, SamplingSetting(30, 5, 5)).splitlines()
     assert lines[2] == "| before |  |  | 0.1000 | 0.9000 | 1.0000 |"
     assert lines[3] == "| 10 | 5 | 5 | 0.0100 | 0.9700 | 0.9900 |"
     assert lines[4] == "| **30** | **5** | **5** | **0.0050** | **0.9695** | **0.9800** |"

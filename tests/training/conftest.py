@@ -17,7 +17,7 @@ from bids_mmh.training.data.split import Split
 from bids_mmh.training.data.volume_cache import VolumeCache
 from bids_mmh.training.engine import Compute, make_fabric
 from bids_mmh.training.recipe import Phase, Recipe, Stage2Recipe, model_on_grid
-from bids_mmh.training.stage2.stage1_cache import WalkCache, build_walks, maker_of
+from bids_mmh.training.stage2.stage1_cache import Stage1Cache, build_cache, maker_of
 from bids_mmh.training.stage2.target_site import set_target_records
 from bids_mmh.training.stage2.task import start_from
 from bids_mmh.training.workspace import Workspace
@@ -71,7 +71,7 @@ def write_scan():
 
 @pytest.fixture
 def derivatives(tmp_path):
-    """Three people, T1w and T2w each, on the grid of 16 mm."""
+    """Three subjects, T1w and T2w each, on the grid of 16 mm."""
     root = tmp_path / "derivatives"
     for subject in ("01", "02", "03"):
         for sequence in ("T1w", "T2w"):
@@ -80,7 +80,7 @@ def derivatives(tmp_path):
 
 
 def _write_study(root):
-    """Two sites of five people, one of them (05) at both, T1w and T2w each; beta's contrast is another."""
+    """Two sites of five subjects, one of them (05) at both, T1w and T2w each; beta's contrast is another."""
     visits = [("alpha", f"{k:02d}") for k in (1, 2, 3, 4, 5)] + [
         ("beta", f"{k:02d}") for k in (5, 6, 7, 8, 9)
     ]
@@ -100,7 +100,7 @@ def write_study():
 
 @pytest.fixture
 def sites(tmp_path):
-    """Derivatives of two sites and of a person who was at both."""
+    """Derivatives of two sites and of a subject who was at both."""
     return _write_study(tmp_path / "sites")
 
 
@@ -155,7 +155,7 @@ def stage2(small_encoder):
 
 @pytest.fixture
 def two_stages(recipe, stage2):
-    """Both stages, and the person who was at both sites is trained on."""
+    """Both stages, and the subject who was at both sites is trained on."""
     return replace(recipe, travelling="train", stage2=stage2)
 
 
@@ -167,7 +167,7 @@ def _stage1_model(seed=0):
         with torch.no_grad():
             for parameter in model.network.parameters():
                 parameter.add_(torch.randn(parameter.shape) * 0.02)
-            # training leaves hardly a direct change of what is told its own style
+            # training leaves hardly a direct change of a volume conditioned on its own style
             for parameter in model.network.head.parameters():
                 parameter[len(parameter) // 2 :] *= 0.02
         for m, (mean, std) in enumerate([(0.1, 0.35), (-0.1, 0.3)]):
@@ -204,8 +204,8 @@ class Prepared:
     stage1: Harmonizer
     model: Harmonizer
     psi: TriPlanarEncoder
-    walks: WalkCache
-    held_out: WalkCache
+    cache: Stage1Cache
+    held_out: Stage1Cache
 
 
 @pytest.fixture(scope="session")
@@ -223,7 +223,7 @@ def prepared(tmp_path_factory, small_encoder):
     for subjects in ({"sub-01", "sub-02", "sub-05", "sub-06", "sub-07", "sub-08"}, {"sub-04", "sub-09"}):
         chosen = [scan for scan in scans if scan.subject in subjects]
         volumes = VolumeCache(chosen, stage1.config, folder / "cache")
-        parts.append(WalkCache(volumes, folder / "walks", maker_of(model, psi)))
-        build_walks(parts[-1], model, psi, fabric)
+        parts.append(Stage1Cache(volumes, folder / "stage1_cache", maker_of(model, psi)))
+        build_cache(parts[-1], model, psi, fabric)
     set_target_records(model, model.target_records, parts[0].volumes, "alpha")
     return Prepared(stage1, model, psi, *parts)

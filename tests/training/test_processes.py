@@ -33,10 +33,10 @@ def test_parts_are_dealt_out_in_turn():
 
 
 def test_parts_of_all_processes_come_in_their_order(monkeypatch):
-    def told(everyone, mine):
+    def gathered(everyone, mine):
         everyone[:] = [mine, [(1, "b"), (3, "d")]]
 
-    monkeypatch.setattr(torch.distributed, "all_gather_object", told)
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gathered)
     assert gather_in_order(Pretend(0), [(0, "a"), (2, "c")]) == ["a", "b", "c", "d"]
 
 

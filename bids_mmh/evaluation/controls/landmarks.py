@@ -57,7 +57,7 @@ def match_tissues(
         regional: How far the medians follow their local values, 0 to 1.
 
     Returns:
-        The mapped volume, background -1; the scan itself where its tissues cannot be told apart.
+        The mapped volume, background -1; the scan itself where its tissues cannot be separated.
     """
     from bids_mmh.method.style.tissue_style import tissue_map
 

@@ -1,4 +1,4 @@
-"""The evaluation of a study from its derivatives: who is measured, and against what."""
+"""The evaluation of a study from its derivatives: which subjects are measured, and against what."""
 
 import hashlib
 import logging
@@ -12,17 +12,17 @@ from bids_mmh.derivatives.models import UNIFIED
 from bids_mmh.derivatives.scan import DerivedScan, read_derived
 from bids_mmh.derivatives.splits import TrainedSubjects
 from bids_mmh.errors import BadDataError
-from bids_mmh.evaluation.cohort import Cohort, choose_cohort, draw, personal_pairs
+from bids_mmh.evaluation.cohort import Cohort, choose_cohort, draw, subject_pairs
 from bids_mmh.evaluation.controls.methods import Fit, fit_controls
 from bids_mmh.evaluation.scans import Scan
 from bids_mmh.evaluation.segmentation import Segmenter, find_segmenter, synthseg_executable
 from bids_mmh.evaluation.study import MeasuredScan, Summary, summarise
-from bids_mmh.evaluation.subject_metrics import PersonFigures
+from bids_mmh.evaluation.subject_metrics import SubjectMetrics
 from bids_mmh.group.evaluation.subject_jobs import (
     FitFor,
-    PersonJob,
+    SubjectJob,
     evaluation_grid,
-    measure_people,
+    measure_subjects,
     read_preprocessed,
     scan_stamp,
 )
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 MOST_SCANS, MOST_SCANS_SYNTHSEG = 120, 24
 """Of each sequence by default: SynthSeg takes minutes for each of seven versions of a scan on a CPU."""
 MOST_REFERENCES = 20
-"""People that the controls learn from; one scan each."""
+"""Subjects that the controls are fitted on; one scan each."""
 
 
 class EvaluationSettings(Protocol):
@@ -47,7 +47,7 @@ class EvaluationSettings(Protocol):
 
     @property
     def work_dir(self) -> Path:
-        """Where figures are kept for later runs."""
+        """Where metrics are kept for later runs."""
 
     @property
     def nprocs(self) -> int:
@@ -78,15 +78,15 @@ class PartEvaluation:
         sequence: Suffix.
         space: Template space.
         target: The site that harmonized scans are compared at; None where sites are compared with each other.
-        notes: Sentences: who was measured, and who was left out.
+        notes: Sentences: which subjects were measured, and which were left out.
         skipped: Sentences: which parts there are not, and why.
-        trained_on: How many people were left out because a model has seen them.
+        trained_on: How many subjects were left out because a model was trained on them.
         segmenter: What labelled the tissues.
         scans: What was measured, scan by scan.
-        people: The same person by person, with the pairs.
+        subjects: The same subject by subject, with the pairs.
         summary: The methods side by side; None where nothing could be measured.
         files: The measured scans' files, by name.
-        fit_for: Gives what the controls learnt from other people than a subject.
+        fit_for: Gives what the controls learnt from other subjects than the one named.
     """
 
     sequence: str
@@ -97,7 +97,7 @@ class PartEvaluation:
     trained_on: int = 0
     segmenter: str = ""
     scans: tuple[MeasuredScan, ...] = ()
-    people: Mapping[str, PersonFigures] | None = None
+    subjects: Mapping[str, SubjectMetrics] | None = None
     summary: Summary | None = None
     files: Mapping[str, DerivedScan] | None = None
     fit_for: FitFor | None = None
@@ -114,7 +114,7 @@ def evaluate_study(
     Args:
         settings: Options of the run.
         rows: The scans of the study.
-        trained: People that a model has seen: they are left out.
+        trained: Subjects that a model was trained on: they are left out.
         ages: Participant (with ``sub-``) to years.
 
     Returns:
@@ -153,25 +153,25 @@ def _evaluate_part(
     folder = _kept_folder(settings) / f"{sequence}_{space}"
     jobs = [_job(subject, cohort, target, references, folder) for subject in _subjects(cohort.scans)]
     segmenter = find_segmenter(grid.affine, threads=settings.nprocs)
-    people, problems = measure_people(
+    subjects, problems = measure_subjects(
         jobs, references.fit, segmenter, processes=settings.nprocs, mem=settings.mem
     )
     for problem in problems:
         logger.warning("%s", problem)
-    scans = tuple(_measured(people, cohort.scans, ages))
+    scans = tuple(_measured(subjects, cohort.scans, ages))
     if not scans:
         return PartEvaluation(sequence, space, target, notes, tuple(problems))
-    summary = summarise(scans, list(people.values()))
+    summary = summarise(scans, list(subjects.values()))
     return PartEvaluation(
         sequence,
         space,
         target,
         notes=(*notes, *target_notes, _how(grid, segmenter, references)),
-        skipped=(*problems, *references.problems, *_no_pairs(people, target), *summary.reasons),
+        skipped=(*problems, *references.problems, *_no_pairs(subjects, target), *summary.reasons),
         trained_on=cohort.trained_on,
         segmenter=segmenter.name,
         scans=scans,
-        people=people,
+        subjects=subjects,
         summary=summary,
         files={scan.name.source: scan for scan in cohort.scans},
         fit_for=references.fit,
@@ -199,9 +199,9 @@ def _notes(
     cohort: Cohort[DerivedScan],
     trained: TrainedSubjects,
 ) -> tuple[str, ...]:
-    sites, people = {scan.site for scan in cohort.scans}, set(_subjects(cohort.scans))
+    sites, subjects = {scan.site for scan in cohort.scans}, set(_subjects(cohort.scans))
     notes = [
-        f"Measured: {len(cohort.scans)} scans of {len(people)} people at {len(sites)} sites, "
+        f"Measured: {len(cohort.scans)} scans of {len(subjects)} subjects at {len(sites)} sites, "
         f"{len(cohort.travellers)} of whom were scanned at several sites (travelling subjects)."
     ]
     if len(cohort.scans) < cohort.sampled_from:
@@ -210,12 +210,12 @@ def _notes(
         )
     if cohort.trained_on:
         notes.append(
-            f"Left out: {cohort.trained_on} people that the model was trained or validated on. None of the "
-            "figures of the evaluation is of them."
+            f"Left out: {cohort.trained_on} subjects that the model was trained or validated on. No "
+            "metric of the evaluation is of them."
         )
     notes += [
-        f"Nobody knows here whom the model '{name}' was trained on (models/ holds no training/split.tsv of "
-        "it): whoever of them is in this study is measured too."
+        f"It is not known which subjects the model '{name}' was trained on (models/ holds no "
+        "training/split.tsv of it): those of them that are in this study are measured too."
         for name in trained.unknown
     ]
     homeless = sum(row.harmonized and not row.problem and not row.site for row in rows)
@@ -232,14 +232,14 @@ def _nobody(rows: Sequence[ScanRow], usable: Sequence[DerivedScan]) -> str:
         return "Nothing to evaluate: no scan was harmonized yet."
     if not usable:
         return "Nothing to evaluate: no harmonized scan has a known site and its preprocessed version."
-    return "Nothing to evaluate: the model was trained on everybody. Keep some people apart with --split."
+    return "Nothing to evaluate: the model was trained on all subjects. Keep some apart with --split."
 
 
 def _choose_target(
     rows: Sequence[ScanRow], cohort: Cohort[DerivedScan], wanted: str
 ) -> tuple[str | None, tuple[str, ...]]:
-    """The site asked for or the model's, if travelling people were there; else sites among each other."""
-    among = "so scans of one person at two sites are compared with each other, each as the method leaves it."
+    """The site asked for or the model's, if travelling subjects were there; else sites among each other."""
+    among = "so scans of one subject at two sites are compared with each other, each as the method leaves it."
     found = {row.target for row in rows if row.harmonized and not row.problem} - {None}
     if wanted in (AUTO, NO_TARGET) and len(found) > 1:
         return None, (f"The scans were harmonized towards several targets, {among}",)
@@ -251,12 +251,12 @@ def _choose_target(
     aim = "" if found == {target} else " The model does not aim at this site."
     return target, (
         f"The target site is {target}: each scan of a travelling subject elsewhere, as the method leaves it, "
-        f"is compared with the same person's scan there, which no method has touched.{aim}",
+        f"is compared with the same subject's scan there, which no method has touched.{aim}",
     )
 
 
 class _References:
-    """Scans that the controls learn from, read when first needed; never of the person they are used on."""
+    """Scans that the controls learn from, read when first needed; never of the subject they are used on."""
 
     def __init__(self, usable: Sequence[DerivedScan], target: str | None, grid: Grid, seed: int) -> None:
         first: dict[str, DerivedScan] = {}
@@ -292,11 +292,11 @@ class _References:
 
 def _job(
     subject: str, cohort: Cohort[DerivedScan], target: str | None, references: _References, folder: Path
-) -> PersonJob:
+) -> SubjectJob:
     own = cohort.of(subject)
-    return PersonJob(
+    return SubjectJob(
         scans=tuple(own),
-        pairs=tuple((first.name.source, second.name.source) for first, second in personal_pairs(own, target)),
+        pairs=tuple((first.name.source, second.name.source) for first, second in subject_pairs(own, target)),
         raw_target=target is not None,
         grid=references.grid,
         fitted_on=references.stamps(subject),
@@ -315,21 +315,21 @@ def _subjects(scans: Sequence[DerivedScan]) -> list[str]:
 
 
 def _measured(
-    people: Mapping[str, PersonFigures], scans: Sequence[DerivedScan], ages: Mapping[str, float]
+    subjects: Mapping[str, SubjectMetrics], scans: Sequence[DerivedScan], ages: Mapping[str, float]
 ) -> Iterator[MeasuredScan]:
     for scan in scans:
-        if scan.subject in people:
-            figures = people[scan.subject].scans[scan.name.source]
-            yield MeasuredScan(scan.name.source, scan.subject, scan.site, ages.get(scan.subject), figures)
+        if scan.subject in subjects:
+            metrics = subjects[scan.subject].scans[scan.name.source]
+            yield MeasuredScan(scan.name.source, scan.subject, scan.site, ages.get(scan.subject), metrics)
 
 
-def _no_pairs(people: Mapping[str, PersonFigures], target: str | None) -> list[str]:
-    if any(person.pairs for person in people.values()):
+def _no_pairs(subjects: Mapping[str, SubjectMetrics], target: str | None) -> list[str]:
+    if any(subject.pairs for subject in subjects.values()):
         return []
     where = f"at {target} and another site" if target else "at two sites"
     return [
-        f"Travelling subjects: none of the measured people was scanned {where}, so there is no SSIM, PSNR, "
-        "PCC or WD between scans of one person."
+        f"Travelling subjects: none of the measured subjects was scanned {where}, so there is no SSIM, PSNR, "
+        "PCC or WD between scans of one subject."
     ]
 
 
@@ -337,6 +337,6 @@ def _how(grid: Grid, segmenter: Segmenter, references: _References) -> str:
     used = len(references.files) - len(references.problems)
     where = f"at {references.target}" if references.target else "of all sites"
     return (
-        f"Volumes were measured at {grid.spacing:g} mm. The controls learnt from {used} people's scans "
-        f"{where}, for each person without their own. Tissues are by the {segmenter.name} segmentation."
+        f"Volumes were measured at {grid.spacing:g} mm. The controls were fitted on {used} subjects' scans "
+        f"{where}, for each subject without its own. Tissues are by the {segmenter.name} segmentation."
     )

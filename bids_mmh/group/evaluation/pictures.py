@@ -1,4 +1,4 @@
-"""Pictures of travelling subjects for the group page, in full resolution, one person in memory."""
+"""Pictures of travelling subjects for the group page, in full resolution, one subject in memory."""
 
 import logging
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from bids_mmh.derivatives.index import PREPROCESSED
 from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import BadDataError
 from bids_mmh.evaluation.controls.methods import RAW
-from bids_mmh.evaluation.subject_metrics import HARMONIZED, PairLikeness, versions_of
+from bids_mmh.evaluation.subject_metrics import HARMONIZED, PairSimilarity, versions_of
 from bids_mmh.group.evaluation.evaluate import PartEvaluation
 from bids_mmh.group.evaluation.subject_jobs import read_both
 from bids_mmh.preprocess.grid import Grid, model_grid
@@ -23,15 +23,15 @@ MOST_SITES = 6
 
 
 def travelling_pictures(part: PartEvaluation) -> list[Picture]:
-    """Draw the hardest pair by every method, and its person at every site before and after.
+    """Draw the hardest pair by every method, and its subject at every site before and after.
 
     Args:
         part: The evaluation of one sequence and space.
 
     Returns:
-        Two pictures, or none where nobody travelled or a scan cannot be read.
+        Two pictures, or none without travelling subjects or where a scan cannot be read.
     """
-    pairs = [(subject, pair) for subject, person in (part.people or {}).items() for pair in person.pairs]
+    pairs = [(subject, pair) for subject, metrics in (part.subjects or {}).items() for pair in metrics.pairs]
     if not pairs or part.files is None:
         return []
     # The pair that raw scans are least alike in: chosen by no method's result.
@@ -44,7 +44,7 @@ def travelling_pictures(part: PartEvaluation) -> list[Picture]:
 
 
 def _pair(
-    part: PartEvaluation, subject: str, pair: PairLikeness, files: Mapping[str, DerivedScan]
+    part: PartEvaluation, subject: str, pair: PairSimilarity, files: Mapping[str, DerivedScan]
 ) -> Picture:
     scan, other = files[pair.scan], files[pair.other]
     grid = _own_grid(scan)
@@ -69,9 +69,9 @@ def _pair(
         encode(figure, "webp"),
         "webp",
         f"{subject} from {scan.site} by every method, and at {other.site}",
-        f"{subject}, the person whose raw scans differ most: the scan from {scan.site} as each method leaves "
-        f"it, the raw scan from {other.site}, and below {below} (red: brighter). Differences should vanish "
-        "while every fold stays where it is.",
+        f"{subject}, the subject whose raw scans differ most: the scan from {scan.site} as each method "
+        f"leaves it, the raw scan from {other.site}, and below {below} (red: brighter). Differences should "
+        "vanish while every fold stays where it is.",
     )
 
 

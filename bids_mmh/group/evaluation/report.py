@@ -55,7 +55,7 @@ def evaluation_methods(parts: Sequence[PartEvaluation]) -> str:
                 scans=len(part.scans),
                 subjects=len({scan.subject for scan in part.scans}),
                 sites=len({scan.site for scan in part.scans}),
-                pairs=sum(len(person.pairs) for person in (part.people or {}).values()),
+                pairs=sum(len(subject.pairs) for subject in (part.subjects or {}).values()),
                 target=part.target,
                 segmenter=part.segmenter,
                 age=part.summary.methods[RAW].age is not None,

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 from bids_mmh.evaluation.controls.methods import RAW
-from bids_mmh.evaluation.study import LIKENESS, MeasuredScan, MethodSummary, scan_measures
-from bids_mmh.evaluation.subject_metrics import PersonFigures
+from bids_mmh.evaluation.study import SIMILARITY, MeasuredScan, MethodSummary, scan_metrics
+from bids_mmh.evaluation.subject_metrics import SubjectMetrics
 from bids_mmh.group.evaluation.evaluate import PartEvaluation
 from bids_mmh.reports.evaluation_table import PAIR, SCAN, STUDY, EvaluationRow
 
 
 def evaluation_rows(part: PartEvaluation) -> list[EvaluationRow]:
-    """Give every figure of one sequence and space a row: those of the study, of the scans, of the pairs.
+    """Give every metric of one sequence and space a row: those of the study, of the scans, of the pairs.
 
     Args:
         part: Its evaluation.
@@ -20,8 +20,8 @@ def evaluation_rows(part: PartEvaluation) -> list[EvaluationRow]:
     sites = {scan.name: scan.site for scan in part.scans}
     rows = [row for name, method in part.summary.methods.items() for row in _study(part.space, name, method)]
     rows += [row for scan in part.scans for row in _scan(part.space, scan)]
-    for subject, person in (part.people or {}).items():
-        rows += _pairs(part.space, subject, person, sites)
+    for subject, metrics in (part.subjects or {}).items():
+        rows += _pairs(part.space, subject, metrics, sites)
     return rows
 
 
@@ -48,8 +48,8 @@ def _study(space: str, name: str, method: MethodSummary) -> Iterator[EvaluationR
 
 
 def _scan(space: str, scan: MeasuredScan) -> Iterator[EvaluationRow]:
-    for name, figures in scan.methods.items():
-        measures = {**scan_measures(figures), "grey_matter_ratio": figures.grey_matter_ratio}
+    for name, metrics in scan.methods.items():
+        measures = {**scan_metrics(metrics), "grey_matter_ratio": metrics.grey_matter_ratio}
         for measure, value in measures.items():
             yield EvaluationRow(
                 space,
@@ -63,10 +63,12 @@ def _scan(space: str, scan: MeasuredScan) -> Iterator[EvaluationRow]:
             )
 
 
-def _pairs(space: str, subject: str, person: PersonFigures, sites: dict[str, str]) -> Iterator[EvaluationRow]:
-    for pair in person.pairs:
+def _pairs(
+    space: str, subject: str, metrics: SubjectMetrics, sites: dict[str, str]
+) -> Iterator[EvaluationRow]:
+    for pair in metrics.pairs:
         for name, likeness in pair.methods.items():
-            for measure in LIKENESS:
+            for measure in SIMILARITY:
                 yield EvaluationRow(
                     space,
                     PAIR,

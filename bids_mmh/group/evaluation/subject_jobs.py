@@ -1,4 +1,4 @@
-"""Measure people one by one: their files, the figures that are kept, and processes that share the work."""
+"""Measure subjects one by one: their files, the metrics that are kept, and processes that share the work."""
 
 import hashlib
 import json
@@ -20,14 +20,14 @@ from bids_mmh.errors import BadDataError, TryAgainError
 from bids_mmh.evaluation.controls.methods import CONTROLS, Fit
 from bids_mmh.evaluation.scans import Scan
 from bids_mmh.evaluation.segmentation import Segmenter
-from bids_mmh.evaluation.subject_metrics import PersonFigures, measure_person
+from bids_mmh.evaluation.subject_metrics import SubjectMetrics, measure_subject
 from bids_mmh.preprocess.grid import Grid, model_grid
 from bids_mmh.runtime.process_pool import process_pool
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
-"""Of the kept figures: a larger one where the same files would give others."""
+"""Of the kept metrics: a larger one where the same files would give others."""
 FINEST = 2.0  # mm: scans of 1 mm are averaged to 2 mm, coarser ones are taken as they are
 _JOBS_PER_PROCESS = 3  # below that, starting a process costs more than it gives
 _GB_PER_PROCESS = 2.0
@@ -36,16 +36,16 @@ FitFor = Callable[[str], Fit | None]
 
 
 @dataclass(frozen=True)
-class PersonJob:
-    """What to measure of one person.
+class SubjectJob:
+    """What to measure of one subject.
 
     Attributes:
-        scans: All of the person's chosen scans, harmonized.
+        scans: All of the subject's chosen scans, harmonized.
         pairs: Names of the scans to compare.
         raw_target: Whether the second of a pair is taken raw.
         grid: Grid to measure on.
-        fitted_on: Stamps of the files of other people that the controls learn from.
-        kept: File that the figures are kept in.
+        fitted_on: Stamps of the files of other subjects that the controls are fitted on.
+        kept: File that the metrics are kept in.
     """
 
     scans: tuple[DerivedScan, ...]
@@ -57,11 +57,11 @@ class PersonJob:
 
     @property
     def subject(self) -> str:
-        """The person."""
+        """Its label."""
         return self.scans[0].subject
 
     def key(self, segmenter: str) -> str:
-        """Digest of everything that the figures follow from."""
+        """Digest of everything that the metrics depend on."""
         given = {
             "format": [FORMAT, __version__, segmenter, sorted(CONTROLS)],
             "grid": self.grid.spacing,
@@ -119,27 +119,27 @@ def read_both(scan: DerivedScan, grid: Grid) -> Scan:
     return replace(read_preprocessed(scan, grid), name=scan.name.source, harmonized=volume)
 
 
-def measure_people(
-    jobs: Sequence[PersonJob],
+def measure_subjects(
+    jobs: Sequence[SubjectJob],
     fit_for: FitFor,
     segmenter: Segmenter,
     *,
     processes: int,
     mem: float | None = None,
-) -> tuple[dict[str, PersonFigures], list[str]]:
-    """Measure people, as far as their figures are not kept from an earlier run.
+) -> tuple[dict[str, SubjectMetrics], list[str]]:
+    """Measure subjects, as far as their metrics are not kept from an earlier run.
 
     Args:
-        jobs: One a person.
-        fit_for: Gives what the controls learn from other people than a subject, None where there are none.
+        jobs: One for each subject.
+        fit_for: Gives what the controls learn from other subjects than the one named, None without any.
         segmenter: Labels tissues on the grid of the jobs.
         processes: Most processes at a time.
         mem: Memory to stay below, GB.
 
     Returns:
-        Figures by subject, in the order of the jobs, and a sentence for everybody who could not be measured.
+        Metrics by subject, in the order of the jobs, and a sentence for each that could not be measured.
     """
-    found: dict[str, PersonFigures] = {}
+    found: dict[str, SubjectMetrics] = {}
     todo = []
     for job in jobs:
         kept = _kept(job, segmenter)
@@ -148,7 +148,7 @@ def measure_people(
         else:
             found[job.subject] = kept
     if todo:
-        logger.info("Measuring %d people, %d were measured before.", len(todo), len(found))
+        logger.info("Measuring %d subjects, %d were measured before.", len(todo), len(found))
     problems = []
     for job, result in _run(todo, fit_for, segmenter, processes, mem):
         if isinstance(result, str):
@@ -160,8 +160,8 @@ def measure_people(
 
 
 def _run(
-    jobs: Sequence[PersonJob], fit_for: FitFor, segmenter: Segmenter, processes: int, mem: float | None
-) -> Iterator[tuple[PersonJob, PersonFigures | str]]:
+    jobs: Sequence[SubjectJob], fit_for: FitFor, segmenter: Segmenter, processes: int, mem: float | None
+) -> Iterator[tuple[SubjectJob, SubjectMetrics | str]]:
     room = processes if mem is None else min(processes, int(mem / _GB_PER_PROCESS))
     workers = min(room, math.ceil(len(jobs) / _JOBS_PER_PROCESS))
     if workers < 2:
@@ -179,23 +179,23 @@ def _run(
             ) from error
 
 
-def _measure(job: PersonJob, fit: Fit | None, segmenter: Segmenter, threads: int) -> PersonFigures | str:
-    """Measure one person, or say why that is not possible."""
+def _measure(job: SubjectJob, fit: Fit | None, segmenter: Segmenter, threads: int) -> SubjectMetrics | str:
+    """Measure one subject, or say why that is not possible."""
     import torch
 
     torch.set_num_threads(threads)
     try:
         scans = [read_both(scan, job.grid) for scan in job.scans]
-        return measure_person(scans, job.pairs, fit, segmenter, raw_target=job.raw_target)
+        return measure_subject(scans, job.pairs, fit, segmenter, raw_target=job.raw_target)
     except BadDataError as error:
         return str(error)
 
 
-def _keep(job: PersonJob, segmenter: Segmenter, figures: PersonFigures) -> None:
+def _keep(job: SubjectJob, segmenter: Segmenter, metrics: SubjectMetrics) -> None:
     try:
-        write_json(job.kept, {"Key": job.key(segmenter.name), "Figures": figures.to_dict()})
+        write_json(job.kept, {"Key": job.key(segmenter.name), "Metrics": metrics.to_dict()})
     except OSError as error:
-        logger.debug("The figures of %s are not kept for the next run: %s", job.subject, error)
+        logger.debug("The metrics of %s are not kept for the next run: %s", job.subject, error)
 
 
 def _stamp(path: Path) -> str:
@@ -206,12 +206,12 @@ def _stamp(path: Path) -> str:
     return f"{path.name} {status.st_size} {status.st_mtime_ns}"
 
 
-def _kept(job: PersonJob, segmenter: Segmenter) -> PersonFigures | None:
-    """The figures of an earlier run, if they are of the same files and made in the same way."""
+def _kept(job: SubjectJob, segmenter: Segmenter) -> SubjectMetrics | None:
+    """The metrics of an earlier run, if they are of the same files and made in the same way."""
     try:
         stored = json.loads(job.kept.read_text(encoding="utf-8"))
         if stored["Key"] == job.key(segmenter.name):
-            return PersonFigures.from_dict(stored["Figures"])
+            return SubjectMetrics.from_dict(stored["Metrics"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None

@@ -68,7 +68,7 @@ class ResBlock(nn.Module):
 
     In the encoder that is GroupNorm modulated by the time and sequence embedding; in the decoder
     (``adain=True``) it is instance normalisation modulated by embedding and style together, which is AdaIN
-    (Eq. 8) that still hears t and m.
+    (Eq. 8) that still depends on t and m.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Deterministic DDIM inversion and sampling (Eqs. 12 to 14).
 
 A predictor is any callable ``(volume, t) -> ε`` with everything else (gradient, sequence, style) bound.
-Both directions walk the same path between the clean volume (t = 0) and one depth, so with an unchanged
+Both directions follow the same path between the clean volume (t = 0) and one depth, so with an unchanged
 predictor sampling undoes inversion up to the discretisation error.
 """
 
@@ -52,7 +52,7 @@ def ddim_step(
     return schedule.add_noise(clean, epsilon, torch.full_like(t, end))
 
 
-def _walk(
+def _trajectory(
     schedule: NoiseSchedule,
     predict: Predictor,
     volume: Tensor,
@@ -65,8 +65,8 @@ def _walk(
 
 
 def invert(schedule: NoiseSchedule, predict: Predictor, clean: Tensor, *, depth: int, steps: int) -> Tensor:
-    """Walk ``clean`` (B, 1, H, W, D) up to its latent at timestep ``depth`` in ``steps`` network calls."""
-    *_, latent = _walk(schedule, predict, clean, timestep_path(depth, steps))
+    """Invert ``clean`` (B, 1, H, W, D) to its latent at timestep ``depth`` in ``steps`` network calls."""
+    *_, latent = _trajectory(schedule, predict, clean, timestep_path(depth, steps))
     return latent
 
 
@@ -80,7 +80,7 @@ def sample(
     correct: Correction | None = None,
     tracked: int | None = None,
 ) -> Tensor:
-    """Walk a latent at timestep ``depth`` down to a clean volume in ``steps`` network calls.
+    """Sample a clean volume from a latent at timestep ``depth`` in ``steps`` network calls.
 
     ``correct`` maps every step's clean estimate to the one to head for; without it sampling undoes inversion.
     Gradients flow through the last ``tracked`` steps only (through all by default): truncated
@@ -95,6 +95,6 @@ def sample(
     split = 0 if tracked is None else max(0, steps - tracked)
     if split:
         with torch.no_grad():
-            *_, latent = _walk(schedule, predict, latent, path[: split + 1], correct)
-    *_, clean = _walk(schedule, predict, latent, path[split:], correct)
+            *_, latent = _trajectory(schedule, predict, latent, path[: split + 1], correct)
+    *_, clean = _trajectory(schedule, predict, latent, path[split:], correct)
     return clean

@@ -72,7 +72,7 @@ class ConditionalUNet(nn.Module):
             [self._decoder_level(level, skips) for level in reversed(range(len(channels)))]
         )
         self.norm = nn.GroupNorm(config.groups, channels[0])
-        # ε at low noise is the input minus an estimate, amplified: the direct path needs a gain that hears t
+        # ε at low noise is the input minus an estimate, amplified: the gain of the direct path depends on t
         self.gain = zero_module(nn.Linear(self._embedding_dim, 2 * 2 * cells))
         code = code_length(config.style_code)
         self.style_gain = StyleMLP(code, 2 * cells) if config.direct_change else None

@@ -1,7 +1,7 @@
-"""What AdaIN is told (Eq. 8): the style to be in, and how far the scan's own style lies from it.
+"""Style code of AdaIN (Eq. 8): the style conditioned on, and its displacement from the scan's own style.
 
-Told the record alone, a network has to find out by itself how far each scan is from it, from features that
-its normalisations have just freed of mean and scale. Told the way as well, it learns to go it
+Conditioned on the record alone, a network has to infer how far each scan is from it, from features whose mean
+and scale its normalisations have just removed. Conditioned on the displacement as well, it learns the change
 (docs/method.md has the measurement).
 """
 
@@ -14,7 +14,7 @@ from bids_mmh.method.style.tissue_style import TissueStatistics
 
 LEVELS = tuple(0.05 + 0.09 * i for i in range(11))  # of the quantiles that describe a histogram
 TISSUE_CODE = 2 * (4 + 4 + 3)
-REACH = 10.0  # styles of one sequence lie within about 0.1 of each other: brings the way to unit size
+REACH = 10.0  # styles of one sequence lie within about 0.1 of each other: brings displacements to unit size
 
 
 def code_length(kind: StyleCodeKind) -> int:
@@ -24,24 +24,27 @@ def code_length(kind: StyleCodeKind) -> int:
 
 def style_code(
     own: StyleStatistics,
-    told: StyleStatistics,
+    condition: StyleStatistics,
     kind: StyleCodeKind = "displacement",
     *,
     remaining: Tensor | None = None,
 ) -> Tensor:
-    """Code of the way from a scan's own style to the one it is to be in; (B, :func:`code_length`).
+    """Code of a scan's own style and the one conditioned on; (B, :func:`code_length`).
 
-    ``record`` is Eq. 8 to the letter: mean and standard deviation of the told style. ``displacement`` adds
-    the differences of mean, standard deviation and eleven quantiles between told and own style, or the share
-    of them that is ``remaining``, (B,): a volume halfway down the sampling path has gone part of the way.
+    ``record`` is Eq. 8 to the letter: mean and standard deviation of the latter. ``displacement`` adds
+    the differences of mean, standard deviation and eleven quantiles between both, or the share of them that
+    is ``remaining``, (B,): a volume halfway down the sampling trajectory has changed in part.
     """
     if kind == "tissues":
-        return tissue_code(own.by_tissue, told.by_tissue, remaining=remaining)
+        return tissue_code(own.by_tissue, condition.by_tissue, remaining=remaining)
     if kind == "record":
-        return told.moments
-    way = [told.moments - own.moments, quantiles(told.histogram) - quantiles(own.histogram)]
-    reach = REACH if remaining is None else REACH * remaining[:, None]
-    return torch.cat([told.moments, reach * torch.cat(way, dim=1)], dim=1)
+        return condition.moments
+    displacement = [
+        condition.moments - own.moments,
+        quantiles(condition.histogram) - quantiles(own.histogram),
+    ]
+    scale = REACH if remaining is None else REACH * remaining[:, None]
+    return torch.cat([condition.moments, scale * torch.cat(displacement, dim=1)], dim=1)
 
 
 def tissue_code(

@@ -65,11 +65,11 @@ def contrastive_loss(styles: Tensor, acquisitions: Sequence[Hashable], *, temper
 
 @dataclass(frozen=True)
 class Separation:
-    """How well style vectors tell acquisitions apart.
+    """How well style vectors separate acquisitions.
 
     Attributes:
-        between: mean cosine distance between different acquisitions of one subject (of any subjects, where
-            nobody was scanned twice).
+        between: mean cosine distance between different acquisitions of one subject (of any subjects, if none
+            was scanned twice).
         within: mean cosine distance within one acquisition across subjects.
         norm: mean length of the vectors.
     """
@@ -85,7 +85,7 @@ class Separation:
 
     @property
     def collapsed(self) -> bool:
-        """Whether the vectors tell nothing: no longer than rounding, or no nearer within an acquisition."""
+        """Whether the vectors carry no style: no longer than rounding, or no nearer within an acquisition."""
         return self.norm < _SHORT or self.ratio <= 1.0
 
 

@@ -47,7 +47,7 @@ class StyleStatistics:
 
     @property
     def moments(self) -> Tensor:
-        """(B, 2): mean and standard deviation, what AdaIN is told (Eq. 8)."""
+        """(B, 2): mean and standard deviation, what AdaIN is conditioned on (Eq. 8)."""
         return torch.stack([self.mean, self.std], dim=1)
 
     def detach(self) -> "StyleStatistics":

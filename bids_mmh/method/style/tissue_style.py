@@ -1,8 +1,8 @@
 """Styles that know tissues: robust statistics per tissue, and the map of intensity between two of them.
 
 A histogram of a whole brain mixes how bright tissues are with how much of each there is, which differs
-between people. What a scanner decides is the first alone. So a style also holds, for each tissue, its median
-and spread, and how its median varies over the brain in a slow field: regional contrast and what a bias
+between subjects. What a scanner decides is the first alone. So a style also holds, for each tissue, its
+median and spread, and how its median varies over the brain in a slow field: regional contrast and what a bias
 correction left.
 """
 
@@ -24,7 +24,7 @@ _SCARCE = (
 )
 _CLIP = 2.5  # spreads: a voxel further from its tissue's median (lesion, vessel) counts as this far
 STEEPEST = 4.0  # slope of the map
-_CLOSE = 0.02  # scaled units: tissues whose medians lie closer cannot be told apart
+_CLOSE = 0.02  # scaled units: tissues whose medians lie closer cannot be separated
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class TissueStatistics:
 
     @property
     def reliable(self) -> Tensor:
-        """(B,) bool: the three tissues are told apart, in one of the two orders of T1w and T2w."""
+        """(B,) bool: the three tissues are separated, in one of the two orders of T1w and T2w."""
         fluid, grey, white = self.knots.unbind(1)
         up, down = torch.minimum(grey - fluid, white - grey), torch.minimum(fluid - grey, grey - white)
         return torch.maximum(up, down) > _CLOSE
@@ -98,7 +98,7 @@ def tissue_map(
     """Map intensities through the tissue medians: straight lines between own and target ones, at every place.
 
     Monotone at every place, and the identity where the styles agree. Where the tissues of either style
-    cannot be told apart, or lie in another order, medians do not correspond and the scan stays as it is (see
+    cannot be separated, or lie in another order, medians do not correspond and the scan stays as it is (see
     :func:`corresponding`).
 
     Args:
@@ -114,7 +114,7 @@ def tissue_map(
 
 
 def corresponding(own: TissueStatistics, target: TissueStatistics) -> Tensor:
-    """(B,) bool: both styles tell the tissues apart, and have them in the same order."""
+    """(B,) bool: both styles separate the tissues, and have them in the same order."""
     rises = [style.knots[:, 0] < style.knots[:, 2] for style in (own, target)]
     return own.reliable & target.reliable & (rises[0] == rises[1])
 

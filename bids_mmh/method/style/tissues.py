@@ -1,7 +1,7 @@
 """Soft tissue maps of a brain, from its intensities and prior maps alone.
 
 A Gaussian mixture fitted by expectation-maximisation with prior maps, after Ashburner & Friston 2005
-(doi:10.1016/j.neuroimage.2005.02.018). The priors tell the classes apart, so it does not matter whether
+(doi:10.1016/j.neuroimage.2005.02.018). The priors separate the classes, so it does not matter whether
 fluid is dark (T1w) or bright (T2w). The classes share one variance: many fluid voxels hold grey matter too,
 and a variance of fluid's own would grow with the contrast of the scanner. As there, a slow gain is part of
 the mixture: what a bias correction left would otherwise be taken for tissue. It is estimated anew in each

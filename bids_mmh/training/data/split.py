@@ -1,6 +1,6 @@
 """Which subjects are trained on, which validate, and which are for testing and never read.
 
-Subjects are split, never scans, and a label counts as one person in whichever folders it occurs.
+Subjects are split, never scans, and a label counts as one subject in whichever folders it occurs.
 """
 
 import csv

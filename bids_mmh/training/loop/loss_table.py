@@ -1,4 +1,4 @@
-"""``losses.tsv``: what a run leaves beside its checkpoint for people and programs to read."""
+"""``losses.tsv``: what a run leaves beside its checkpoint to be read by eye and by programs."""
 
 import csv
 from collections.abc import Mapping, Sequence

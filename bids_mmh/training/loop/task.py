@@ -1,4 +1,4 @@
-"""What the training loop is told: which modules learn, from which items, and what an item costs."""
+"""What the training loop needs of a stage: modules, training items, and the loss of an item."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -151,8 +151,8 @@ class Loop:
                 # gradients are averaged over processes: scale so that they are a mean over all parts
                 self.fabric.backward(losses["total"] * (self.fabric.world_size / accumulate))
             done.append((part, ({name: loss.detach() for name, loss in losses.items()}, observed)))
-        told = [(part, (_as_floats(losses), observed)) for part, (losses, observed) in done]
-        everything = gather_in_order(self.fabric, told)
+        numbered = [(part, (_as_floats(losses), observed)) for part, (losses, observed) in done]
+        everything = gather_in_order(self.fabric, numbered)
         means = self._means([losses for losses, _ in everything])
         self._descend()
         self.task.after_step([one for _, observed in everything for one in observed])
@@ -175,12 +175,12 @@ class Loop:
     def _validate(self, items: Validation) -> dict[str, float]:
         """Mean losses of the averaged weights with noise and timesteps that never change."""
         modules = self.averages.for_validation(self.fabric)
-        told = []
+        numbered = []
         for i in shares(len(items), self.fabric):
             item = items[i].to(self.fabric.device)
             losses, _ = self.task.losses(modules, item, draw_seed(self.settings.seed, VALIDATION, i))
-            told.append((i, _as_floats(losses)))
-        return self._means(gather_in_order(self.fabric, told))
+            numbered.append((i, _as_floats(losses)))
+        return self._means(gather_in_order(self.fabric, numbered))
 
     def _means(self, parts: Sequence[dict[str, float]]) -> dict[str, float]:
         names = ("total", *self.task.terms)

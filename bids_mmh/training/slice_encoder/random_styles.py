@@ -1,6 +1,6 @@
 """Random acquisition styles: what a scanner and its protocol do to a slice, drawn at random.
 
-A style is drawn once and then applied alike to slices of many people, so that all they share is the style.
+A style is drawn once and then applied alike to slices of many subjects, so that all they share is the style.
 Slices are (K, 1, h, w) in [0, 1] with background 0.
 """
 

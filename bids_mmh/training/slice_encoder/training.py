@@ -1,9 +1,10 @@
 """Training of the project's own slice encoder: one acquisition style attracts, another repels.
 
-Each step is a small study of travelling subjects: a few people, whose tissues are first brought to common
+Each step is a small study of travelling subjects: a few subjects, whose tissues are first brought to common
 intensities, are all seen through the same few random styles. What is compared is the mean over some slices of
-a person: means of one style should lie together across people, and apart from the same people in other
-styles. Scans as they are would not do: where every site has its own people, the encoder would learn people.
+a subject: means of one style should lie together across subjects, and apart from the same subjects in other
+styles. Scans as they are would not do: where every site has its own subjects, the encoder would
+learn subjects.
 """
 
 import logging
@@ -39,8 +40,8 @@ class EncoderRecipe:
         sequences: BIDS suffixes to learn from.
         steps: optimizer steps.
         styles: random styles of each sequence a step.
-        people: people of each sequence a step, or all if there are fewer.
-        slices: slices of each person a step.
+        subjects: subjects of each sequence a step, or all if there are fewer.
+        slices: slices of each subject a step.
         per_view: slices of each view read from a scan.
         learning_rate: at the start of a cosine decay to nothing.
         temperature: of the contrast.
@@ -51,7 +52,7 @@ class EncoderRecipe:
     sequences: tuple[str, ...] = ("T1w", "T2w")
     steps: int = 240
     styles: int = 4
-    people: int = 3
+    subjects: int = 3
     slices: int = 4
     per_view: int = 24
     learning_rate: float = 2e-3
@@ -154,14 +155,14 @@ def fit(network: StyleNetwork, banks: Sequence[Tensor], recipe: EncoderRecipe) -
 def draw_batch(
     banks: Sequence[Tensor], recipe: EncoderRecipe, generator: Generator
 ) -> tuple[Tensor, list[int]]:
-    """Slices (N, slices, 1, size, size) of N people in styles, and the number of each one's style."""
+    """Slices (N, slices, 1, size, size) of N subjects in styles, and the number of each one's style."""
     seen, labels = [], []
     for sequence, bank in enumerate(banks):
-        people = torch.randperm(len(bank), generator=generator)[: recipe.people]
-        chosen = torch.randint(bank.shape[1], (len(people), recipe.slices), generator=generator)
-        slices = bank[people[:, None], chosen]
+        subjects = torch.randperm(len(bank), generator=generator)[: recipe.subjects]
+        chosen = torch.randint(bank.shape[1], (len(subjects), recipe.slices), generator=generator)
+        slices = bank[subjects[:, None], chosen]
         for style in range(recipe.styles):
             through = apply_style(slices.flatten(0, 1), draw_style(generator), generator)
             seen.append(through.view_as(slices))
-            labels += [sequence * recipe.styles + style] * len(people)
+            labels += [sequence * recipe.styles + style] * len(subjects)
     return torch.cat(seen), labels

@@ -35,7 +35,7 @@ class PairWeights(Protocol):
 
 @dataclass(frozen=True)
 class Draw:
-    """Random choices for a batch: timesteps (B,), noise like the images, and who is told the record (B,)."""
+    """Random choices for a batch: timesteps (B,), noise, and which samples see the record (B,)."""
 
     t: Tensor
     noise: Tensor
@@ -72,9 +72,9 @@ class Losses:
 class Observation:
     """What a reliable estimate says about the style of its sequence: it moves the EMA record (Eq. 9).
 
-    Only samples told their own style are observed. Their estimates are held to real scans by L_N; those of
-    samples told the record are held to the record itself, and a record that follows them drifts away from
-    every real scan (docs/method.md).
+    Only samples conditioned on their own style are observed. Their estimates are held to real scans by L_N;
+    those of samples conditioned on the record are held to the record itself, and a record that follows them
+    drifts away from every real scan (docs/method.md).
 
     Records move once per optimizer step, by the observations of all its samples in their order, so that one
     process and many end with the same records.
@@ -97,11 +97,11 @@ def stage1_losses(
 ) -> Stage1Result:
     """Eq. 11 on one batch.
 
-    A sample is told either its own style or the record of its sequence (``draw.unified``). Under its own
-    style the clean volume is known, so L_N counts everywhere. Under the record, at t ≤ τ, the clean volume
-    is *not* the scan itself but the same anatomy in the unified domain, in another contrast: there L_N counts
-    up to a function of intensity, and L_G and L_E say what that contrast should be. A model without EMA
-    guidance (w/o E) is never told a record, one without gradient condition (w/o G) has no L_G.
+    A sample is conditioned either on its own style or on the record of its sequence (``draw.unified``). With
+    its own style the clean volume is known, so L_N counts everywhere. With the record, at t ≤ τ, the clean
+    volume is *not* the scan itself but the same anatomy in the unified domain, in another contrast: there L_N
+    counts up to a function of intensity, and L_G and L_E say what that contrast should be. A model without
+    EMA guidance (w/o E) is never conditioned on a record, one without gradient condition (w/o G) has no L_G.
 
     Args:
         model: harmonizer in training; its records are read, not moved.

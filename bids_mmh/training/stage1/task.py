@@ -186,7 +186,7 @@ def train_stage1(recipe: Recipe, workspace: Workspace, start: Harmonizer | None 
 
 
 def _digest(start: Harmonizer) -> str:
-    """Tells networks to start from apart."""
+    """Identifies the network that training starts from."""
     digest = hashlib.sha256()
     for name, value in start.network.state_dict().items():
         digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())

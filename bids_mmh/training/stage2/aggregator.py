@@ -1,4 +1,4 @@
-"""Warm-up of the aggregator: it learns to tell acquisitions apart before it judges anything."""
+"""Warm-up of the aggregator: it learns to separate acquisitions before its style vectors count."""
 
 import logging
 

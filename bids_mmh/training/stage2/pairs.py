@@ -1,4 +1,4 @@
-"""Which target scan a source scan is fine-tuned towards, and which scans guard the aggregator."""
+"""Pairs of source and target scans that Stage II trains on, and batches that guard the aggregator."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from bids_mmh.errors import NoInputError
 from bids_mmh.training.data.scan_order import Order
 from bids_mmh.training.data.scans import TrainingScan
 from bids_mmh.training.seeds import draw_seed
-from bids_mmh.training.stage2.stage1_cache import Walk, WalkCache
+from bids_mmh.training.stage2.stage1_cache import Stage1Cache, UnifiedScan
 from bids_mmh.training.stage2.target_site import UNKNOWN
 
 SCANS_PER_SITE = 3  # of a guard batch: enough for partners, few enough for several sites
@@ -23,10 +23,10 @@ class GuardBatch:
 
     Attributes:
         image: (N, V, Z, D) frozen embeddings of the scans.
-        aligned: the same of their unified selves.
+        aligned: the same of their Stage I outputs.
         places: (N, V, Z).
         sites: N labels of acquisitions.
-        subjects: N labels of people.
+        subjects: N labels of subjects.
     """
 
     image: Tensor
@@ -43,10 +43,10 @@ class GuardBatch:
 
 @dataclass(frozen=True)
 class Pair:
-    """A source, a target scan of the same sequence and of another person, and a guard batch."""
+    """A source, a target scan of the same sequence and of another subject, and a guard batch."""
 
-    source: Walk
-    target: Walk
+    source: UnifiedScan
+    target: UnifiedScan
     guard: GuardBatch
 
     def to(self, device: torch.device) -> "Pair":
@@ -55,33 +55,33 @@ class Pair:
 
 
 class PairMaker:
-    """Pairs of sources and targets. Never two scans of one person: that would show the answer.
+    """Pairs of sources and targets, never of one subject: its target scan would give the answer away.
 
     Args:
-        walks: of the training scans, from which targets and guards come.
+        cache: Stage I results of the training scans, from which targets and guard batches are drawn.
         site: the target site.
         guard_scans: scans of a guard batch (more where fewer would leave a single site).
 
     Attributes:
-        sequences: those that scans of two known sites, two people at one of them, can guard.
+        sequences: those with scans of two known sites, two subjects at one of them.
     """
 
-    def __init__(self, walks: WalkCache, site: str, guard_scans: int) -> None:
-        self.walks, self.site, self.guard_scans = walks, site, guard_scans
-        self._scans = walks.volumes.scans
+    def __init__(self, cache: Stage1Cache, site: str, guard_scans: int) -> None:
+        self.cache, self.site, self.guard_scans = cache, site, guard_scans
+        self._scans = cache.volumes.scans
         self._sites: dict[str, dict[str, list[int]]] = {}  # scans by sequence and site
         for i, scan in enumerate(self._scans):
             self._sites.setdefault(scan.sequence, {}).setdefault(scan.site, []).append(i)
         self.sequences = [sequence for sequence in sorted(self._sites) if self._can_guard(sequence)]
 
-    def pair(self, source: Walk, scan: TrainingScan, seed: int) -> Pair:
+    def pair(self, source: UnifiedScan, scan: TrainingScan, seed: int) -> Pair:
         """A pair for the source ``scan``; everything random follows from ``seed``."""
         rng = np.random.default_rng(seed)
-        target = self.walks[int(rng.choice(self.partners(scan)))]
+        target = self.cache[int(rng.choice(self.partners(scan)))]
         return Pair(source, target, self.guard_batch(scan.sequence, int(rng.integers(2**32))))
 
     def partners(self, scan: TrainingScan) -> list[int]:
-        """Target scans of the scan's sequence and of other people."""
+        """Target scans of the scan's sequence and of other subjects."""
         there = self._sites.get(scan.sequence, {}).get(self.site, [])
         return [i for i in there if self._scans[i].subject != scan.subject]
 
@@ -96,7 +96,7 @@ class PairMaker:
     def guard_batch(self, sequence: str, seed: int) -> GuardBatch:
         """Scans of one of the ``sequences`` drawn by ``seed``, and what the frozen encoder made of them."""
         chosen = self.guards(sequence, np.random.default_rng(seed))
-        slices = [self.walks.slices(i) for i in chosen]
+        slices = [self.cache.slices(i) for i in chosen]
         return GuardBatch(
             torch.cat([one.image for one in slices]),
             torch.cat([one.aligned for one in slices]),
@@ -106,12 +106,12 @@ class PairMaker:
         )
 
     def guards(self, sequence: str, rng: np.random.Generator) -> list[int]:
-        """Scans of a sequence: of a few people each at as many random sites as there is room for.
+        """Scans of a sequence: of a few subjects each at as many random sites as there is room for.
 
-        Sites come first that have two people to compare. Scans of unknown sites tell nothing of acquisitions.
+        Sites with two subjects come first. Scans of unknown site are left out.
         """
         names = [str(name) for name in rng.permutation(self._known_sites(sequence))]
-        names.sort(key=lambda name: self._people(sequence, name) < 2)
+        names.sort(key=lambda name: self._subjects(sequence, name) < 2)
         chosen: list[int] = []
         for place, name in enumerate(names):
             if place >= 2 and len(chosen) + 1 >= self.guard_scans:
@@ -123,12 +123,12 @@ class PairMaker:
 
     def _can_guard(self, sequence: str) -> bool:
         known = self._known_sites(sequence)
-        return len(known) > 1 and any(self._people(sequence, site) > 1 for site in known)
+        return len(known) > 1 and any(self._subjects(sequence, site) > 1 for site in known)
 
     def _known_sites(self, sequence: str) -> list[str]:
         return sorted(set(self._sites[sequence]) - {UNKNOWN})
 
-    def _people(self, sequence: str, site: str) -> int:
+    def _subjects(self, sequence: str, site: str) -> int:
         return len({self._scans[i].subject for i in self._sites[sequence][site]})
 
 
@@ -141,12 +141,12 @@ class TrainingPairs:
 
     def __init__(self, maker: PairMaker, accumulate: int, seed: int) -> None:
         self.maker, self.accumulate, self.seed = maker, accumulate, seed
-        scans = maker.walks.volumes.scans
+        scans = maker.cache.volumes.scans
         self.sources = maker.sources(scans)
         if not self.sources:
             raise NoInputError(
                 f"No scan can be fine-tuned to '{maker.site}': it takes a scan of the same sequence there, "
-                "of another person, and two people at one known site."
+                "of another subject, and two subjects at one known site."
             )
         self.order = Order([scans[i] for i in self.sources], seed, balance_sites=True)
 
@@ -154,15 +154,15 @@ class TrainingPairs:
         """The pair of part ``part`` of step ``step``."""
         step, part = position
         index = self.sources[self.order[step * self.accumulate + part]]
-        walks = self.maker.walks
+        cache = self.maker.cache
         seed = draw_seed(self.seed, step, part, 2)
-        return self.maker.pair(walks[index], walks.volumes.scans[index], seed)
+        return self.maker.pair(cache[index], cache.volumes.scans[index], seed)
 
 
 class ValidationPairs:
-    """Held-out sources with target scans of people that were trained on; always the same pairs."""
+    """Held-out sources with target scans of training subjects; always the same pairs."""
 
-    def __init__(self, maker: PairMaker, held_out: WalkCache, seed: int) -> None:
+    def __init__(self, maker: PairMaker, held_out: Stage1Cache, seed: int) -> None:
         self.maker, self.held_out, self.seed = maker, held_out, seed
         self.sources = maker.sources(held_out.volumes.scans)
 

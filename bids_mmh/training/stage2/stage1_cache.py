@@ -1,4 +1,4 @@
-"""What the frozen Stage I model and slice encoder make of a scan: worked out once, kept on disk."""
+"""Outputs of the frozen Stage I model and slice encoder for each scan: computed once, kept on disk."""
 
 import hashlib
 import logging
@@ -31,7 +31,7 @@ CHECKSUM = "sha256"
 
 @dataclass(frozen=True)
 class SliceEmbeddings:
-    """Frozen embeddings of a scan I and of its unified self I′, and where their slices lie.
+    """Frozen embeddings of a scan I and of its output I′ of Stage I, and where their slices lie.
 
     Attributes:
         image: (1, V, Z, D) of I.
@@ -49,8 +49,8 @@ class SliceEmbeddings:
 
 
 @dataclass(frozen=True)
-class Walk:
-    """A scan on its way to the target.
+class UnifiedScan:
+    """A scan, and what Stage I makes of it.
 
     Attributes:
         image: the scan I on the model's grid (1, 1, H, W, D).
@@ -68,13 +68,13 @@ class Walk:
     latent: Tensor
     slices: SliceEmbeddings
 
-    def to(self, device: torch.device) -> "Walk":
+    def to(self, device: torch.device) -> "UnifiedScan":
         """The same on ``device``."""
-        return Walk(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return UnifiedScan(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
-class WalkCache:
-    """Walks of the scans of a volume cache, read from disk.
+class Stage1Cache:
+    """Stage I results of the scans of a volume cache, read from disk.
 
     Args:
         volumes: scans on the model's grid.
@@ -92,8 +92,8 @@ class WalkCache:
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> Walk:
-        """The walk of scan ``index``.
+    def __getitem__(self, index: int) -> UnifiedScan:
+        """The result of scan ``index``.
 
         Raises:
             BadDataError: its file was removed or damaged since it was checked.
@@ -101,7 +101,7 @@ class WalkCache:
         volume = self.volumes[index]
         stored = _read(self.files[index], ("aligned", "latent"))
         aligned, latent = stored["aligned"].float(), stored["latent"].float()
-        return Walk(volume.image, volume.mask, volume.sequence, aligned, latent, self.slices(index))
+        return UnifiedScan(volume.image, volume.mask, volume.sequence, aligned, latent, self.slices(index))
 
     def slices(self, index: int) -> SliceEmbeddings:
         """The slice embeddings of scan ``index`` alone."""
@@ -111,7 +111,7 @@ class WalkCache:
 
 
 def maker_of(model: Harmonizer, psi: TriPlanarEncoder) -> str:
-    """Digest of everything that a walk follows from beside its scan."""
+    """Digest of everything that a result depends on beside its scan."""
     views = (psi.config.slices, psi.aggregator.views)
     config = replace(model.config, target=None)  # Stage I does not know where Stage II goes
     modules: list[torch.nn.Module] = [model.network, model.records]
@@ -121,8 +121,8 @@ def maker_of(model: Harmonizer, psi: TriPlanarEncoder) -> str:
     return hashlib.sha256(repr((parts, psi.encoder.digest, views)).encode()).hexdigest()
 
 
-def build_walks(cache: WalkCache, model: Harmonizer, psi: TriPlanarEncoder, fabric: "Fabric") -> None:
-    """Make the walks that are missing or damaged, shared among the processes; all must call it.
+def build_cache(cache: Stage1Cache, model: Harmonizer, psi: TriPlanarEncoder, fabric: "Fabric") -> None:
+    """Compute the results that are missing or damaged, shared among the processes; all must call it.
 
     Args:
         cache: where they go.
@@ -141,7 +141,7 @@ def build_walks(cache: WalkCache, model: Harmonizer, psi: TriPlanarEncoder, fabr
 
 @torch.no_grad()
 def _build(
-    cache: WalkCache, index: int, model: Harmonizer, psi: TriPlanarEncoder, device: torch.device
+    cache: Stage1Cache, index: int, model: Harmonizer, psi: TriPlanarEncoder, device: torch.device
 ) -> None:
     volume = cache.volumes[index].to(device)
     with fast_autocast(device):

@@ -28,7 +28,13 @@ from bids_mmh.training.loop.training_loop import Loop, LoopSettings
 from bids_mmh.training.recipe import Phase, Stage2Recipe
 from bids_mmh.training.stage2.aggregator import train_aggregator
 from bids_mmh.training.stage2.pairs import GuardBatch, Pair, PairMaker, TrainingPairs, ValidationPairs
-from bids_mmh.training.stage2.stage1_cache import SliceEmbeddings, Walk, WalkCache, build_walks, maker_of
+from bids_mmh.training.stage2.stage1_cache import (
+    SliceEmbeddings,
+    Stage1Cache,
+    UnifiedScan,
+    build_cache,
+    maker_of,
+)
 from bids_mmh.training.stage2.target_site import (
     rank_sites,
     set_target_records,
@@ -134,27 +140,27 @@ class Stage2Task:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to restore."""
 
-    def _translate(self, network: nn.Module, walk: Walk) -> Translation:
+    def _translate(self, network: nn.Module, scan: UnifiedScan) -> Translation:
         """A scan at the target, and what besides its contrast changed on the way."""
         model, config = self.model, self.model.config
-        anchor = model.anchor(walk.image, walk.mask, walk.sequence)
-        target = self.records.of(walk.sequence)
-        aligned = Styled(walk.aligned, model.style(walk.aligned, anchor))
+        anchor = model.anchor(scan.image, scan.mask, scan.sequence)
+        target = self.records.of(scan.sequence)
+        aligned = Styled(scan.aligned, model.style(scan.aligned, anchor))
         mapped = model.landmark_map(aligned, anchor, target)
-        latent = Latent(walk.latent, mapped.style)
+        latent = Latent(scan.latent, mapped.style)
         moved = model.sample(network, latent, anchor, target, tracked=self.recipe.backprop_steps)
         anatomy = place = moved.new_zeros(())
         if config.gradient_condition:
-            anatomy = gradient_loss(walk.image, moved, walk.mask, self.recipe.gradient_scales).mean()
+            anatomy = gradient_loss(scan.image, moved, scan.mask, self.recipe.gradient_scales).mean()
         if self.recipe.weight_contrast:
             in_noise = float(model.schedule.snr(torch.tensor(config.depth)))
-            place = in_noise * contrast_loss(mapped.value, moved, walk.mask).mean()
+            place = in_noise * contrast_loss(mapped.value, moved, scan.mask).mean()
         return Translation(moved, anatomy, place)
 
-    def _style_of(self, aggregator: nn.Module, moved: Tensor, walk: Walk) -> Tensor:
+    def _style_of(self, aggregator: nn.Module, moved: Tensor, scan: UnifiedScan) -> Tensor:
         """S_X→Y = Ψ(I_X→Y) − Ψ(I′_X) (Eq. 18)."""
-        return aggregator(*self.psi.slices(moved, walk.mask)) - aggregator(
-            walk.slices.aligned, walk.slices.places
+        return aggregator(*self.psi.slices(moved, scan.mask)) - aggregator(
+            scan.slices.aligned, scan.slices.places
         )
 
 
@@ -168,7 +174,7 @@ def _guard_styles(aggregator: nn.Module, guard: GuardBatch) -> Tensor:
 
 
 def require_open(watched: Sequence[Separation]) -> None:
-    """Stop where the aggregator tells acquisitions apart no better than people.
+    """Stop where the aggregator separates acquisitions no better than subjects.
 
     Raises:
         BadDataError: on average over ``watched`` it does not.
@@ -209,13 +215,15 @@ def train_stage2(stage1: Harmonizer, recipe: Stage2Recipe, workspace: Workspace,
     set_target_records(model, model.target_records, train, site)
     model = model.to(fabric.device)
     maker = maker_of(model, psi)
-    walks, held_out_walks = (WalkCache(volumes, folder / "walks", maker) for volumes in (train, held_out))
-    pair_maker = PairMaker(walks, site, recipe.guard_scans)
+    cache, held_out_cache = (
+        Stage1Cache(volumes, folder / "stage1_cache", maker) for volumes in (train, held_out)
+    )
+    pair_maker = PairMaker(cache, site, recipe.guard_scans)
     pairs = TrainingPairs(pair_maker, recipe.accumulate, seed)
-    for walk_cache in (walks, held_out_walks):
-        build_walks(walk_cache, model, psi, fabric)
+    for part in (cache, held_out_cache):
+        build_cache(part, model, psi, fabric)
     train_aggregator(psi.aggregator, pair_maker, recipe, seed)
-    validation = ValidationPairs(pair_maker, held_out_walks, seed)
+    validation = ValidationPairs(pair_maker, held_out_cache, seed)
     task = Stage2Task(model, psi, recipe, pairs, validation)
     phase = Phase(config.spacing, recipe.steps, recipe.learning_rate, recipe.accumulate)
     loop = Loop(

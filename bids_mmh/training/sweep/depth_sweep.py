@@ -1,6 +1,6 @@
-"""How deep to invert and in how many steps: every combination tried with the frozen Stage I model (Fig. 9).
+"""Sweep of depth and numbers of steps: every combination with the frozen Stage I model (Fig. 9).
 
-The figures need no target site: how far apart the sites still are, and how much of each scan is still there.
+The metrics need no target site: the distance between sites, and how much of each scan is preserved.
 """
 
 import copy
@@ -22,8 +22,8 @@ SSIM_MARGIN = 0.005  # settings whose SSIM is so close to the best preserve as m
 
 
 @dataclass(frozen=True, order=True)
-class Walk:
-    """One setting of the walk through the noise.
+class SamplingSetting:
+    """One setting of inversion and sampling.
 
     Attributes:
         depth: timestep to invert to.
@@ -37,13 +37,13 @@ class Walk:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What a setting makes of the scans; each sequence counts once.
+class SettingMetrics:
+    """Metrics of the scans under one setting; each sequence counts once.
 
     Attributes:
         wd: mean inter-site Wasserstein distance of histograms, in [0, 1].
-        ssim: mean SSIM between scans of one subject at different sites; where nobody travelled, between each
-            scan and its own input.
+        ssim: mean SSIM between scans of one subject at different sites; without travelling
+            subjects, between each scan and its own input.
         anatomy: mean cosine of the gradients before and after.
     """
 
@@ -52,43 +52,47 @@ class Figures:
     anatomy: float
 
 
-def walks(depths: Sequence[int], inversion: Sequence[int], sampling: Sequence[int]) -> list[Walk]:
+def sampling_settings(
+    depths: Sequence[int], inversion: Sequence[int], sampling: Sequence[int]
+) -> list[SamplingSetting]:
     """All combinations whose steps fit into their depth, shallow ones first.
 
     Raises:
         UsageError: there are none.
     """
-    every = {Walk(*one) for one in product(depths, inversion, sampling)}
+    every = {SamplingSetting(*one) for one in product(depths, inversion, sampling)}
     possible = sorted(one for one in every if max(one.inversion_steps, one.sampling_steps) <= one.depth)
     if not possible:
         raise UsageError(
-            "No combination is left to try: a walk to depth t takes at most t steps, so name greater "
+            "No combination is left to try: at depth t there are at most t steps, so name greater "
             "--depths or fewer steps."
         )
     return possible
 
 
-def with_walk(model: Harmonizer, walk: Walk) -> Harmonizer:
-    """The same model (it shares networks and records) that walks as told."""
+def with_setting(model: Harmonizer, setting: SamplingSetting) -> Harmonizer:
+    """The same model (it shares networks and records) with another depth and other numbers of steps."""
     tuned = copy.copy(model)
     tuned.config = replace(
         model.config,
-        depth=walk.depth,
-        inversion_steps=walk.inversion_steps,
-        sampling_steps=walk.sampling_steps,
+        depth=setting.depth,
+        inversion_steps=setting.inversion_steps,
+        sampling_steps=setting.sampling_steps,
     )
     return tuned
 
 
-def sweep(model: Harmonizer, scans: Sequence[Scan], settings: Sequence[Walk]) -> Iterator[Figures]:
-    """Harmonize all scans by every setting with Stage I, and measure; one result a setting, as they come."""
-    for walk in settings:
-        tuned = with_walk(model, walk)
+def sweep(
+    model: Harmonizer, scans: Sequence[Scan], settings: Sequence[SamplingSetting]
+) -> Iterator[SettingMetrics]:
+    """Harmonize all scans with Stage I in every setting and measure; one result a setting, as they come."""
+    for setting in settings:
+        tuned = with_setting(model, setting)
         yield measure(scans, [_unified(tuned, scan) for scan in scans])
 
 
-def measure(before: Sequence[Scan], after: Sequence[Scan]) -> Figures:
-    """Figures of scans as they are ``after``; both in the same order, each sequence from two sites or more.
+def measure(before: Sequence[Scan], after: Sequence[Scan]) -> SettingMetrics:
+    """Metrics of scans as they are ``after``; both in the same order, each sequence from two sites or more.
 
     Raises:
         BadDataError: a scan is flat or not finite inside its mask.
@@ -107,7 +111,7 @@ def measure(before: Sequence[Scan], after: Sequence[Scan]) -> Figures:
             np.mean([similarity(a.preproc, b.preproc, a.mask & b.mask).ssim for a, b in pairs]).item()
         )
     anatomy = [anatomy_preservation(a.preproc, b.preproc, a.mask) for a, b in zip(before, after, strict=True)]
-    return Figures(wd=float(np.mean(wd)), ssim=float(np.mean(ssim)), anatomy=float(np.mean(anatomy)))
+    return SettingMetrics(wd=float(np.mean(wd)), ssim=float(np.mean(ssim)), anatomy=float(np.mean(anatomy)))
 
 
 def all_travelled(scans: Sequence[Scan]) -> bool:
@@ -121,10 +125,10 @@ def same_subject_pairs(scans: Sequence[Scan]) -> list[tuple[Scan, Scan]]:
     return [(a, b) for a, b in combinations(scans, 2) if a.subject == b.subject and a.site != b.site]
 
 
-def best_walk(results: Sequence[tuple[Walk, Figures]]) -> Walk:
+def best_setting(results: Sequence[tuple[SamplingSetting, SettingMetrics]]) -> SamplingSetting:
     """The setting with the lowest WD among those whose SSIM is within 0.005 of the best."""
-    highest = max(figures.ssim for _, figures in results)
-    close = [(walk, figures) for walk, figures in results if figures.ssim >= highest - SSIM_MARGIN]
+    highest = max(metrics.ssim for _, metrics in results)
+    close = [(setting, metrics) for setting, metrics in results if metrics.ssim >= highest - SSIM_MARGIN]
     return min(close, key=lambda one: (one[1].wd, one[0].inversion_steps + one[0].sampling_steps, one[0]))[0]
 
 

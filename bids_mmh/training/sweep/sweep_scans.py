@@ -24,28 +24,28 @@ def tuning_subjects(scans: Sequence[TrainingScan], split: Path | None, named: Se
     Args:
         scans: all scans there are.
         split: the model's table; its training and validation subjects are taken unless some are ``named``.
-            Without a table, everybody.
+            Without a table, all subjects.
         named: labels, with or without ``sub-``.
 
     Raises:
         UsageError: a named subject does not exist or is for testing.
     """
-    everybody = {scan.subject for scan in scans}
+    known = {scan.subject for scan in scans}
     parts = read_split(split) if split else {}
     if named:
         labels = {f"sub-{name.removeprefix('sub-')}" for name in named}
-        _check_named(labels, everybody, parts)
+        _check_named(labels, known, parts)
         return labels
     if split is None:
         logger.info("The model has no training/split.tsv: the scans of all subjects are used.")
-        return everybody
+        return known
     logger.info("The training and validation subjects of %s are used, nobody else.", split)
-    return {subject for subject in everybody if parts.get(subject) in ("train", "validation")}
+    return {subject for subject in known if parts.get(subject) in ("train", "validation")}
 
 
-def _check_named(labels: set[str], everybody: set[str], parts: dict[str, str]) -> None:
+def _check_named(labels: set[str], known: set[str], parts: dict[str, str]) -> None:
     for label in sorted(labels):
-        if label not in everybody:
+        if label not in known:
             raise UsageError(f"{label} of --subjects has no scan in the derivatives: correct its label.")
         if parts.get(label) == "test":
             raise UsageError(
@@ -60,7 +60,7 @@ def choose_scans(
     """Choose the scans to try settings on.
 
     Args:
-        scans: all scans there are; those of unknown site tell nothing here and are left out.
+        scans: all scans there are; those of unknown site are left out.
         subjects: whose scans may be taken.
         limit: most scans of each sequence: those of travelling subjects first, then sites take turns.
 

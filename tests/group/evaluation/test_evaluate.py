@@ -67,7 +67,7 @@ def write_scan(root, subject, site, brain, mask, *, target):
 
 @pytest.fixture(scope="module")
 def brains(template_tissues):
-    """A brain for each person, all with the template's tissues."""
+    """A brain for each subject, all with the template's tissues."""
     mask = np.zeros(GRID.shape, bool)
     mask[3:-3, 3:-3, 8:-5] = True
     tissues = np.array([-0.8, 0.0, 0.6])[template_tissues(GRID.shape)]
@@ -103,10 +103,10 @@ def evaluate(root, trained=NOBODY, ages=None, **changes):
     return part
 
 
-def test_travelling_people_are_compared_at_the_target_of_the_model(make_study):
+def test_travelling_subjects_are_compared_at_the_target_of_the_model(make_study):
     part = evaluate(make_study())
     assert part.target == "A"
-    pairs = [(pair.scan, pair.other) for person in part.people.values() for pair in person.pairs]
+    pairs = [(pair.scan, pair.other) for subject in part.subjects.values() for pair in subject.pairs]
     assert len(pairs) == 2 * len(TRAVELLERS)
     assert {other.split("_")[1] for _, other in pairs} == {"ses-A"}
     methods = part.summary.methods
@@ -114,13 +114,13 @@ def test_travelling_people_are_compared_at_the_target_of_the_model(make_study):
     assert methods[HARMONIZED].likeness["ssim"].mean > 0.999 > methods[RAW].likeness["ssim"].mean
     assert methods[HARMONIZED].likeness["wd"].p < 0.05
     assert methods[HARMONIZED].inter_site_wd < methods[RAW].inter_site_wd
-    assert "13 scans of 7 people at 3 sites, 3 of whom" in part.notes[0]
+    assert "13 scans of 7 subjects at 3 sites, 3 of whom" in part.notes[0]
 
 
 def test_without_a_target_sites_are_compared_with_each_other(make_study):
     part = evaluate(make_study(target="unified"))
     assert part.target is None
-    assert sum(len(person.pairs) for person in part.people.values()) == 3 * len(TRAVELLERS)
+    assert sum(len(subject.pairs) for subject in part.subjects.values()) == 3 * len(TRAVELLERS)
     assert any("has no target site" in note for note in part.notes)
 
 
@@ -130,28 +130,28 @@ def test_a_target_that_was_asked_for_is_taken(make_study):
     assert evaluate(root, target_site="none").target is None
 
 
-def test_fitting_and_evaluating_never_share_people(make_study):
+def test_fitting_and_evaluating_never_share_subjects(make_study):
     trained = TrainedSubjects({"sub-t1": "train", "sub-r3": "validation"}, ())
     part = evaluate(make_study(), trained)
-    measured = {scan.subject for scan in part.scans} | set(part.people)
+    measured = {scan.subject for scan in part.scans} | set(part.subjects)
     assert measured == {"sub-t2", "sub-t3", "sub-r1", "sub-r2", "sub-r4"}
     assert part.trained_on == 2
-    assert any("2 people that the model was trained or validated on" in note for note in part.notes)
+    assert any("2 subjects that the model was trained or validated on" in note for note in part.notes)
 
 
-def test_controls_never_learn_from_the_person_they_are_used_on(make_study, monkeypatch):
+def test_controls_never_learn_from_the_subject_they_are_used_on(make_study, monkeypatch):
     seen = {}
 
     def spy(scans, pairs, fit, segmenter, **options):
         own = {scan.subject for scan in scans}
         seen[next(iter(own))] = fit.reference.subject
-        return measure_person(scans, pairs, fit, segmenter, **options)
+        return measure_subject(scans, pairs, fit, segmenter, **options)
 
-    measure_person = subject_jobs.measure_person
-    monkeypatch.setattr(subject_jobs, "measure_person", spy)
+    measure_subject = subject_jobs.measure_subject
+    monkeypatch.setattr(subject_jobs, "measure_subject", spy)
     evaluate(make_study())
     assert len(seen) == 7
-    assert all(person != reference for person, reference in seen.items())
+    assert all(subject != reference for subject, reference in seen.items())
 
 
 def test_only_what_changed_is_measured_again(make_study, monkeypatch):
@@ -161,10 +161,10 @@ def test_only_what_changed_is_measured_again(make_study, monkeypatch):
 
     def spy(scans, *rest, **options):
         measured.append(scans[0].subject)
-        return measure_person(scans, *rest, **options)
+        return measure_subject(scans, *rest, **options)
 
-    measure_person = subject_jobs.measure_person
-    monkeypatch.setattr(subject_jobs, "measure_person", spy)
+    measure_subject = subject_jobs.measure_subject
+    monkeypatch.setattr(subject_jobs, "measure_subject", spy)
     again = evaluate(root)
     assert measured == []
     assert repr(again.summary) == repr(before.summary)  # not-a-number equals nothing
@@ -186,10 +186,10 @@ def test_scan_that_cannot_be_read_is_a_sentence_and_the_others_are_measured(make
 def test_what_is_missing_is_a_sentence(make_study):
     part = evaluate(make_study(travellers=()))
     text = " ".join(part.skipped)
-    assert "none of the measured people was scanned at two sites" in text
+    assert "none of the measured subjects was scanned at two sites" in text
     assert "Age regression: The age of 0 subjects is known" in text
     everybody = TrainedSubjects({f"sub-{name}": "train" for name in RESIDENTS}, ())
-    assert "trained on everybody" in evaluate(make_study(travellers=()), everybody).skipped[0]
+    assert "trained on all subjects" in evaluate(make_study(travellers=()), everybody).skipped[0]
 
 
 def test_big_studies_are_sampled_and_say_so(make_study):
@@ -224,7 +224,7 @@ def test_page_and_tables_of_an_evaluated_study(make_study):
     assert study[HARMONIZED, "ssim"]["p"] != "n/a" == study[RAW, "ssim"]["p"]
     page = (root / "group.html").read_text()
     for text in (
-        "Measured: 13 scans of 7 people at 3 sites",
+        "Measured: 13 scans of 7 subjects at 3 sites",
         "6 pairs of 3 travelling subjects",
         "Chance is 0.33 with 3 sites",
         "WD is next to 0 for histogram matching by construction",

@@ -95,16 +95,16 @@ def test_another_style_on_the_way_down_moves_the_result(clean):
     assert (moved - clean).abs().mean() > 0.1
 
 
-def test_the_predictor_is_told_the_true_timestep(clean):
-    told = []
+def test_the_predictor_gets_the_true_timestep(clean):
+    timesteps = []
 
     def predict(volume, t):
-        told.append(int(t))
+        timesteps.append(int(t))
         return torch.zeros_like(volume)
 
     invert(SCHEDULE, predict, clean, depth=40, steps=4)
     sample(SCHEDULE, predict, clean, depth=40, steps=2)
-    assert told == [1, 10, 20, 30, 40, 20]
+    assert timesteps == [1, 10, 20, 30, 40, 20]
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_only_the_last_steps_are_tracked(weight, clean, tracked):
 
 
 def test_truncated_gradient_is_that_of_the_last_step_from_a_constant(weight, clean):
-    """One step by Eq. 12, from where the untracked walk has come to."""
+    """One step by Eq. 12, from where the untracked steps have come to."""
     _, gradient = tracked_gradient(weight, clean, 1, [])
     predict = listening(weight, [])
     volume = clean
@@ -168,9 +168,9 @@ def test_no_step_to_track(weight, clean, tracked):
 
 @pytest.mark.parametrize("steps", [0, DEPTH + 1])
 def test_walks_of_impossible_steps(clean, steps):
-    for walk in (invert, sample):
+    for direction in (invert, sample):
         with pytest.raises(ValueError, match=f"{steps} steps do not fit between t = 0 and t = {DEPTH}"):
-            walk(SCHEDULE, lambda *_: clean, clean, depth=DEPTH, steps=steps)
+            direction(SCHEDULE, lambda *_: clean, clean, depth=DEPTH, steps=steps)
 
 
 def test_every_clean_estimate_is_corrected(clean):

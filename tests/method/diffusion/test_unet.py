@@ -13,7 +13,7 @@ SHAPE = (1, 1, 4, 4, 8)
 
 
 def code(*beginning):
-    """A style code that begins so and goes on with zeros: told the own style."""
+    """A style code that begins so and goes on with zeros: no displacement."""
     style = torch.zeros(1, code_length("displacement"))
     style[0, : len(beginning)] = torch.tensor(beginning)
     return style
@@ -104,7 +104,7 @@ def silence_conditions(network, *, decoder_level=None):
 
 @pytest.mark.parametrize("level", [None, 0, 1])
 @pytest.mark.parametrize("name", ["t", "sequence"])
-def test_the_decoder_hears_time_and_sequence(indirect, inputs, name, level):
+def test_the_decoder_depends_on_time_and_sequence(indirect, inputs, name, level):
     """With everything else deaf to t and m, what changes the output went through the decoder.
 
     Normalising after the embedding is added would cancel it in every decoder block: this is the test of it.
@@ -114,14 +114,14 @@ def test_the_decoder_hears_time_and_sequence(indirect, inputs, name, level):
 
 
 @pytest.mark.parametrize("level", [0, 1])
-def test_each_decoder_level_hears_the_style(indirect, inputs, level):
+def test_each_decoder_level_depends_on_the_style(indirect, inputs, level):
     for parameter in indirect.decoder[1 - level].style.parameters():
         torch.nn.init.zeros_(parameter)
     assert change(indirect, inputs, "style") > 1e-3
 
 
 @pytest.mark.parametrize("name", ["t", "sequence"])
-def test_the_direct_path_hears_time_and_sequence(indirect, inputs, name):
+def test_the_direct_path_depends_on_time_and_sequence(indirect, inputs, name):
     """The gain on the network's own input, which bypasses all levels."""
     silence_conditions(indirect, decoder_level="none")
     assert change(indirect, inputs, name) == 0
@@ -129,7 +129,7 @@ def test_the_direct_path_hears_time_and_sequence(indirect, inputs, name):
     assert change(indirect, inputs, name) > 1e-3
 
 
-def test_the_direct_path_hears_the_style(network, inputs):
+def test_the_direct_path_depends_on_the_style(network, inputs):
     for name, parameter in network.named_parameters():
         if ".style." in name:
             torch.nn.init.zeros_(parameter)

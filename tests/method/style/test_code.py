@@ -28,7 +28,7 @@ def own(rng):
 
 
 @pytest.fixture
-def told(rng):
+def condition(rng):
     return statistics(tissues(rng, 0.8, -0.1), tissues(rng, 1.1, 0.1))
 
 
@@ -80,50 +80,50 @@ def test_quantiles_climb(own):
 
 
 @pytest.mark.parametrize("kind", ["displacement", "record"])
-def test_code_has_its_length(own, told, kind):
-    assert style_code(own, told, kind).shape == (2, code_length(kind))
+def test_code_has_its_length(own, condition, kind):
+    assert style_code(own, condition, kind).shape == (2, code_length(kind))
 
 
-def test_record_is_equation_8_to_the_letter(own, told):
-    """Mean and standard deviation of the told style and nothing else."""
-    expected = torch.stack([told.mean, told.std], dim=1)
-    assert torch.equal(style_code(own, told, "record"), expected)
-    assert torch.equal(style_code(told, told, "record"), expected)
+def test_record_is_equation_8_to_the_letter(own, condition):
+    """Mean and standard deviation of the style conditioned on and nothing else."""
+    expected = torch.stack([condition.mean, condition.std], dim=1)
+    assert torch.equal(style_code(own, condition, "record"), expected)
+    assert torch.equal(style_code(condition, condition, "record"), expected)
 
 
-def test_displacement_transcribed(own, told):
-    code = style_code(own, told)
+def test_displacement_transcribed(own, condition):
+    code = style_code(own, condition)
     centres = np.linspace(-1, 1, K)
     for i in range(2):
-        own_levels, told_levels = (
+        own_levels, condition_levels = (
             np.interp(LEVELS, np.cumsum(style.histogram[i].double().numpy()), centres)
-            for style in (own, told)
+            for style in (own, condition)
         )
-        moments = [float(told.mean[i]), float(told.std[i])]
+        moments = [float(condition.mean[i]), float(condition.std[i])]
         way = [
-            float(told.mean[i] - own.mean[i]),
-            float(told.std[i] - own.std[i]),
-            *(told_levels - own_levels),
+            float(condition.mean[i] - own.mean[i]),
+            float(condition.std[i] - own.std[i]),
+            *(condition_levels - own_levels),
         ]
         np.testing.assert_allclose(code[i], [*moments, *(10 * np.array(way))], atol=2e-3)
 
 
-def test_a_scan_that_is_told_its_own_style_has_no_way_to_go(own):
+def test_a_scan_conditioned_on_its_own_style_has_no_displacement(own):
     code = style_code(own, own)
     assert torch.equal(code[:, :2], own.moments)
     assert not code[:, 2:].any()
 
 
-def test_the_way_back_is_the_way_reversed(own, told):
-    there, back = style_code(own, told)[:, 2:], style_code(told, own)[:, 2:]
+def test_the_displacement_back_is_the_displacement_reversed(own, condition):
+    there, back = style_code(own, condition)[:, 2:], style_code(condition, own)[:, 2:]
     assert there.abs().min() > 0
     assert torch.equal(there, -back)
 
 
-def test_samples_do_not_meet(own, told):
+def test_samples_do_not_meet(own, condition):
     alone = StyleStatistics(own.histogram[1:], own.mean[1:], own.std[1:])
-    goal = StyleStatistics(told.histogram[1:], told.mean[1:], told.std[1:])
-    assert torch.equal(style_code(own, told)[1:], style_code(alone, goal))
+    goal = StyleStatistics(condition.histogram[1:], condition.mean[1:], condition.std[1:])
+    assert torch.equal(style_code(own, condition)[1:], style_code(alone, goal))
 
 
 def test_a_change_of_brightness_is_its_own_way(rng):
@@ -136,9 +136,9 @@ def test_a_change_of_brightness_is_its_own_way(rng):
     np.testing.assert_allclose(way[2:], 0.1 * REACH, atol=0.05)
 
 
-def test_what_remains_of_the_way_is_told_per_sample(own, told):
-    whole = style_code(own, told)
-    part = style_code(own, told, remaining=torch.tensor([1.0, 0.25]))
+def test_what_remains_of_the_displacement_is_per_sample(own, condition):
+    whole = style_code(own, condition)
+    part = style_code(own, condition, remaining=torch.tensor([1.0, 0.25]))
     assert torch.equal(part[0], whole[0])
     assert torch.equal(part[1, :2], whole[1, :2])
     torch.testing.assert_close(part[1, 2:], 0.25 * whole[1, 2:])

@@ -19,14 +19,14 @@ PEOPLE = [1, 1, 2, 2, 3, 3]
 
 @pytest.fixture
 def by_site(rng):
-    """Style vectors that say the site and hardly the person."""
+    """Style vectors that say the site and hardly the subject."""
     sites = torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0]]).repeat(3, 1)
     return 2 * sites + 0.1 * torch.randn(6, 4, generator=rng)
 
 
 @pytest.fixture
-def by_person(rng):
-    """Style vectors that say the person and hardly the site."""
+def by_subject(rng):
+    """Style vectors that say the subject and hardly the site."""
     return 2 * torch.eye(4)[[0, 0, 1, 1, 2, 2]] + 0.1 * torch.randn(6, 4, generator=rng)
 
 
@@ -76,8 +76,8 @@ def test_contrast_by_its_formula(by_site):
     assert contrastive_loss(by_site, SITES, temperature=0.2).item() == pytest.approx(np.mean(terms), abs=1e-4)
 
 
-def test_contrast_prefers_acquisitions_to_people(by_site, by_person):
-    assert contrastive_loss(by_site, SITES) < contrastive_loss(by_person, SITES) - 1
+def test_contrast_prefers_acquisitions_to_subjects(by_site, by_subject):
+    assert contrastive_loss(by_site, SITES) < contrastive_loss(by_subject, SITES) - 1
 
 
 def test_a_scan_without_partner_is_only_a_negative(by_site):
@@ -117,8 +117,8 @@ def test_the_guard_opens_a_collapsing_aggregator(rng):
     assert not separation(layer(scans), SITES, PEOPLE).collapsed
 
 
-def test_separation_tells_style_from_person(by_site, by_person):
-    good, bad = (separation(vectors, SITES, PEOPLE) for vectors in (by_site, by_person))
+def test_separation_distinguishes_style_from_subject(by_site, by_subject):
+    good, bad = (separation(vectors, SITES, PEOPLE) for vectors in (by_site, by_subject))
     assert good.ratio > 10
     assert not good.collapsed
     assert bad.ratio < 0.1
@@ -127,7 +127,7 @@ def test_separation_tells_style_from_person(by_site, by_person):
 
 
 def test_separation_by_hand():
-    vectors = torch.tensor([[1.0, 0], [0, 1.0], [1.0, 1.0]])  # person 1 at a and b, person 2 at a
+    vectors = torch.tensor([[1.0, 0], [0, 1.0], [1.0, 1.0]])  # subject 1 at a and b, subject 2 at a
     measured = separation(vectors, ["a", "b", "a"], [1, 1, 2])
     assert measured.between == pytest.approx(1.0, abs=1e-5)
     assert measured.within == pytest.approx(1 - 0.5**0.5, abs=1e-5)
@@ -139,10 +139,10 @@ def test_without_travellers_all_pairs_of_sites_count(by_site):
     assert measured.ratio > 10
 
 
-@pytest.mark.parametrize(("sites", "people"), [(["a", "a"], [1, 2]), (["a", "b"], [1, 2])])
-def test_separation_needs_something_to_compare(sites, people):
+@pytest.mark.parametrize(("sites", "subjects"), [(["a", "a"], [1, 2]), (["a", "b"], [1, 2])])
+def test_separation_needs_something_to_compare(sites, subjects):
     with pytest.raises(ValueError, match="needs two acquisitions and two subjects"):
-        separation(torch.eye(2), sites, people)
+        separation(torch.eye(2), sites, subjects)
 
 
 def test_perfect_vectors_have_a_large_ratio():

@@ -73,7 +73,7 @@ def test_travellers_were_at_two_known_sites():
 
 @pytest.fixture
 def study():
-    """Ten people at one site each, and two who travelled between both."""
+    """Ten subjects at one site each, and two who travelled between both."""
     return [*at_sites(a=5, b=5), *(scan(name, site) for name in ("x", "y") for site in "ab")]
 
 
@@ -106,7 +106,7 @@ def table_of(tmp_path, text):
     return tmp_path / "split.tsv"
 
 
-def test_a_table_may_name_more_people_and_drop_the_prefix(recipe, tmp_path):
+def test_a_table_may_name_more_subjects_and_drop_the_prefix(recipe, tmp_path):
     table = table_of(
         tmp_path, "participant_id\tage\tsplit\n00\t3\ttrain\nsub-01\t4\tvalidation\n77\t5\ttest\n"
     )
@@ -150,7 +150,7 @@ def test_nobody_left(recipe):
 
 
 def residents(**counts):
-    """Scans of so many people of each site, who were nowhere else."""
+    """Scans of so many subjects of each site, who were nowhere else."""
     return [scan(f"{site}{i}", site) for site, count in counts.items() for i in range(count)]
 
 

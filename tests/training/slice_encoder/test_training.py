@@ -23,7 +23,7 @@ TINY = EncoderRecipe(
     network=StyleNetworkConfig(name="tiny", size=16, dim=8, tones=4, widths=(8, 8)),
     steps=3,
     styles=2,
-    people=2,
+    subjects=2,
     slices=3,
     per_view=4,
 )
@@ -31,10 +31,10 @@ TINY = EncoderRecipe(
 
 @pytest.fixture
 def bank(rng):
-    """Three people's eight slices of noise with a strip of background, wider from one to the next."""
+    """Three subjects's eight slices of noise with a strip of background, wider from one to the next."""
     slices = torch.rand(3, 8, 1, 16, 16, generator=rng) * 0.8 + 0.1
-    for person in range(3):
-        slices[person, ..., : person + 2] = 0
+    for subject in range(3):
+        slices[subject, ..., : subject + 2] = 0
     return slices
 
 
@@ -75,13 +75,13 @@ def test_everyone_of_a_batch_is_seen_through_every_style(bank, rng):
     assert labels == [0, 0, 1, 1, 2, 2, 3, 3]
     first, second = slices[:2], slices[2:4]
     strips, others = ((part > 0).any(dim=-2) for part in (first, second))
-    assert torch.equal(strips, others)  # the same two people
+    assert torch.equal(strips, others)  # the same two subjects
     assert not torch.equal(strips[0], strips[1])
     assert not torch.allclose(first, second)
 
 
-def test_fewer_people_than_asked_for_are_all_taken(bank, rng):
-    slices, labels = draw_batch([bank], replace(TINY, people=9), rng)
+def test_fewer_subjects_than_asked_for_are_all_taken(bank, rng):
+    slices, labels = draw_batch([bank], replace(TINY, subjects=9), rng)
     assert len(slices) == len(labels) == 2 * 3
 
 

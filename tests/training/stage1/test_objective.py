@@ -61,7 +61,7 @@ def values(*arguments, **options):
 
 
 def codes(model, volume):
-    """What the network is told of each sample under its own style, and under the record."""
+    """The style code of each sample under its own style, and under the record."""
     own, record = style_statistics(volume.image, volume.mask, 20), model.records.of(volume.sequence)
     return style_code(own, own), style_code(own, record)
 
@@ -122,7 +122,7 @@ def test_unified_style_frees_the_contrast_of_the_brain_up_to_tau(model, volume, 
 @pytest.mark.parametrize(("scales", "sizes"), [(1, (1,)), (2, (1, 2)), (4, (1, 2))])
 @pytest.mark.parametrize("unified", [False, True])
 def test_anatomy_is_compared_at_the_scales_of_the_recipe(model, volume, recipe, rng, scales, sizes, unified):
-    """Whatever style is told; of four scales two have brain enough."""
+    """Whatever the style code; of four scales two have brain enough."""
     chosen = choose(rng, [50, 150], [unified] * 2)
     _, estimate = predicted(model, volume, chosen, codes(model, volume)[int(unified)])
     result = values(model, volume, chosen, replace(recipe, gradient_scales=scales))
@@ -131,13 +131,13 @@ def test_anatomy_is_compared_at_the_scales_of_the_recipe(model, volume, recipe, 
 
 
 @pytest.mark.parametrize("unified", [[True, False], [False, True]])
-def test_each_sample_is_told_what_was_drawn_for_it(model, volume, recipe, rng, unified):
-    told = []
-    model.network.register_forward_pre_hook(lambda _, inputs: told.append(inputs[4]))
+def test_each_sample_is_conditioned_on_what_was_drawn_for_it(model, volume, recipe, rng, unified):
+    codes = []
+    model.network.register_forward_pre_hook(lambda _, inputs: codes.append(inputs[4]))
     values(model, volume, choose(rng, [50, 150], unified), recipe)
     own, record = codes(model, volume)
     expected = torch.stack([(record if drawn else own)[i] for i, drawn in enumerate(unified)])
-    torch.testing.assert_close(told[0], expected)
+    torch.testing.assert_close(codes[0], expected)
 
 
 def test_weights_of_the_terms(model, volume, recipe, rng):
@@ -217,16 +217,16 @@ def test_draws_follow_the_seed_and_the_recipe(volume, recipe):
         assert int(draw(volume, replace(recipe, unified_share=share), 0).unified.sum()) == count
 
 
-def test_without_ema_guidance_no_record_is_told_compared_or_moved(tiny, volume, recipe, rng):
+def test_without_ema_guidance_no_record_is_conditioned_on_compared_or_moved(tiny, volume, recipe, rng):
     """L_N then counts everywhere, whatever was drawn: no sample is to be anything but itself."""
     model = build(replace(tiny, ema_guidance=False))
-    told = []
-    model.network.register_forward_pre_hook(lambda _, inputs: told.append(inputs[4]))
+    codes = []
+    model.network.register_forward_pre_hook(lambda _, inputs: codes.append(inputs[4]))
     chosen = choose(rng, [50, 60], [True, True])
     epsilon, estimate = predicted(model, volume, chosen, torch.zeros(2, 15))
     with torch.no_grad():
         result = stage1_losses(model, model.network, volume, chosen, recipe)
-    assert not any(code.any() for code in told)
+    assert not any(code.any() for code in codes)
     assert result.observed == []
     assert float(result.losses.ema) == 0
     noise = (chosen.noise - epsilon).square().mean()

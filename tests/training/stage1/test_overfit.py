@@ -55,11 +55,11 @@ def recipe(model):
 
 
 def learn(model, pair, recipe):
-    """In each step one sample is told its own style and the other the record, by turns."""
+    """In each step one sample is conditioned on its own style and the other on the record, by turns."""
     optimizer = torch.optim.Adam(model.network.parameters(), lr=recipe.phases[0].learning_rate)
     for step in range(STEPS):
-        told = torch.tensor([step % 2 == 0, step % 2 == 1])
-        chosen = replace(draw(pair, recipe, step), unified=told)
+        on_record = torch.tensor([step % 2 == 0, step % 2 == 1])
+        chosen = replace(draw(pair, recipe, step), unified=on_record)
         stage1_losses(model, model.network, pair, chosen, recipe).losses.total.backward()
         torch.nn.utils.clip_grad_norm_(model.network.parameters(), 1.0)
         optimizer.step()
@@ -87,16 +87,16 @@ def ema_of_the_scans(model, pair):
 
 
 def test_every_loss_falls(model, pair, recipe):
-    """Of scans told their own style L_N and L_G, of those told the record L_G and L_E.
+    """Conditioned on their own style L_N and L_G, on the record L_G and L_E.
 
     The factors hold for other seeds too; a network that takes the noise away and leaves the style as it is
     would come to about 0.9 of the first L_E.
     """
-    own, told = (measure(model, pair, recipe, unified=unified) for unified in (False, True))
+    own, on_record = (measure(model, pair, recipe, unified=unified) for unified in (False, True))
     learn(model, pair, recipe)
-    own_after, told_after = (measure(model, pair, recipe, unified=unified) for unified in (False, True))
+    own_after, on_record_after = (measure(model, pair, recipe, unified=unified) for unified in (False, True))
     assert own_after["noise"] < 0.6 * own["noise"]
     assert own_after["gradient"] < 0.3 * own["gradient"]
-    assert told_after["gradient"] < 0.3 * told["gradient"]
-    assert told_after["ema"] < 0.7 * told["ema"]
-    assert told_after["ema"] < 0.8 * ema_of_the_scans(model, pair)
+    assert on_record_after["gradient"] < 0.3 * on_record["gradient"]
+    assert on_record_after["ema"] < 0.7 * on_record["ema"]
+    assert on_record_after["ema"] < 0.8 * ema_of_the_scans(model, pair)

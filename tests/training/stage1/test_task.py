@@ -151,7 +151,7 @@ def test_nothing_to_train_on(recipe, tmp_path):
 
 @pytest.fixture
 def task(derivatives, recipe, tmp_path):
-    """Stage I on two people, with one more for validation; records are averaged with 0.9."""
+    """Stage I on two subjects, with one more for validation; records are averaged with 0.9."""
     recipe = replace(recipe, weight_average=0.9)
     scans = find_scans([derivatives], ["T1w", "T2w"])
     split = Split(frozenset({"sub-01", "sub-03"}), frozenset({"sub-02"}))
@@ -213,7 +213,7 @@ def test_both_kinds_of_records_are_kept_and_restored(task, recipe, tmp_path):
 def test_losses_of_an_item_move_nothing_by_themselves(task, recipe):
     item = task.data(0).train[0, 0]
     before = copy.deepcopy(task.state_dict())
-    told = {"observed": 0, "compared": 0, "neither": 0}
+    kinds = {"observed": 0, "compared": 0, "neither": 0}
     for seed in range(12):
         losses, observed = task.losses(task.modules, item, seed)
         assert set(losses) == {"total", "noise", "gradient", "ema"}
@@ -221,8 +221,8 @@ def test_losses_of_an_item_move_nothing_by_themselves(task, recipe):
         reliable, unified = bool(chosen.t <= recipe.model.threshold), bool(chosen.unified)
         assert [one.sequence for one in observed] == [0] * (reliable and not unified)
         assert (losses["ema"] > 0) == (reliable and unified)
-        told["neither" if not reliable else "compared" if unified else "observed"] += 1
-    assert all(told.values())
+        kinds["neither" if not reliable else "compared" if unified else "observed"] += 1
+    assert all(kinds.values())
     for kind in ("records", "averaged"):
         assert_same(task.state_dict()[kind], before[kind])
 

@@ -1,4 +1,4 @@
-"""The warm-up on embeddings in which the acquisition is a weak direction and the person a strong one."""
+"""The warm-up on embeddings in which the acquisition is a weak direction and the subject a strong one."""
 
 import logging
 from dataclasses import replace
@@ -19,20 +19,20 @@ DIM = 16
 
 
 class Drawn:
-    """Walks with drawn embeddings of three sites of four people each, in two sequences."""
+    """Stage I results with drawn embeddings of three sites of four subjects each, in two sequences."""
 
     def __init__(self):
         places = [(f"{site}{k}", site, s) for site in "abc" for k in range(4) for s in ("T1w", "T2w")]
         self.volumes = SimpleNamespace(
-            scans=[SimpleNamespace(subject=person, site=site, sequence=s) for person, site, s in places]
+            scans=[SimpleNamespace(subject=subject, site=site, sequence=s) for subject, site, s in places]
         )
         rng = torch.Generator().manual_seed(3)
         style = {site: torch.randn(DIM, generator=rng) * 0.5 for site in "abc"}
         self.embeddings = []
         for _, site, _ in places:
-            person = torch.randn(DIM, generator=rng)
+            subject = torch.randn(DIM, generator=rng)
             aligned = torch.randn(3, 2, DIM, generator=rng)
-            self.embeddings.append((aligned + person + style[site], aligned))
+            self.embeddings.append((aligned + subject + style[site], aligned))
 
     def slices(self, index):
         image, aligned = self.embeddings[index]
@@ -62,7 +62,7 @@ def measured(aggregator, maker):
 
 
 def replace_guards(maker, count):
-    return PairMaker(maker.walks, maker.site, count)
+    return PairMaker(maker.cache, maker.site, count)
 
 
 def test_it_learns_to_tell_acquisitions_apart(aggregator, maker, caplog):

@@ -1,4 +1,4 @@
-"""Pairs and guards of scans that are known by their number: a walk is here the number of its scan."""
+"""Pairs and guards of scans that are known by their number: the cache holds here the numbers of its scans."""
 
 from collections import Counter
 from pathlib import Path
@@ -35,26 +35,26 @@ def scan(subject, site, sequence="T1w"):
 
 STUDY = [
     (f"{site}{k}", site, sequence)
-    for site, people in (("target", 3), ("b", 4), ("c", 2), ("d", 1))
-    for k in range(people)
+    for site, subjects in (("target", 3), ("b", 4), ("c", 2), ("d", 1))
+    for k in range(subjects)
     for sequence in ("T1w", "T2w")
 ] + [("tom", site, sequence) for site in ("target", "b") for sequence in ("T1w", "T2w")]
 HELD_OUT = [("v1", "b", "T1w"), ("v2", "target", "T1w"), ("v3", "c", "T2w"), ("v4", "d", "T3w")]
 
 
 @pytest.fixture
-def walks():
+def cache():
     return Numbered(*STUDY)
 
 
 @pytest.fixture
-def pairs(walks):
-    return TrainingPairs(PairMaker(walks, "target", 6), 3, seed=1)
+def pairs(cache):
+    return TrainingPairs(PairMaker(cache, "target", 6), 3, seed=1)
 
 
-def test_sequence_and_person_over_many_draws(walks, pairs):
+def test_sequence_and_subject_over_many_draws(cache, pairs):
     """Also the traveller's scan elsewhere is never brought together with one of his at the target."""
-    scans = walks.volumes.scans
+    scans = cache.volumes.scans
     seen = Counter()
     for step in range(200):
         for part in range(3):
@@ -70,10 +70,10 @@ def test_sequence_and_person_over_many_draws(walks, pairs):
     assert {target for source, target in seen if source == "b0"} == {"tom", "target0", "target1", "target2"}
 
 
-def test_sites_take_turns(walks, pairs):
+def test_sites_take_turns(cache, pairs):
     """The one scan of site d is a source as often as the five of site b together."""
     drawn = Counter(
-        walks.volumes.scans[pairs[step, part].source].site for step in range(60) for part in (0, 1, 2)
+        cache.volumes.scans[pairs[step, part].source].site for step in range(60) for part in (0, 1, 2)
     )
     assert drawn == {"b": 60, "c": 60, "d": 60}
 
@@ -82,8 +82,8 @@ def drawn(pair):
     return pair.source, pair.target, pair.guard.image[:, 0, 0, 0].tolist()
 
 
-def test_draws_follow_from_seed_and_position_alone(walks, pairs):
-    maker = PairMaker(walks, "target", 6)
+def test_draws_follow_from_seed_and_position_alone(cache, pairs):
+    maker = PairMaker(cache, "target", 6)
     positions = [(step, part) for step in range(8) for part in range(3)]
     forward = [drawn(pairs[position]) for position in positions]
     again = TrainingPairs(maker, 3, seed=1)
@@ -96,21 +96,21 @@ def test_draws_follow_from_seed_and_position_alone(walks, pairs):
     assert any(one != other for one, other in one_step)  # of one sequence, and yet not the same draw
 
 
-def test_validation_pairs_are_fixed_and_their_targets_are_of_trained_people(walks):
+def test_validation_pairs_are_fixed_and_their_targets_are_of_trained_subjects(cache):
     held_out = Numbered(*HELD_OUT, offset=1000)
-    validation = ValidationPairs(PairMaker(walks, "target", 6), held_out, seed=1)
+    validation = ValidationPairs(PairMaker(cache, "target", 6), held_out, seed=1)
     assert len(validation) == 2  # v2 is at the target, and of T3w there is no target
     pairs = [validation[i] for i in range(2)]
     assert [pair.source for pair in pairs] == [1000, 1002]
     for pair, sequence in zip(pairs, ("T1w", "T2w"), strict=True):
-        target = walks.volumes.scans[pair.target]
+        target = cache.volumes.scans[pair.target]
         assert (target.site, target.sequence) == ("target", sequence)
-    again = ValidationPairs(PairMaker(walks, "target", 6), held_out, seed=1)
+    again = ValidationPairs(PairMaker(cache, "target", 6), held_out, seed=1)
     assert [drawn(again[i]) for i in range(2)] == [drawn(pair) for pair in pairs]
 
 
-def test_nothing_held_out_that_could_go_to_the_target(walks):
-    assert len(ValidationPairs(PairMaker(walks, "target", 6), Numbered(*HELD_OUT[1:2]), seed=1)) == 0
+def test_nothing_held_out_that_could_go_to_the_target(cache):
+    assert len(ValidationPairs(PairMaker(cache, "target", 6), Numbered(*HELD_OUT[1:2]), seed=1)) == 0
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_nothing_held_out_that_could_go_to_the_target(walks):
         [("a", "target", "T1w"), ("a", "target", "T1w"), ("b", "other", "T1w")],
         [("a", "target", "T1w"), ("b", "target", "T1w"), ("c", "n/a", "T1w")],
     ],
-    ids=["other sequence", "one person", "nobody to compare", "one person twice", "site unknown"],
+    ids=["other sequence", "one subject", "nobody to compare", "one subject twice", "site unknown"],
 )
 def test_nothing_to_fine_tune_with(study):
     with pytest.raises(NoInputError, match="No scan can be fine-tuned to 'target'"):
@@ -131,21 +131,21 @@ def test_nothing_to_fine_tune_with(study):
 
 def test_a_sequence_that_only_the_target_has_is_left_alone():
     study = [scan for scan in STUDY if scan[1] == "target" or scan[2] == "T1w"]
-    walks = Numbered(*study)
-    maker = PairMaker(walks, "target", 6)
+    cache = Numbered(*study)
+    maker = PairMaker(cache, "target", 6)
     assert maker.sequences == ["T1w"]
     pairs = TrainingPairs(maker, 1, seed=1)
-    assert {walks.volumes.scans[pairs[step, 0].target].sequence for step in range(20)} == {"T1w"}
+    assert {cache.volumes.scans[pairs[step, 0].target].sequence for step in range(20)} == {"T1w"}
 
 
 @pytest.mark.parametrize("guard_scans", [1, 3, 4, 6, 7, 12, 50])
-def test_guards_can_always_be_compared(walks, guard_scans):
-    """Two sites, and two people at one of them; every scan of one sequence and no person twice at a site."""
-    maker = PairMaker(walks, "target", guard_scans)
+def test_guards_can_always_be_compared(cache, guard_scans):
+    """Two sites, and two subjects at one of them; scans of one sequence and no subject twice at a site."""
+    maker = PairMaker(cache, "target", guard_scans)
     sizes = set()
     for seed in range(60):
         batch = maker.guard_batch("T2w", seed)
-        chosen = [walks.volumes.scans[int(i)] for i in batch.image[:, 0, 0, 0]]
+        chosen = [cache.volumes.scans[int(i)] for i in batch.image[:, 0, 0, 0]]
         assert {one.sequence for one in chosen} == {"T2w"}
         assert batch.sites == tuple(one.site for one in chosen)
         assert batch.subjects == tuple(one.subject for one in chosen)
@@ -159,16 +159,16 @@ def test_guards_can_always_be_compared(walks, guard_scans):
         assert sizes == {3 + 3 + 2 + 1}
 
 
-def test_unknown_sites_do_not_guard(walks):
+def test_unknown_sites_do_not_guard(cache):
     study = [*STUDY, *[(f"u{k}", "n/a", "T1w") for k in range(9)]]
     maker = PairMaker(Numbered(*study), "target", 50)
     assert all("n/a" not in maker.guard_batch("T1w", seed).sites for seed in range(20))
-    sources = {study[i][1] for i in maker.sources(maker.walks.volumes.scans)}
+    sources = {study[i][1] for i in maker.sources(maker.cache.volumes.scans)}
     assert sources == {"b", "c", "d", "n/a"}  # but they are harmonized like any other
 
 
-def test_a_guard_batch_holds_what_belongs_together(walks):
-    maker = PairMaker(walks, "target", 6)
+def test_a_guard_batch_holds_what_belongs_together(cache):
+    maker = PairMaker(cache, "target", 6)
     batch = maker.guard_batch("T1w", 4)
     chosen = maker.guards("T1w", np.random.default_rng(4))
     assert batch.image[:, 0, 0, 0].tolist() == chosen

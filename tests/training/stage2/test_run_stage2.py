@@ -148,11 +148,11 @@ def test_to_another_site_by_one_command(sites, stage1, recipe_file, tmp_path):
     assert main([*command, "--target-site", "alpha"]) == 0
     assert read_config(tmp_path / "m").target.site == "alpha"  # and not beta, as the recipe has it
     assert not (tmp_path / "m" / "training" / "stage1").exists()
-    walks = sorted((tmp_path / "m" / "training" / "stage2" / "walks").iterdir())
-    times = [file.stat().st_mtime_ns for file in walks]
+    cache = sorted((tmp_path / "m" / "training" / "stage2" / "stage1_cache").iterdir())
+    times = [file.stat().st_mtime_ns for file in cache]
     assert main(command) == 0
     assert read_config(tmp_path / "m").target.site == "beta"
-    assert [file.stat().st_mtime_ns for file in walks] == times  # Stage I of the scans is as it was
+    assert [file.stat().st_mtime_ns for file in cache] == times  # Stage I of the scans is as it was
     assert model_sha256(stage1) == before
 
 

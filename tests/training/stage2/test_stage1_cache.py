@@ -11,18 +11,18 @@ from bids_mmh.method.encoder.tpa_clip import TriPlanarConfig, TriPlanarEncoder
 from bids_mmh.method.harmonizer import Anchor, Latent
 from bids_mmh.method.style.statistics import style_statistics
 from bids_mmh.training.engine import Compute, make_fabric
-from bids_mmh.training.stage2.stage1_cache import WalkCache, build_walks, maker_of
+from bids_mmh.training.stage2.stage1_cache import Stage1Cache, build_cache, maker_of
 
 
 @pytest.fixture
 def cache(prepared, tmp_path):
-    """The first four walks, in a folder of their own."""
-    volumes = prepared.walks.volumes
+    """The first four cache, in a folder of their own."""
+    volumes = prepared.cache.volumes
     few = type(volumes)(volumes.scans[:4], volumes.config, volumes.files[0].parent)
-    cache = WalkCache(few, tmp_path / "walks", maker_of(prepared.model, prepared.psi))
+    cache = Stage1Cache(few, tmp_path / "stage1_cache", maker_of(prepared.model, prepared.psi))
     for file in cache.files:
         file.parent.mkdir(exist_ok=True)
-        shutil.copy(prepared.walks.files[0].parent / file.name, file)
+        shutil.copy(prepared.cache.files[0].parent / file.name, file)
     return cache
 
 
@@ -37,7 +37,7 @@ def build(prepared, cache):
             network.register_forward_hook(lambda *_, name=name: calls.update([name]))
             for name, network in networks.items()
         ]
-        build_walks(cache, prepared.model, prepared.psi, make_fabric(Compute("cpu")))
+        build_cache(cache, prepared.model, prepared.psi, make_fabric(Compute("cpu")))
         for hook in hooks:
             hook.remove()
         return calls
@@ -101,8 +101,8 @@ def test_files_belong_to_model_encoder_and_slices(prepared, tmp_path, small_enco
     makers.add(maker_of(model, psi))
     model.config = config
     assert len(makers) == 7
-    volumes = prepared.walks.volumes
-    names = [file for maker in makers for file in WalkCache(volumes, tmp_path, maker).files]
+    volumes = prepared.cache.volumes
+    names = [file for maker in makers for file in Stage1Cache(volumes, tmp_path, maker).files]
     assert len(set(names)) == 7 * len(volumes)
     assert maker_of(model, psi) == known
 
@@ -122,35 +122,35 @@ def test_the_target_does_not_matter(prepared):
 
 def test_aligned_is_what_stage_one_makes_of_the_scan(prepared, cache):
     for i in range(len(cache)):
-        walk = cache[i]
-        expected = prepared.model(walk.image, walk.mask, walk.sequence, stage=1)
-        torch.testing.assert_close(walk.aligned, expected, atol=6e-4, rtol=6e-4)  # of float16
-        assert (walk.aligned - walk.image)[walk.mask].abs().max() > 0.1
-        assert walk.aligned.dtype == walk.latent.dtype == torch.float32
+        item = cache[i]
+        expected = prepared.model(item.image, item.mask, item.sequence, stage=1)
+        torch.testing.assert_close(item.aligned, expected, atol=6e-4, rtol=6e-4)  # of float16
+        assert (item.aligned - item.image)[item.mask].abs().max() > 0.1
+        assert item.aligned.dtype == item.latent.dtype == torch.float32
 
 
 def test_the_latent_leads_back_to_the_unified_scan(prepared, cache):
     model = prepared.model
     for i in range(2):
-        walk = cache[i]
-        anchor = Anchor(walk.mask, model.gradient(walk.image), walk.sequence)
-        own = style_statistics(walk.aligned, walk.mask, model.config.bins)
+        item = cache[i]
+        anchor = Anchor(item.mask, model.gradient(item.image), item.sequence)
+        own = style_statistics(item.aligned, item.mask, model.config.bins)
         with torch.no_grad():
-            back = model.sample(model.network, Latent(walk.latent, own), anchor, own)
-        assert (walk.latent - walk.aligned)[walk.mask].abs().mean() > 0.05
-        assert (back - walk.aligned)[walk.mask].abs().mean() < 0.02
+            back = model.sample(model.network, Latent(item.latent, own), anchor, own)
+        assert (item.latent - item.aligned)[item.mask].abs().mean() > 0.05
+        assert (back - item.aligned)[item.mask].abs().mean() < 0.02
 
 
 def test_slices_are_the_frozen_encoders(prepared, cache):
-    walk, psi = cache[0], prepared.psi
+    item, psi = cache[0], prepared.psi
     with torch.no_grad():
-        image, places = psi.slices(walk.image, walk.mask)
-        aligned, _ = psi.slices(walk.aligned, walk.mask)
+        image, places = psi.slices(item.image, item.mask)
+        aligned, _ = psi.slices(item.aligned, item.mask)
     assert image.shape == (1, 3, 3, 16)
-    torch.testing.assert_close(walk.slices.image, image)
-    torch.testing.assert_close(walk.slices.places, places)
-    assert (walk.slices.aligned - aligned).abs().max() < 2e-3  # its volume was rounded to float16
+    torch.testing.assert_close(item.slices.image, image)
+    torch.testing.assert_close(item.slices.places, places)
+    assert (item.slices.aligned - aligned).abs().max() < 2e-3  # its volume was rounded to float16
     assert (image - aligned).abs().max() > 0.01
     alone = cache.slices(0)
-    assert torch.equal(alone.image, walk.slices.image)
-    assert torch.equal(alone.aligned, walk.slices.aligned)
+    assert torch.equal(alone.image, item.slices.image)
+    assert torch.equal(alone.aligned, item.slices.aligned)

@@ -18,7 +18,7 @@ from bids_mmh.method.style.losses import Separation
 from bids_mmh.method.style.statistics import style_statistics, wasserstein
 from bids_mmh.training.engine import Compute, make_fabric
 from bids_mmh.training.stage2.pairs import PairMaker, TrainingPairs, ValidationPairs
-from bids_mmh.training.stage2.stage1_cache import WalkCache, maker_of
+from bids_mmh.training.stage2.stage1_cache import Stage1Cache, maker_of
 from bids_mmh.training.stage2.task import Stage2Task, require_open, train_stage2
 
 
@@ -28,7 +28,7 @@ def make_task(prepared, stage2):
 
     def make(psi=None, config=None, **changes):
         recipe = replace(stage2, **changes)
-        maker = PairMaker(prepared.walks, "alpha", recipe.guard_scans)
+        maker = PairMaker(prepared.cache, "alpha", recipe.guard_scans)
         model = copy.deepcopy(prepared.model)
         model.config = config or model.config
         pairs, validation = TrainingPairs(maker, 2, seed=1), ValidationPairs(maker, prepared.held_out, seed=1)
@@ -45,26 +45,28 @@ def losses_of(folder):
 # ---------------------------------------------------------------------------------------------- the losses
 
 
-def sampled_by_hand(model, network, walk, told):
-    """Eqs. 12 and 14 step by step, each clean estimate given the told mean and standard deviation."""
+def sampled_by_hand(model, network, item, condition):
+    """Eqs. 12 and 14 step by step, each clean estimate given the target's mean and standard deviation."""
     config = model.config
     beta = torch.linspace(math.sqrt(0.0015), math.sqrt(0.0195), 1000, dtype=torch.float64) ** 2
     kept = torch.cat([torch.ones(1, dtype=torch.float64), (1 - beta).cumprod(0)])  # alpha-bar, from t = 0
-    gradient = gradient_map(walk.image)
-    own = style_statistics(walk.aligned, walk.mask, config.bins)
+    gradient = gradient_map(item.image)
+    own = style_statistics(item.aligned, item.mask, config.bins)
     ratio = [math.sqrt((1 - a) / a) for a in kept.tolist()]
-    x, steps = walk.latent, config.sampling_steps
+    x, steps = item.latent, config.sampling_steps
     for i in range(steps, 0, -1):
         now, then = round(config.depth * i / steps), round(config.depth * (i - 1) / steps)
         left = torch.tensor([ratio[now] / ratio[config.depth]])
-        code = model.style_code(own, told, remaining=left)
-        epsilon = network(x, torch.tensor([now]), gradient, walk.sequence, code)
+        code = model.style_code(own, condition, remaining=left)
+        epsilon = network(x, torch.tensor([now]), gradient, item.sequence, code)
         clean = (x - math.sqrt(1 - kept[now]) * epsilon) / math.sqrt(kept[now])
-        inside = clean[walk.mask]
+        inside = clean[item.mask]
         deviation = inside.std(correction=0)
-        clean = torch.where(walk.mask, (clean - inside.mean()) / deviation * told.std + told.mean, clean)
+        clean = torch.where(
+            item.mask, (clean - inside.mean()) / deviation * condition.std + condition.mean, clean
+        )
         x = math.sqrt(kept[then]) * clean + math.sqrt(1 - kept[then]) * epsilon
-    return torch.where(walk.mask, x, -1.0)
+    return torch.where(item.mask, x, -1.0)
 
 
 def remainder(intensity, change):
@@ -81,16 +83,16 @@ def transcribed(task, pair):
     From nothing that was kept but latents and Ψ(I′).
     """
     model, psi = task.model, task.psi
-    told = model.target_records.of(pair.source.sequence)
+    condition = model.target_records.of(pair.source.sequence)
     moved, rebuilt = (
-        sampled_by_hand(model, model.target_network, w, told) for w in (pair.source, pair.target)
+        sampled_by_hand(model, model.target_network, w, condition) for w in (pair.source, pair.target)
     )
 
-    def psi_of(volume, walk):
-        return psi(volume, walk.mask)[0]
+    def psi_of(volume, item):
+        return psi(volume, item.mask)[0]
 
-    def unified(walk):
-        return psi.aggregator(walk.slices.aligned, walk.slices.places)[0]
+    def unified(item):
+        return psi.aggregator(item.slices.aligned, item.slices.places)[0]
 
     s_y = psi_of(pair.target.image, pair.target) - unified(pair.target)
     s_xy = psi_of(moved, pair.source) - unified(pair.source)
@@ -98,14 +100,14 @@ def transcribed(task, pair):
     cosine = s_y @ s_xy / (s_y.norm() * s_xy.norm())
     anatomy = [
         (
-            (gradient_map(walk.image, walk.mask) - gradient_map(out, walk.mask))[interior(walk.mask)] ** 2
+            (gradient_map(item.image, item.mask) - gradient_map(out, item.mask))[interior(item.mask)] ** 2
         ).mean()
-        for walk, out in ((pair.source, moved), (pair.target, rebuilt))
+        for item, out in ((pair.source, moved), (pair.target, rebuilt))
     ]
     kept = float(model.schedule.alpha_bar[model.config.depth])
     place = [
-        remainder(walk.aligned[walk.mask], (out - walk.aligned)[walk.mask]) * kept / (1 - kept)
-        for walk, out in ((pair.source, moved), (pair.target, rebuilt))
+        remainder(item.aligned[item.mask], (out - item.aligned)[item.mask]) * kept / (1 - kept)
+        for item, out in ((pair.source, moved), (pair.target, rebuilt))
     ]
     guard = pair.guard
     styles = psi.aggregator(guard.image, guard.places) - psi.aggregator(guard.aligned, guard.places)
@@ -183,7 +185,7 @@ def test_gradients_flow_through_the_last_steps_only(make_task, steps):
     pair = task.data(0).train[0, 0]
     losses, _ = task.losses({**task.modules, "network": watched}, pair, 0)
     one = [False] * (3 - min(steps, 3)) + [True] * min(steps, 3)
-    assert watched.tracked == one * 2  # the source's walk and the target's
+    assert watched.tracked == one * 2  # the source's item and the target's
     losses["total"].backward()
     assert task.modules["network"].head.weight.grad.abs().max() > 0
     full, _ = make_task().losses(task.modules, pair, 0)
@@ -333,7 +335,7 @@ def seen_psi(monkeypatch):
 
 
 def test_losses_on_fixed_pairs_fall(sites, workspace, stage1_model, stage2, seen_psi):
-    """Judged by the aggregator as it ended, on people that were held out.
+    """Judged by the aggregator as it ended, on subjects that were held out.
 
     Without the output's AdaIN, which by itself brings these scans to the target's mean and deviation, so
     that only the network can do it.
@@ -344,11 +346,11 @@ def test_losses_on_fixed_pairs_fall(sites, workspace, stage1_model, stage2, seen
     model = train_stage2(stage1_model, replace(stage2, validate_every=30), run, seed=5)
     (psi,) = seen_psi
     maker = maker_of(model, psi)
-    walks, held_out = (
-        WalkCache(run.cache(model.config, part), run.folder / "stage2" / "walks", maker)
+    cache, held_out = (
+        Stage1Cache(run.cache(model.config, part), run.folder / "stage2" / "stage1_cache", maker)
         for part in ("train", "validation")
     )
-    pair_maker = PairMaker(walks, "alpha", 12)
+    pair_maker = PairMaker(cache, "alpha", 12)
     validation = ValidationPairs(pair_maker, held_out, seed=5)
     task = Stage2Task(model, psi, stage2, TrainingPairs(pair_maker, 2, seed=5), validation)
     start, end = (mean_losses(task, network) for network in (model.network, model.target_network))
@@ -372,8 +374,8 @@ def test_a_held_out_scan_comes_nearer_to_the_target_and_nothing_else_moves(
     scans = prepared.held_out.volumes.scans
     sources = [i for i, scan in enumerate(scans) if scan.site == "beta"]
     assert len(sources) == 2
-    for walk in (prepared.held_out[i] for i in sources):
-        assert distance(model, walk, stage=None) < 0.7 * distance(model, walk, stage=1)
+    for item in (prepared.held_out[i] for i in sources):
+        assert distance(model, item, stage=None) < 0.7 * distance(model, item, stage=1)
 
 
 def mean_losses(task, network):
@@ -384,17 +386,17 @@ def mean_losses(task, network):
     return {name: sum(float(one[name]) for one in each) / len(each) for name in each[0]}
 
 
-def distance(model, walk, stage):
+def distance(model, item, stage):
     """Wasserstein distance of a harmonized scan's histogram from the target's."""
-    result = model(walk.image, walk.mask, walk.sequence, stage=stage)
-    own = style_statistics(result, walk.mask, model.config.bins)
-    return float(wasserstein(own.histogram, model.target_records.of(walk.sequence).histogram))
+    result = model(item.image, item.mask, item.sequence, stage=stage)
+    own = style_statistics(result, item.mask, model.config.bins)
+    return float(wasserstein(own.histogram, model.target_records.of(item.sequence).histogram))
 
 
 def test_the_record_is_that_of_the_targets_training_scans(sites, workspace, stage1_model, stage2, prepared):
-    """People who validate (04 is at the target) and people who test count for nothing."""
+    """People who validate (04 is at the target) and subjects who test count for nothing."""
     model = train_stage2(stage1_model, replace(stage2, steps=1), workspace(sites), seed=5)
-    volumes = prepared.walks.volumes
+    volumes = prepared.cache.volumes
     for m, sequence in enumerate(("T1w", "T2w")):
         own = [i for i, s in enumerate(volumes.scans) if (s.site, s.sequence) == ("alpha", sequence)]
         assert {volumes.scans[i].subject for i in own} == {"sub-01", "sub-02", "sub-05"}
@@ -407,7 +409,7 @@ def test_nothing_to_fine_tune_with_is_said_before_stage_one_is_applied(
 ):
     for subject, site in (("01", "alpha"), ("02", "beta")):
         write_scan(tmp_path / "d", subject, Site=site)
-    monkeypatch.setattr(stage2_module, "build_walks", lambda *_: pytest.fail("too early"))
+    monkeypatch.setattr(stage2_module, "build_cache", lambda *_: pytest.fail("too early"))
     with pytest.raises(NoInputError, match="No scan can be fine-tuned to 'alpha'"):
         train_stage2(stage1_model, stage2, workspace(tmp_path / "d"), seed=5)
 

@@ -9,15 +9,15 @@ from bids_mmh.evaluation.scans import Scan
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.style.statistics import style_statistics
 from bids_mmh.training.sweep.depth_sweep import (
-    Figures,
-    Walk,
+    SamplingSetting,
+    SettingMetrics,
     all_travelled,
-    best_walk,
+    best_setting,
     measure,
     same_subject_pairs,
+    sampling_settings,
     sweep,
-    walks,
-    with_walk,
+    with_setting,
 )
 
 
@@ -47,24 +47,28 @@ def model(tiny, travellers):
 
 
 def test_combinations_that_do_not_fit_are_left_out():
-    assert walks([10, 30], [5, 15], [5]) == [Walk(10, 5, 5), Walk(30, 5, 5), Walk(30, 15, 5)]
-    assert walks([4], [4, 4], [3]) == [Walk(4, 4, 3)]
+    assert sampling_settings([10, 30], [5, 15], [5]) == [
+        SamplingSetting(10, 5, 5),
+        SamplingSetting(30, 5, 5),
+        SamplingSetting(30, 15, 5),
+    ]
+    assert sampling_settings([4], [4, 4], [3]) == [SamplingSetting(4, 4, 3)]
     with pytest.raises(UsageError, match="--depths"):
-        walks([4], [5], [3])
+        sampling_settings([4], [5], [3])
 
 
 def test_a_walk_changes_the_sampling_and_nothing_else(model, tiny):
-    tuned = with_walk(model, Walk(7, 3, 2))
+    tuned = with_setting(model, SamplingSetting(7, 3, 2))
     assert tuned.config == replace(tiny, depth=7, inversion_steps=3, sampling_steps=2)
     assert model.config == tiny
     assert tuned.network is model.network
 
 
 def test_each_setting_is_measured_on_the_models_own_outputs(model, travellers):
-    settings = [Walk(20, 2, 2), Walk(60, 4, 3)]
+    settings = [SamplingSetting(20, 2, 2), SamplingSetting(60, 4, 3)]
     found = list(sweep(model, travellers, settings))
     assert found[0] != found[1]
-    tuned = with_walk(model, settings[1])
+    tuned = with_setting(model, settings[1])
     outputs = []
     for scan in travellers:
         image, mask = (torch.from_numpy(array)[None, None] for array in (scan.preproc, scan.mask))
@@ -79,7 +83,7 @@ def test_a_stage_2_model_is_tried_in_its_first_stage(model, travellers, tiny):
     two = Harmonizer(replace(tiny, target=TargetConfig("a", "embedded", "0" * 64, "attention"))).eval()
     two.network.load_state_dict(model.network.state_dict())
     two.records.load_state_dict(model.records.state_dict())
-    settings = [Walk(20, 2, 2)]
+    settings = [SamplingSetting(20, 2, 2)]
     assert list(sweep(two, travellers, settings)) == list(sweep(model, travellers, settings))
 
 
@@ -106,12 +110,12 @@ def test_pairs_are_of_one_subject_at_two_sites(travellers):
 
 
 def test_the_best_has_the_lowest_distance_among_those_that_preserve():
-    lossy, close, sharp = Walk(60, 5, 5), Walk(30, 5, 5), Walk(10, 5, 5)
+    lossy, close, sharp = SamplingSetting(60, 5, 5), SamplingSetting(30, 5, 5), SamplingSetting(10, 5, 5)
     results = [
-        (lossy, Figures(0.001, 0.90, 1.0)),
-        (close, Figures(0.004, 0.946, 1.0)),
-        (sharp, Figures(0.008, 0.95, 1.0)),
+        (lossy, SettingMetrics(0.001, 0.90, 1.0)),
+        (close, SettingMetrics(0.004, 0.946, 1.0)),
+        (sharp, SettingMetrics(0.008, 0.95, 1.0)),
     ]
-    assert best_walk(results) == close
-    short = Walk(60, 4, 5)
-    assert best_walk([*results, (short, results[1][1])]) == short  # a tie goes to the fewest steps
+    assert best_setting(results) == close
+    short = SamplingSetting(60, 4, 5)
+    assert best_setting([*results, (short, results[1][1])]) == short  # a tie goes to the fewest steps

@@ -52,7 +52,7 @@ def test_a_limit_takes_travellers_first_and_then_sites_in_turn():
     assert len(choose_scans(STUDY, everybody)) == len(STUDY)
 
 
-def test_a_sequence_of_one_site_tells_nothing():
+def test_a_sequence_of_one_site_is_left_out():
     scans = [*STUDY, scan("1", "a", "T2w"), scan("4", "n/a", "T2w")]
     assert {one.sequence for one in choose_scans(scans, {"sub-1", "sub-4"})} == {"T1w"}
     with pytest.raises(NoInputError, match="two known sites"):
