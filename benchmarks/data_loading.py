@@ -22,11 +22,12 @@ import nibabel as nib
 import numpy as np
 import torch
 
+from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.method.config import PRESETS
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.training.data.loader import load
 from bids_mmh.training.data.scan_order import Order
-from bids_mmh.training.data.scans import TrainingScan, find_scans
+from bids_mmh.training.data.scans import find_scans
 from bids_mmh.training.data.volume_cache import VolumeCache
 from bids_mmh.training.engine import Compute, make_fabric
 from bids_mmh.training.recipe import Augmentation, Phase, Recipe, model_on_grid
@@ -40,7 +41,7 @@ AUGMENTATIONS = {
 }
 
 
-def write_scans(root: Path, count: int) -> list[TrainingScan]:
+def write_scans(root: Path, count: int) -> list[DerivedScan]:
     """``count`` T1w scans on the template grid at 1 mm."""
     axes = np.meshgrid(*(np.linspace(-1, 1, side) for side in (144, 184, 184)), indexing="ij")
     mask = sum(axis**2 for axis in axes) < 0.6  # about as many voxels as a brain

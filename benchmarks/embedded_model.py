@@ -11,7 +11,6 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import BadDataError, BidsMmhError, NoInputError
 from bids_mmh.evaluation.controls import baselines
 from bids_mmh.evaluation.controls.methods import CONTROLS, Fit, fit_controls
@@ -27,7 +27,7 @@ from bids_mmh.evaluation.metrics.anatomy import anatomy_preservation
 from bids_mmh.evaluation.metrics.similarity import intensity_histogram, similarity
 from bids_mmh.evaluation.metrics.site_distance import site_distances
 from bids_mmh.evaluation.scans import Scan, choose_target, travelling_pairs
-from bids_mmh.training.data.scans import TrainingScan, find_scans
+from bids_mmh.training.data.scans import find_scans
 
 SEQUENCES = ("T1w", "T2w")
 COLUMNS = ("SSIM", "PSNR (dB)", "PCC", "WD", "inter-site WD", "AP", "SD")
@@ -43,20 +43,13 @@ NOTE = (
 )
 
 
-@dataclass(frozen=True)
-class HarmonizedScan(Scan):
-    """A scan with what the model made of it, in scaled units, on the same grid."""
-
-    harmonized: NDArray[np.float32]
-
-
 METHODS: dict[str, Callable[[Any, Fit], NDArray[np.float32]]] = {
     **CONTROLS,
     "MMH": lambda scan, _: scan.harmonized,
 }
 
 
-def read_scan(found: TrainingScan) -> HarmonizedScan:
+def read_scan(found: DerivedScan) -> Scan:
     """Read a preprocessed scan, its mask and its harmonized version."""
     harmonized = found.image.with_name(found.image.name.replace("_desc-preproc_", "_desc-harmonized_"))
     sidecar = harmonized.with_suffix("").with_suffix(".json")
@@ -75,7 +68,7 @@ def read_scan(found: TrainingScan) -> HarmonizedScan:
         raise BadDataError(
             f"{sidecar} is not a sidecar of this tool ({error!r}): harmonize again."
         ) from error
-    return HarmonizedScan(
+    return Scan(
         name=found.image.name.removesuffix(".nii.gz"),
         subject=found.subject,
         site=found.site,
@@ -96,9 +89,7 @@ def _scaled(image: Any, mask: NDArray[np.bool_], slope: float, intercept: float)
     )
 
 
-def measure(
-    method: str, pairs: Sequence[tuple[HarmonizedScan, HarmonizedScan]], fits: dict[str, Fit]
-) -> list[float]:
+def measure(method: str, pairs: Sequence[tuple[Scan, Scan]], fits: dict[str, Fit]) -> list[float]:
     """The figures of one method, in the order of ``COLUMNS``: means over the pairs or over their scans."""
     scans = list({id(scan): scan for pair in pairs for scan in pair}.values())
     done = {id(scan): METHODS[method](scan, fits[scan.subject]) for scan in scans}
@@ -112,7 +103,7 @@ def measure(
     ]
 
 
-def table(found: Sequence[TrainingScan], sequence: str, wanted: str | None) -> str:
+def table(found: Sequence[DerivedScan], sequence: str, wanted: str | None) -> str:
     """Measure all methods on one sequence and write the Markdown table."""
     target = choose_target(found, wanted)
     scans = [read_scan(scan) for scan in found]

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.training.data.scans import TrainingScan, find_scans
+from bids_mmh.training.data.scans import find_scans
 from bids_mmh.training.data.volume_cache import VolumeCache
 
 
 def harmonize_scans(
-    model: Harmonizer, scans: Sequence[TrainingScan], folder: Path, *, cache: Path, stage: int | None = None
+    model: Harmonizer, scans: Sequence[DerivedScan], folder: Path, *, cache: Path, stage: int | None = None
 ) -> None:
     """Write the harmonized version of each scan into ``folder``.
 

@@ -29,6 +29,7 @@ from method_figures import draw_figures
 from method_parts import Method, Part
 from numpy.typing import NDArray
 
+from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import BadDataError, BidsMmhError, NoInputError, UsageError
 from bids_mmh.evaluation.comparison import (
     Outputs,
@@ -43,7 +44,7 @@ from bids_mmh.evaluation.probes.features import random_features
 from bids_mmh.evaluation.scans import Scan, choose_target, travelling_pairs
 from bids_mmh.evaluation.significance import paired_test
 from bids_mmh.preprocess.grid import Grid, model_grid
-from bids_mmh.training.data.scans import TrainingScan, find_scans
+from bids_mmh.training.data.scans import find_scans
 from bids_mmh.training.sweep.sweep_scans import read_scan
 
 SEQUENCES = ("T1w", "T2w")
@@ -123,7 +124,7 @@ def variant_outputs(folder: Path, scans: Sequence[Scan], target: str) -> tuple[d
     return outputs, stand_ins
 
 
-def choose_test_subjects(found: Sequence[TrainingScan], labels: Sequence[str] | None) -> set[str]:
+def choose_test_subjects(found: Sequence[DerivedScan], labels: Sequence[str] | None) -> set[str]:
     """The subjects asked for, or all who were scanned at several sites."""
     known = {scan.subject for scan in found}
     if labels:
@@ -136,7 +137,7 @@ def choose_test_subjects(found: Sequence[TrainingScan], labels: Sequence[str] | 
 
 
 def evaluate(
-    found: Sequence[TrainingScan],
+    found: Sequence[DerivedScan],
     subjects: set[str],
     target: str,
     grid: Grid,

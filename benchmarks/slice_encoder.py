@@ -21,12 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import BidsMmhError
 from bids_mmh.method.encoder.slices import load_encoder
 from bids_mmh.method.encoder.tpa_clip import TriPlanarConfig, TriPlanarEncoder
 from bids_mmh.method.style.losses import Separation, separation
 from bids_mmh.method.style.statistics import to_style
-from bids_mmh.training.data.scans import TrainingScan, find_scans, load_on_grid
+from bids_mmh.training.data.scans import find_scans, load_on_grid
 
 SEQUENCES = ("T1w", "T2w")
 STANDARD = torch.tensor([[0.0, 0.4]])  # mean and standard deviation of the z-scored scans
@@ -74,7 +75,7 @@ def rows(which: str, derivatives: Path) -> Iterator[str]:
             )
 
 
-def read(scan: TrainingScan) -> tuple[Tensor, Tensor, Tensor]:
+def read(scan: DerivedScan) -> tuple[Tensor, Tensor, Tensor]:
     """A scan, its z-scored self and its mask, each (1, 1, H, W, D)."""
     shape = nib.load(scan.image).shape
     volume = torch.from_numpy(load_on_grid(scan, shape).astype(np.float32))[None, None]
@@ -82,7 +83,7 @@ def read(scan: TrainingScan) -> tuple[Tensor, Tensor, Tensor]:
     return volume, to_style(volume, mask, STANDARD), mask
 
 
-def score(vectors: Tensor, scans: Sequence[TrainingScan]) -> Separation:
+def score(vectors: Tensor, scans: Sequence[DerivedScan]) -> Separation:
     """Separation of one sequence's vectors (N, D) by site and subject."""
     return separation(vectors, [scan.site for scan in scans], [scan.subject for scan in scans])
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
+from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import UsageError
 from bids_mmh.method.harmonizer import Harmonizer, read_config
 from bids_mmh.method.model_files import STAGE1_FOLDER, TRAINING_FOLDER
-from bids_mmh.training.data.scans import TrainingScan, find_scans
+from bids_mmh.training.data.scans import find_scans
 from bids_mmh.training.data.split import SPLIT_FILE, Split, make_split, split_of
 from bids_mmh.training.engine import Compute, loader_workers, make_fabric
 from bids_mmh.training.recipe import Recipe, Stage2Recipe
@@ -91,7 +92,7 @@ def train(
 
 def train_on(
     recipe: Recipe,
-    scans: Sequence[TrainingScan],
+    scans: Sequence[DerivedScan],
     split: Split,
     output: Path,
     *,

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import UsageError
 from bids_mmh.method.config import ModelConfig
-from bids_mmh.training.data.scans import TrainingScan
 from bids_mmh.training.data.split import Split
 from bids_mmh.training.data.volume_cache import VolumeCache
 from bids_mmh.training.processes import on_first
@@ -33,7 +33,7 @@ class Workspace:
 
     fabric: "Fabric"
     folder: Path
-    scans: list[TrainingScan]
+    scans: list[DerivedScan]
     split: Split
     workers: int = 0
     anatomies: Path | None = None

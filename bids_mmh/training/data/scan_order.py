@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from bids_mmh.training.data.scans import TrainingScan
+from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.training.seeds import draw_seed
 
 
@@ -21,7 +21,7 @@ class Order:
     as well: a site with few scans then shows each of them more often.
     """
 
-    def __init__(self, scans: Sequence[TrainingScan], seed: int, *, balance_sites: bool = False) -> None:
+    def __init__(self, scans: Sequence[DerivedScan], seed: int, *, balance_sites: bool = False) -> None:
         self._sequences: list[tuple[_Shuffled, list[_Shuffled]]] = []
         for turn, sequence in enumerate(sorted({scan.sequence for scan in scans})):
             members = [i for i, scan in enumerate(scans) if scan.sequence == sequence]
@@ -36,7 +36,7 @@ class Order:
         return sites[turns[count]][count // len(sites)]
 
 
-def _by_site(scans: Sequence[TrainingScan], members: Sequence[int]) -> list[list[int]]:
+def _by_site(scans: Sequence[DerivedScan], members: Sequence[int]) -> list[list[int]]:
     sites = sorted({scans[i].site for i in members})
     return [[i for i in members if scans[i].site == site] for site in sites]
 

@@ -13,8 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from bids_mmh.bids.names import voxel_size
-from bids_mmh.derivatives.scan import DerivedScan as TrainingScan
-from bids_mmh.derivatives.scan import read_derived
+from bids_mmh.derivatives.scan import DerivedScan, read_derived
 from bids_mmh.errors import BadDataError, NoInputError
 from bids_mmh.method.padding import BACKGROUND
 
@@ -39,7 +38,7 @@ class Volume:
         return Volume(self.image.pin_memory(), self.mask.pin_memory(), self.sequence)
 
 
-def find_scans(derivatives: Sequence[Path], sequences: Sequence[str]) -> list[TrainingScan]:
+def find_scans(derivatives: Sequence[Path], sequences: Sequence[str]) -> list[DerivedScan]:
     """All ``space-*_desc-preproc`` scans of the given sequences, sorted by path in each folder.
 
     Raises:
@@ -70,7 +69,7 @@ def _finest(sidecars: Sequence[Path]) -> list[Path]:
     return list(finest.values())
 
 
-def load_on_grid(scan: TrainingScan, shape: tuple[int, int, int]) -> np.ndarray:
+def load_on_grid(scan: DerivedScan, shape: tuple[int, int, int]) -> np.ndarray:
     """Read a scan, scale it, put background at −1 and average down to ``shape``; float16 (H, W, D).
 
     In-mask values are kept strictly above −1, so that the mask is ``volume > −1``.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_mmh.derivatives.scan import DerivedScan as TrainingScan
+from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import NoInputError, UsageError
 from bids_mmh.evaluation.metrics.site_ranking import UNKNOWN
 from bids_mmh.files import atomic_path
@@ -34,7 +34,7 @@ class Split:
     validation: frozenset[str]
     test: frozenset[str] = frozenset()
 
-    def scans(self, scans: Sequence[TrainingScan], part: str) -> list[TrainingScan]:
+    def scans(self, scans: Sequence[DerivedScan], part: str) -> list[DerivedScan]:
         """Those of ``scans`` whose subject is in a part (``train``, ``validation`` or ``test``), in order."""
         subjects: frozenset[str] = getattr(self, part)
         return [scan for scan in scans if scan.subject in subjects]
@@ -47,14 +47,14 @@ class Split:
             writer.writerows([("participant_id", "split"), *rows])
 
 
-def travelling_subjects(scans: Sequence[TrainingScan]) -> set[str]:
+def travelling_subjects(scans: Sequence[DerivedScan]) -> set[str]:
     """Subjects with scans from two or more (known) sites."""
     sites = _sites(scans)
     return {subject for subject, known in sites.items() if len(known - {UNKNOWN}) > 1}
 
 
 def make_split(
-    scans: Sequence[TrainingScan], recipe: Recipe, table: Path | None = None, test: Sequence[str] = ()
+    scans: Sequence[DerivedScan], recipe: Recipe, table: Path | None = None, test: Sequence[str] = ()
 ) -> Split:
     """Split the subjects of ``scans``.
 
@@ -97,7 +97,7 @@ def make_split(
 
 
 def study_split(
-    scans: Sequence[TrainingScan], recipe: Recipe, known: Mapping[str, str] | None = None, test: float = TEST
+    scans: Sequence[DerivedScan], recipe: Recipe, known: Mapping[str, str] | None = None, test: float = TEST
 ) -> Split:
     """Split the subjects of a study that is also to be evaluated.
 
@@ -147,7 +147,7 @@ def _hold_out(queues: Mapping[str, list[str]], count: int) -> list[str]:
     return taken
 
 
-def split_subjects(scans: Sequence[TrainingScan], fraction: float, seed: int) -> tuple[set[str], set[str]]:
+def split_subjects(scans: Sequence[DerivedScan], fraction: float, seed: int) -> tuple[set[str], set[str]]:
     """Split subjects into training and validation sets, at least one each if there are two.
 
     Subjects are lined up by site, in random order within one, and every so many is taken: each site gives
@@ -237,7 +237,7 @@ def _label(subject: str) -> str:
     return f"sub-{subject.removeprefix('sub-')}"
 
 
-def _sites(scans: Sequence[TrainingScan]) -> dict[str, set[str]]:
+def _sites(scans: Sequence[DerivedScan]) -> dict[str, set[str]]:
     sites: dict[str, set[str]] = {}
     for scan in scans:
         sites.setdefault(scan.subject, set()).add(scan.site)

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.files import atomic_path
 from bids_mmh.method.config import ModelConfig
 from bids_mmh.method.padding import BACKGROUND
-from bids_mmh.training.data.scans import TrainingScan, Volume, load_on_grid
+from bids_mmh.training.data.scans import Volume, load_on_grid
 
 
 class VolumeCache:
@@ -23,7 +24,7 @@ class VolumeCache:
     a new one.
     """
 
-    def __init__(self, scans: Sequence[TrainingScan], config: ModelConfig, folder: Path) -> None:
+    def __init__(self, scans: Sequence[DerivedScan], config: ModelConfig, folder: Path) -> None:
         self.scans = list(scans)
         self.config = config
         self.files = [folder / f"{_key(scan, config.shape)}.npy" for scan in scans]
@@ -63,7 +64,7 @@ class VolumeCache:
         return array
 
 
-def _key(scan: TrainingScan, shape: tuple[int, ...]) -> str:
+def _key(scan: DerivedScan, shape: tuple[int, ...]) -> str:
     stamps = [(path.stat().st_mtime_ns, path.stat().st_size) for path in (scan.image, scan.mask)]
     key = f"{scan.image}|{stamps}|{shape}|{scan.slope}|{scan.intercept}"
     return hashlib.sha256(key.encode()).hexdigest()[:20]

@@ -18,12 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import NoInputError
 from bids_mmh.method.encoder.slices import SliceEncoder, square, style_encoder
 from bids_mmh.method.encoder.style_network import StyleNetwork, StyleNetworkConfig, save_style_network
 from bids_mmh.method.encoder.tpa_clip import AXES, slice_indices, take_slices
 from bids_mmh.method.style.losses import contrastive_loss
-from bids_mmh.training.data.scans import TrainingScan, find_scans, load_on_grid
+from bids_mmh.training.data.scans import find_scans, load_on_grid
 from bids_mmh.training.slice_encoder.random_styles import apply_style, draw_style
 
 logger = logging.getLogger("bids_mmh.training")
@@ -82,7 +83,7 @@ def train_encoder(
     return style_encoder(network)
 
 
-def read_bank(scans: Sequence[TrainingScan], recipe: EncoderRecipe) -> Tensor:
+def read_bank(scans: Sequence[DerivedScan], recipe: EncoderRecipe) -> Tensor:
     """Slices (scans, slices, 1, size, size) of one sequence, each tissue at one intensity in all scans.
 
     Raises:
@@ -94,7 +95,7 @@ def read_bank(scans: Sequence[TrainingScan], recipe: EncoderRecipe) -> Tensor:
     return standardise(own)
 
 
-def read_slices(scan: TrainingScan, per_view: int, size: int) -> Tensor:
+def read_slices(scan: DerivedScan, per_view: int, size: int) -> Tensor:
     """Slices (3 · per_view, 1, size, size) of three views of one scan, in [0, 1], background 0."""
     shape: tuple[int, int, int] = nib.load(scan.image).shape  # type: ignore[attr-defined]
     volume = torch.from_numpy(load_on_grid(scan, shape).astype(np.float32))

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import NoInputError
 from bids_mmh.training.data.scan_order import Order
-from bids_mmh.training.data.scans import TrainingScan
 from bids_mmh.training.seeds import draw_seed
 from bids_mmh.training.stage2.stage1_cache import Stage1Cache, UnifiedScan
 from bids_mmh.training.stage2.target_site import UNKNOWN
@@ -74,18 +74,18 @@ class PairMaker:
             self._sites.setdefault(scan.sequence, {}).setdefault(scan.site, []).append(i)
         self.sequences = [sequence for sequence in sorted(self._sites) if self._can_guard(sequence)]
 
-    def pair(self, source: UnifiedScan, scan: TrainingScan, seed: int) -> Pair:
+    def pair(self, source: UnifiedScan, scan: DerivedScan, seed: int) -> Pair:
         """A pair for the source ``scan``; everything random follows from ``seed``."""
         rng = np.random.default_rng(seed)
         target = self.cache[int(rng.choice(self.partners(scan)))]
         return Pair(source, target, self.guard_batch(scan.sequence, int(rng.integers(2**32))))
 
-    def partners(self, scan: TrainingScan) -> list[int]:
+    def partners(self, scan: DerivedScan) -> list[int]:
         """Target scans of the scan's sequence and of other subjects."""
         there = self._sites.get(scan.sequence, {}).get(self.site, [])
         return [i for i in there if self._scans[i].subject != scan.subject]
 
-    def sources(self, scans: Sequence[TrainingScan]) -> list[int]:
+    def sources(self, scans: Sequence[DerivedScan]) -> list[int]:
         """Which of ``scans`` are from another site and have a target to go to, and a guard."""
         return [
             i

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
+from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import NoInputError, UsageError
 from bids_mmh.evaluation.scans import Scan
 from bids_mmh.method.config import ModelConfig
 from bids_mmh.method.padding import BACKGROUND
 from bids_mmh.preprocess.grid import Grid
-from bids_mmh.training.data.scans import TrainingScan, load_on_grid
+from bids_mmh.training.data.scans import load_on_grid
 from bids_mmh.training.data.split import read_split, travelling_subjects
 
 logger = logging.getLogger("bids_mmh.training")
 
 
-def tuning_subjects(scans: Sequence[TrainingScan], split: Path | None, named: Sequence[str] = ()) -> set[str]:
+def tuning_subjects(scans: Sequence[DerivedScan], split: Path | None, named: Sequence[str] = ()) -> set[str]:
     """Subjects that may choose the depth: never those that a model is to be tested on.
 
     Args:
@@ -55,8 +56,8 @@ def _check_named(labels: set[str], known: set[str], parts: dict[str, str]) -> No
 
 
 def choose_scans(
-    scans: Sequence[TrainingScan], subjects: set[str], limit: int | None = None
-) -> list[TrainingScan]:
+    scans: Sequence[DerivedScan], subjects: set[str], limit: int | None = None
+) -> list[DerivedScan]:
     """Choose the scans to try settings on.
 
     Args:
@@ -83,11 +84,11 @@ def choose_scans(
     return chosen
 
 
-def _in_turn(scans: Sequence[TrainingScan]) -> list[TrainingScan]:
+def _in_turn(scans: Sequence[DerivedScan]) -> list[DerivedScan]:
     travelling = travelling_subjects(scans)
     seen: Counter[tuple[str, str]] = Counter()
 
-    def key(scan: TrainingScan) -> tuple[bool, int, str]:
+    def key(scan: DerivedScan) -> tuple[bool, int, str]:
         if scan.subject in travelling:
             return False, 0, scan.subject
         seen[scan.sequence, scan.site] += 1
@@ -96,7 +97,7 @@ def _in_turn(scans: Sequence[TrainingScan]) -> list[TrainingScan]:
     return sorted(scans, key=key)
 
 
-def read_scan(found: TrainingScan, grid: ModelConfig | Grid) -> Scan:
+def read_scan(found: DerivedScan, grid: ModelConfig | Grid) -> Scan:
     """Read a scan as training does, on a model's grid or another one.
 
     Raises:

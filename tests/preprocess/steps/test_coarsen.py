@@ -20,7 +20,8 @@ def test_cells_are_means_of_the_brain_in_them_where_that_is_more_than_half():
 def test_it_is_what_training_reads(tmp_path):
     import nibabel as nib
 
-    from bids_mmh.training.data.scans import TrainingScan, load_on_grid
+    from bids_mmh.derivatives.scan import DerivedScan
+    from bids_mmh.training.data.scans import load_on_grid
 
     fine, coarse = model_grid(4.0), model_grid(8.0)
     rng = np.random.default_rng(0)
@@ -28,7 +29,7 @@ def test_it_is_what_training_reads(tmp_path):
     files = [tmp_path / "image.nii.gz", tmp_path / "mask.nii.gz"]
     for file, array in zip(files, (values, mask.astype(np.uint8)), strict=True):
         nib.save(nib.Nifti1Image(array, fine.affine), file)
-    read = load_on_grid(TrainingScan(*files, "T1w", "a", "sub-1", 0.02, -1.5), coarse.shape)
+    read = load_on_grid(DerivedScan(*files, "T1w", "a", "sub-1", 0.02, -1.5), coarse.shape)
     mean, brain = coarsen(values, mask, coarse)
     np.testing.assert_array_equal(brain, read > -1)
     np.testing.assert_allclose(mean[brain] * 0.02 - 1.5, read[brain], atol=2e-3)

@@ -1,9 +1,9 @@
+from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.training.data.scan_order import Order
-from bids_mmh.training.data.scans import TrainingScan
 
 
 def scans(t1w, t2w):
-    return [TrainingScan("", "", sequence, "", "sub-01", 1, 0) for sequence in ["T1w"] * t1w + ["T2w"] * t2w]
+    return [DerivedScan("", "", sequence, "", "sub-01", 1, 0) for sequence in ["T1w"] * t1w + ["T2w"] * t2w]
 
 
 def first(count, order):
@@ -36,7 +36,7 @@ def test_order_needs_no_history():
 def test_sites_take_turns_if_asked():
     """Six scans at one site, two at another: unbalanced a quarter, balanced half of the draws are its."""
     at = [*("alpha",) * 6, *("beta",) * 2]
-    mixed = [TrainingScan("", "", "T1w", site, "sub-01", 1, 0) for site in at]
+    mixed = [DerivedScan("", "", "T1w", site, "sub-01", 1, 0) for site in at]
     drawn = first(24, Order(mixed, seed=0, balance_sites=True))
     assert all({at[i] for i in drawn[n : n + 2]} == {"alpha", "beta"} for n in range(0, 24, 2))
     assert sorted(drawn.count(i) for i in range(8)) == [2] * 6 + [6] * 2

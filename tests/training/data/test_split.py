@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
+from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import NoInputError, UsageError
-from bids_mmh.training.data.scans import TrainingScan
 from bids_mmh.training.data.split import (
     Split,
     all_splits_of,
@@ -17,7 +17,7 @@ from bids_mmh.training.data.split import (
 
 
 def scan(subject, site="", name=""):
-    return TrainingScan(name, "", "T1w", site, subject=f"sub-{subject}", slope=1, intercept=0)
+    return DerivedScan(name, "", "T1w", site, subject=f"sub-{subject}", slope=1, intercept=0)
 
 
 def scans_of(subjects, each=2):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import NoInputError
-from bids_mmh.training.data.scans import TrainingScan
 from bids_mmh.training.stage2.pairs import SCANS_PER_SITE, PairMaker, TrainingPairs, ValidationPairs
 from bids_mmh.training.stage2.stage1_cache import SliceEmbeddings
 
@@ -30,7 +30,7 @@ class Numbered:
 
 
 def scan(subject, site, sequence="T1w"):
-    return TrainingScan(Path("i"), Path("m"), sequence, site, subject, 1.0, 0.0)
+    return DerivedScan(Path("i"), Path("m"), sequence, site, subject, 1.0, 0.0)
 
 
 STUDY = [

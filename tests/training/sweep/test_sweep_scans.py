@@ -3,14 +3,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import NoInputError, UsageError
-from bids_mmh.training.data.scans import TrainingScan, find_scans, load_on_grid
+from bids_mmh.training.data.scans import find_scans, load_on_grid
 from bids_mmh.training.sweep.sweep_scans import choose_scans, read_scan, tuning_subjects
 
 
 def scan(subject, site, sequence="T1w"):
     file = Path(f"{subject}_{site}_{sequence}.nii.gz")
-    return TrainingScan(file, file, sequence, site, f"sub-{subject}", 1.0, 0.0)
+    return DerivedScan(file, file, sequence, site, f"sub-{subject}", 1.0, 0.0)
 
 
 STUDY = [scan(n, "a") for n in "123"] + [scan(n, "b") for n in "456"] + [scan("7", "a"), scan("7", "b")]
