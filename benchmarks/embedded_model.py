@@ -17,6 +17,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from method_parts import choose_target
 from numpy.typing import NDArray
 
 from bids_mmh.derivatives.scan import DerivedScan
@@ -26,7 +27,7 @@ from bids_mmh.evaluation.controls.methods import CONTROLS, Fit, fit_controls
 from bids_mmh.evaluation.metrics.anatomy import anatomy_preservation
 from bids_mmh.evaluation.metrics.similarity import intensity_histogram, similarity
 from bids_mmh.evaluation.metrics.site_distance import site_distances
-from bids_mmh.evaluation.scans import Scan, choose_target, travelling_pairs
+from bids_mmh.evaluation.scans import Scan, travelling_pairs
 from bids_mmh.training.data.scans import find_scans
 
 SEQUENCES = ("T1w", "T2w")

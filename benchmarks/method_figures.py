@@ -105,7 +105,7 @@ def _violins(axes: Axes, part: Part, column: str) -> None:
     names = list(part.methods)
     for place, name in enumerate(names):
         colour = HIGHLIGHT if name == part.main else PLAIN if name == RAW else CONTROL
-        draw_violin(axes, [getattr(pair, column) for pair in part.methods[name].pairs], place, colour)
+        draw_violin(axes, [pair[column] for pair in part.methods[name].pairs], place, colour)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="x", lw=0.4)
@@ -136,7 +136,7 @@ def _feature_map(axes: Axes, part: Part, name: str) -> None:
 def mosaic(part: Part) -> Figure:
     """One pair: the source, what each method made of it, the target; below, each minus the target."""
     # The pair that raw scans are least alike in: the hardest one, chosen by no method's result.
-    raw = [pair.ssim for pair in part.methods[RAW].pairs]
+    raw = [pair["ssim"] for pair in part.methods[RAW].pairs]
     scan, target = part.pairs[int(np.argmin(raw))]
     images = {name: method.outputs[scan.name] for name, method in part.methods.items()}
     images = {f"{RAW} ({scan.site})": images.pop(RAW), **images}

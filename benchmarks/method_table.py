@@ -18,31 +18,25 @@ import csv
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from method_figures import draw_figures
-from method_parts import Method, Part
+from method_parts import Method, Part, by_scan, choose_target, pair_metrics
 from numpy.typing import NDArray
 
 from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import BadDataError, BidsMmhError, NoInputError, UsageError
-from bids_mmh.evaluation.comparison import (
-    Outputs,
-    PairFigures,
-    pair_figures,
-    raw_tissues,
-    study_figures,
-)
 from bids_mmh.evaluation.controls.baselines import BACKGROUND
 from bids_mmh.evaluation.controls.methods import CONTROLS, RAW, fit_controls
-from bids_mmh.evaluation.probes.features import random_features
-from bids_mmh.evaluation.scans import Scan, choose_target, travelling_pairs
+from bids_mmh.evaluation.scans import Scan, travelling_pairs
+from bids_mmh.evaluation.segmentation import BuiltInSegmenter
 from bids_mmh.evaluation.significance import paired_test
+from bids_mmh.evaluation.study import MeasuredScan, summarise
+from bids_mmh.evaluation.subject_metrics import SubjectMetrics, Versions, measure_versions
 from bids_mmh.preprocess.grid import Grid, model_grid
 from bids_mmh.training.data.scans import find_scans
 from bids_mmh.training.sweep.sweep_scans import read_scan
@@ -147,21 +141,40 @@ def evaluate(
     scans = [read_scan(scan, grid) for scan in found if scan.subject in subjects]
     training = [scan for scan in found if scan.subject not in subjects and scan.site == target]
     fit = fit_controls([read_scan(scan, grid) for scan in training], target)
-    outputs: dict[str, Outputs] = {
+    outputs: dict[str, Versions] = {
         name: {scan.name: apply(scan, fit) for scan in scans} for name, apply in CONTROLS.items()
     }
     stand_ins = {}
     for name, folder in variants:
         outputs[name], stand_ins[name] = variant_outputs(folder, scans, target)
     pairs = travelling_pairs(scans, target)
-    tissues = raw_tissues(pairs)
+    measured = measure(scans, pairs, outputs)
+    records = [
+        MeasuredScan(scan.name, scan.subject, scan.site, None, measured[scan.subject].scans[scan.name])
+        for scan in scans
+    ]
+    summary = summarise(records, list(measured.values()), tuple(outputs))
     methods = {}
     for name, volumes in outputs.items():
-        features = random_features(volumes[scan.name] for scan in scans)
-        by_pair = pair_figures(volumes, pairs, tissues)
-        methods[name] = Method(volumes, features, by_pair, study_figures(volumes, scans, features))
+        features = np.array([record.methods[name].features for record in records])
+        by_pair = [pair_metrics(one, pair, name) for one in measured.values() for pair in one.pairs]
+        methods[name] = Method(volumes, features, by_pair, summary.methods[name])
     main = variants[0][0] if variants else None
-    return Part(found[0].sequence, target, scans, pairs, methods, main, stand_ins)
+    return Part(found[0].sequence, target, scans, pairs, methods, main, stand_ins, summary.reasons)
+
+
+def measure(
+    scans: Sequence[Scan], pairs: Sequence[tuple[Scan, Scan]], outputs: Mapping[str, Versions]
+) -> dict[str, SubjectMetrics]:
+    """Metrics of all methods, subject by subject."""
+    measured = {}
+    for subject in dict.fromkeys(scan.subject for scan in scans):
+        own = [scan for scan in scans if scan.subject == subject]
+        named = [(scan.name, other.name) for scan, other in pairs if scan.subject == subject]
+        measured[subject] = measure_versions(
+            own, named, by_scan(outputs, own), BuiltInSegmenter(), raw_target=True
+        )
+    return measured
 
 
 def pair_table(part: Part) -> str:
@@ -176,10 +189,10 @@ def pair_table(part: Part) -> str:
 
 
 def _cell(part: Part, method: Method, column: str, spec: str) -> str:
-    values = [getattr(pair, column) for pair in method.pairs]
+    values = [pair[column] for pair in method.pairs]
     star = ""
     if part.main is not None and method is not part.methods[part.main]:
-        p, _ = paired_test(values, [getattr(pair, column) for pair in part.methods[part.main].pairs])
+        p, _ = paired_test(values, [pair[column] for pair in part.methods[part.main].pairs])
         star = "*" if p is not None and p < 0.05 else ""
     spread = np.std(values, ddof=1) if len(values) > 1 and np.isfinite(values).all() else float("nan")
     return f"{np.mean(values):{spec}} ± {spread:{spec}}{star}"
@@ -220,8 +233,7 @@ def describe(part: Part) -> str:
         pair_table(part),
         study_table(part),
     ]
-    reason = part.methods[RAW].study.probe_sentence
-    lines += [reason] if part.methods[RAW].study.probe is None else []
+    lines += [reason for reason in part.reasons if reason.startswith("Site classification")]
     lines += [
         f"{name} left {count} scans at the target site as they were."
         for name, count in part.stand_ins.items()
@@ -232,14 +244,14 @@ def describe(part: Part) -> str:
 
 def write_pairs(file: Path, parts: Sequence[Part]) -> None:
     """Write one row for each sequence, method and pair."""
-    columns = [field.name for field in fields(PairFigures)]
+    columns = list(PAIR_COLUMNS)
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
         writer.writerow(["sequence", "method", "participant_id", "site", "target_site", *columns])
         for part in parts:
             for name, method in part.methods.items():
                 for (scan, target), pair in zip(part.pairs, method.pairs, strict=True):
-                    values = (f"{value:.6g}" for value in asdict(pair).values())
+                    values = (f"{value:.6g}" for value in pair.values())
                     writer.writerow([part.sequence, name, scan.subject, scan.site, target.site, *values])
 
 

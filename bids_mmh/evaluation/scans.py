@@ -1,6 +1,5 @@
 """One scan as the evaluation sees it, and the pairs that travelling subjects make."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +8,6 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_mmh.errors import NoInputError
 from bids_mmh.evaluation.controls import baselines
 from bids_mmh.evaluation.controls.landmarks import landmark_style
 
@@ -76,34 +74,6 @@ class Scan:
     def tissues(self) -> "TissueStatistics":
         """What tissue landmarks map."""
         return landmark_style(self.preproc, self.mask)
-
-
-def choose_target(scans: Sequence[Visit], wanted: str | None = None) -> str:
-    """Choose the site that the scans of travelling subjects are compared at.
-
-    Args:
-        scans: The scans of the study.
-        wanted: A site; None for the one where most subjects with scans at several sites were (ties by name).
-
-    Returns:
-        The site.
-
-    Raises:
-        NoInputError: If nobody travelled, or no travelling subject was at the wanted site.
-    """
-    visited: dict[str, set[str]] = {}
-    for scan in scans:
-        visited.setdefault(scan.subject, set()).add(scan.site)
-    counts = Counter(site for sites in visited.values() if len(sites) > 1 for site in sites)
-    if not counts:
-        raise NoInputError(
-            "No subject was scanned at more than one site: these figures need travelling subjects."
-        )
-    if wanted is not None and wanted not in counts:
-        raise NoInputError(
-            f"No travelling subject was at site {wanted}: choose one of {', '.join(sorted(counts))}."
-        )
-    return wanted or min(counts, key=lambda site: (-counts[site], site))
 
 
 def travelling_pairs(scans: Sequence[AnyVisit], target: str) -> list[tuple[AnyVisit, AnyVisit]]:

@@ -81,7 +81,9 @@ class Summary:
     reasons: tuple[str, ...]
 
 
-def summarise(scans: Sequence[MeasuredScan], subjects: Sequence[SubjectMetrics]) -> Summary:
+def summarise(
+    scans: Sequence[MeasuredScan], subjects: Sequence[SubjectMetrics], methods: Sequence[str] = METHODS
+) -> Summary:
     """Set the methods side by side.
 
     A method that is missing for a scan (a control that could not be fitted) is measured on the others.
@@ -89,20 +91,21 @@ def summarise(scans: Sequence[MeasuredScan], subjects: Sequence[SubjectMetrics])
     Args:
         scans: All measured scans of one sequence.
         subjects: Their metrics subject by subject, for the pairs.
+        methods: Names of the methods, in the order of the tables.
 
     Returns:
         The summary of every method that has scans.
     """
     pairs = [pair.methods for subject in subjects for pair in subject.pairs]
     reasons: dict[str, None] = {}  # in the order found, each once
-    methods = {}
-    for method in METHODS:
+    summaries = {}
+    for method in methods:
         own = [scan for scan in scans if method in scan.methods]
         if own:
-            methods[method] = _method(method, own, pairs, reasons)
+            summaries[method] = _method(method, own, pairs, reasons)
     if pairs and len(pairs) < FEWEST_PAIRS:
         reasons[f"{len(pairs)} pairs are too few for a test against raw: it takes {FEWEST_PAIRS}."] = None
-    return Summary(methods, tuple(reasons))
+    return Summary(summaries, tuple(reasons))
 
 
 def _method(

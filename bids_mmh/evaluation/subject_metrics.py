@@ -129,6 +129,29 @@ def measure_subject(
         BadDataError: If a scan cannot be measured.
     """
     versions = {scan.name: versions_of(scan, fit) for scan in scans}
+    return measure_versions(scans, pairs, versions, segmenter, raw_target=raw_target)
+
+
+def measure_versions(
+    scans: Sequence[Scan],
+    pairs: Sequence[tuple[str, str]],
+    versions: Mapping[str, Versions],
+    segmenter: Segmenter,
+    *,
+    raw_target: bool,
+) -> SubjectMetrics:
+    """Measure what any methods made of one subject's scans.
+
+    Args:
+        scans: All of the subject's scans of one sequence.
+        pairs: Names of the scans to compare.
+        versions: Name of the scan to method to volume; the raw version is among them, background is -1.
+        segmenter: Labels the tissues.
+        raw_target: See :func:`measure_subject`.
+
+    Raises:
+        BadDataError: If a scan cannot be measured.
+    """
     # One call for all: the network is made once.
     features = iter(random_features(volume for own in versions.values() for volume in own.values()))
     metrics = {
