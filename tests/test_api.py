@@ -1,8 +1,8 @@
-import json
 import re
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import nibabel as nib
@@ -18,18 +18,10 @@ from bids_mmh.participant.harmonize import harmonize_file
 from bids_mmh.participant.intensity_units import stored_image
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.options import PreprocessOptions
-from bids_mmh.preprocess.template import NILEARN_SPACE, find_template
+from bids_mmh.preprocess.template import NILEARN_SPACE
 
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
 ROUGH = PreprocessOptions(sloppy=True)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +39,6 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(folder):
     return Harmonizer.from_pretrained(folder, "cpu", template=NILEARN_SPACE, preprocessing=ROUGH)
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    return find_template(NILEARN_SPACE, tmp_path_factory.mktemp("template"))
 
 
 def every(image, step):
@@ -232,23 +219,8 @@ max_timestep = 200
 """
 
 
-def write_derivatives(root):
-    mask = np.zeros((9, 12, 12), np.uint8)
-    mask[1:-1, 1:-1, 1:-1] = 1
-    for number, sequence in ((n, s) for n in (1, 2) for s in ("T1w", "T2w")):
-        folder = root / f"sub-{number}" / "anat"
-        folder.mkdir(parents=True, exist_ok=True)
-        stem = f"sub-{number}_space-MNI152NLin2009cAsym_desc-preproc_{sequence}"
-        image = np.random.default_rng(number).uniform(20, 180, mask.shape).astype(np.float32)
-        nib.save(nib.Nifti1Image(image, np.eye(4)), folder / f"{stem}.nii.gz")
-        nib.save(nib.Nifti1Image(mask, np.eye(4)), folder / "mask.nii.gz")
-        scaling = {"Slope": 0.01, "Intercept": -1.0}
-        fields = {"Sequence": sequence, "Site": "a", "BrainMask": "mask.nii.gz", "IntensityScaling": scaling}
-        (folder / f"{stem}.json").write_text(json.dumps(fields))
-
-
 @pytest.fixture
-def desk(folder, template, brain, on_grid, tmp_path, monkeypatch):
+def desk(folder, template, brain, on_grid, write_derivative, tmp_path, monkeypatch):
     """The folder that the page's snippets run in: no network, and a brain that is stripped already."""
 
     def no_deepbet(*_, **__):
@@ -263,7 +235,12 @@ def desk(folder, template, brain, on_grid, tmp_path, monkeypatch):
     for name, image in zip(names, (brain[0], *on_grid), strict=True):
         nib.save(image, tmp_path / f"{name}.nii.gz")
     (tmp_path / "recipe.toml").write_text(RECIPE)
-    write_derivatives(tmp_path / "derivatives")
+    mask = np.zeros((9, 12, 12))
+    mask[1:-1, 1:-1, 1:-1] = 1
+    for number, sequence in product((1, 2), ("T1w", "T2w")):
+        image = np.random.default_rng(number).uniform(20, 180, mask.shape)
+        entities = {"subject": str(number)}
+        write_derivative(tmp_path / "derivatives", entities, image, mask, sequence=sequence, site="a")
     return tmp_path
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 
 from bids_mmh.cli.main import main
 
@@ -23,14 +22,6 @@ class Outcome:
 def work(tmp_path_factory) -> Path:
     """One work folder for all: the template is prepared once."""
     return tmp_path_factory.mktemp("work")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -1,22 +1,11 @@
 import importlib.util
-import json
 import sys
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
-import torch
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -40,24 +29,14 @@ def load_benchmark():
 
 
 @pytest.fixture(scope="session")
-def write_derivative():
-    """Write one derivative, its mask and sidecar, so that ``slope * value + intercept`` is ``volume``."""
+def write_scaled(write_derivative):
+    """Write a derivative whose scaled intensities are ``volume``, and return its name."""
 
-    def write(root, subject, site, desc, *, volume, mask, slope, intercept, sequence="T1w"):
-        folder = root / f"sub-{subject}" / f"ses-{site}" / "anat"
-        folder.mkdir(parents=True, exist_ok=True)
-        stem = f"sub-{subject}_ses-{site}_space-MNI"
-        stored = np.where(volume == -1, 0, (volume - intercept) / slope).astype(np.float32)
-        name = f"{stem}_desc-{desc}_{sequence}"
-        nib.save(nib.Nifti1Image(stored, np.eye(4)), folder / f"{name}.nii.gz")
-        nib.save(nib.Nifti1Image(mask, np.eye(4)), folder / f"{stem}_desc-brain_mask.nii.gz")
-        sidecar = {
-            "Site": site,
-            "Sequence": sequence,
-            "BrainMask": f"{stem}_desc-brain_mask.nii.gz",
-            "IntensityScaling": {"Slope": slope, "Intercept": intercept},
-        }
-        (folder / f"{name}.json").write_text(json.dumps(sidecar))
-        return name
+    def write(root, subject, site, kind, *, volume, mask, scaling):
+        slope, intercept = scaling
+        stored = np.where(volume == -1, 0, (volume - intercept) / slope)
+        entities = {"subject": subject, "session": site}
+        path = write_derivative(root, entities, stored, mask, kind=kind, scaling=scaling, site=site)
+        return path.stem
 
     return write

@@ -13,11 +13,11 @@ def benchmark(load_benchmark):
 
 
 @pytest.fixture
-def travelling(tmp_path, write_derivative):
+def travelling(tmp_path, write_scaled):
     """Make a study whose sites differ by a gamma; harmonized scans are equal at all sites."""
 
     def make(**options):
-        return _travelling(tmp_path, write_derivative, **options)
+        return _travelling(tmp_path, write_scaled, **options)
 
     return make
 
@@ -32,9 +32,9 @@ def _travelling(root, write, subjects=("01", "02"), sites=("east", "west"), harm
             before, after = (np.full(SHAPE, -1.0) for _ in range(2))
             before[mask > 0] = 1.8 * rank**exponent - 0.9
             after[mask > 0] = 1.8 * rank - 0.9
-            write(root, subject, site, "preproc", volume=before, mask=mask, slope=0.01, intercept=-1.2)
+            write(root, subject, site, "preproc", volume=before, mask=mask, scaling=(0.01, -1.2))
             if harmonized:
-                write(root, subject, site, "harmonized", volume=after, mask=mask, slope=0.002, intercept=-1)
+                write(root, subject, site, "harmonized", volume=after, mask=mask, scaling=(0.002, -1))
     return root
 
 

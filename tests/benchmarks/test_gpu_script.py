@@ -1,5 +1,6 @@
 """The GPU script as a bare machine runs it, but on the CPU and at the size of toys."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -11,7 +12,6 @@ import pytest
 import torch
 
 from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.synthesis.regions import Region
 
 ROOT = Path(__file__).parents[2]
 BLOCKED = (
@@ -22,25 +22,17 @@ NAMES = ("head01", "head12", "head05", "head06")  # two that the recipe holds ou
 
 
 @pytest.fixture(scope="module")
-def anatomies(tmp_path_factory):
-    """Four small anatomies, shells of fluid, cortex, white matter and putamen on a grid of 4 mm."""
-    folder = tmp_path_factory.mktemp("anatomies")
-    (folder / "labels").mkdir()
-    axes = np.meshgrid(*(np.linspace(-1, 1, side) for side in (36, 46, 46)), indexing="ij")
-    for name, size in zip(NAMES, (0.95, 1.0, 1.05, 1.1), strict=True):
-        radius = np.sqrt(sum(axis**2 for axis in axes)) / size
-        first = np.full(radius.shape, int(Region.CSF), dtype=np.uint8)
-        for limit, region in ((0.8, Region.CORTEX), (0.65, Region.WHITE), (0.2, Region.PUTAMEN)):
-            first[radius < limit] = region
-        np.savez(
-            folder / "labels" / f"{name}.npz",
-            first=first,
-            second=np.roll(first, 1, axis=0),
-            share=np.full(radius.shape, 230, dtype=np.uint8),
-            texture=np.zeros((1, 1, 1), dtype=np.int8),
-            mask=radius < 0.9,
-        )
-    return folder
+def anatomies(write_anatomies, tmp_path_factory):
+    """Four small anatomies of one kind."""
+    sizes = dict(zip(NAMES, (0.95, 1.0, 1.05, 1.1), strict=True))
+    return write_anatomies(tmp_path_factory.mktemp("anatomies") / "all", sizes)
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Import a script of ``benchmarks/gpu`` into this process."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    return lambda name: importlib.import_module(f"benchmarks.gpu.{name}")
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +79,8 @@ def test_what_comes_back_is_small_and_few(rehearsed):
     assert sum(file.stat().st_size for file in files) < 64 * 2**20
 
 
-def test_the_best_checkpoint_becomes_a_model(rehearsed, tmp_path):
-    assert run("to_model.py", rehearsed, tmp_path / "model").returncode == 0
+def test_the_best_checkpoint_becomes_a_model(rehearsed, script, tmp_path):
+    assert script("to_model").main([str(rehearsed), str(tmp_path / "model")]) == 0
     model = Harmonizer.from_pretrained(tmp_path / "model")
     best = json.loads((rehearsed / "results.json").read_text())["validation"]["best"]
     average = torch.load(rehearsed / best, weights_only=True)["average"]
@@ -114,7 +106,7 @@ def test_training_goes_on_and_a_failed_stage_stops_no_other(rehearsed, anatomies
     assert sections["training"]["status"] == "8 steps"
 
 
-def test_a_bundle_is_read_like_the_anatomies(anatomies, tmp_path, bare):
+def test_a_bundle_is_read_like_the_anatomies(anatomies, script, tmp_path, bare):
     done = run("pack.py", anatomies, tmp_path / "bundle", "--mib", "1", env=bare)
     assert done.returncode == 0
     for path in anatomies.glob("labels/*.npz"):
@@ -122,13 +114,10 @@ def test_a_bundle_is_read_like_the_anatomies(anatomies, tmp_path, bare):
             assert set(before.files) == set(after.files)
             assert np.array_equal(before["first"], after["first"])
             assert np.abs(before["share"].astype(int) - after["share"]).max() <= 9
-    assert run("pack.py", anatomies, tmp_path / "none", "--mib", "0", env=bare).returncode == 1
+    assert script("pack").main([str(anatomies), str(tmp_path / "none"), "--mib", "0"]) == 1
 
 
-def test_the_stock_network_is_measured_where_there_is_one(monkeypatch):
+def test_the_stock_network_is_measured_where_there_is_one(script):
     pytest.importorskip("monai")
-    monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks.gpu.speed import stock
-
-    contender = stock((16, 16, 16), torch.device("cpu"))
+    contender = script("speed").stock((16, 16, 16), torch.device("cpu"))
     assert contender.call().shape == (1, 1, 16, 16, 16)

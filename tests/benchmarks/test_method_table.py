@@ -18,7 +18,7 @@ def benchmark(load_benchmark):
 
 
 @pytest.fixture
-def study(tmp_path, write_derivative, template_tissues):
+def study(tmp_path, write_scaled, template_tissues):
     """Three travellers, two subjects at the target site; a variant that undoes the sites' contrast."""
     root, variant = tmp_path / "out", tmp_path / "variant"
     variant.mkdir()
@@ -29,8 +29,8 @@ def study(tmp_path, write_derivative, template_tissues):
         brain = LEVELS[template_tissues(GRID.shape)] + own
         for site in SITES if number < 3 else ["east"]:
             scanned = np.where(mask > 0, np.clip((brain + 1) * SITES[site] - 1, -0.99, 0.99), -1)
-            name = write_derivative(
-                root, f"{number:02d}", site, "preproc", volume=scanned, mask=mask, slope=0.01, intercept=-1.2
+            name = write_scaled(
+                root, f"{number:02d}", site, "preproc", volume=scanned, mask=mask, scaling=(0.01, -1.2)
             )
             if number < 3 and site != "east":
                 undone = np.where(mask > 0, np.clip(brain, -0.99, 0.99), 5)  # what lies outside is ignored

@@ -1,9 +1,10 @@
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from bids_mmh.phantom.dataset import make_phantom
 from bids_mmh.preprocess.images import to_sitk
 from bids_mmh.preprocess.transforms import from_matrix, save_transform
 
@@ -24,13 +25,11 @@ def phantoms(load_benchmark):
 
 
 @pytest.fixture(scope="module")
-def coarse(tmp_path_factory, phantoms):
+def coarse(phantom, phantoms):
     """A coarse phantom's T1w and what is true about it."""
-    root = make_phantom(
-        tmp_path_factory.mktemp("phantom") / "raw", subjects=1, sites=1, resolution=4, sequences=("T1w",)
-    )
-    stem = root / "derivatives" / "truth" / "sub-001" / "anat" / "sub-001"
-    path = root / "sub-001" / "anat" / "sub-001_T1w.nii.gz"
+    anat = Path("sub-001", "ses-site01", "anat")
+    stem = phantom / "derivatives" / "truth" / anat / "sub-001_ses-site01"
+    path = phantom / anat / "sub-001_ses-site01_T1w.nii.gz"
     return nib.load(path), phantoms.Truth(stem, "T1w"), path
 
 

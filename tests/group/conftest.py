@@ -1,7 +1,6 @@
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 
 from bids_mmh.bids.session import Scan
 from bids_mmh.derivatives.jobs import ScanJob
@@ -11,14 +10,6 @@ from bids_mmh.preprocess.transforms import from_matrix, save_transform
 from bids_mmh.settings import Settings
 
 SPACE = "MNI152NLin2009aSym"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def _group_settings(output_dir, **changes):

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from bids_mmh.derivatives.index import study_rows
+from bids_mmh.derivatives.outputs import OUTPUTS
+from bids_mmh.derivatives.sidecar import Encoder, ImageStatistics, Model, Sidecar
 from bids_mmh.errors import ExitCode, NoInputError, NoMatchError, UsageError
 from bids_mmh.evaluation.metrics.statistics import image_statistics
 from bids_mmh.group.report import compare_sites
@@ -23,25 +25,30 @@ def _statistics(mean):
     return image_statistics(np.random.default_rng(0).normal(mean, 0.1, 500)).to_dict()
 
 
-def _sidecar(site, before, after=None, **changes):
+def _sidecar(site, before, after=None, **fields):
     statistics = {"before": _statistics(before)} | ({} if after is None else {"after": _statistics(after)})
-    return {
-        "Site": site,
-        "Sequence": "T1w",
-        "ImageStatistics": statistics,
-        "AnatomyPreservation": 0.98,
-        "Model": {"Name": "embedded", "SHA256": "a" * 64, "Target": "Y", "Encoder": {"Name": "slices"}},
-        "QualityWarnings": [],
-        "ConfigurationHash": "c0ffee",
-    } | changes
+    given = {
+        "site": site,
+        "sequence": "T1w",
+        "image_statistics": ImageStatistics(**statistics),
+        "anatomy_preservation": 0.98,
+        "model": Model(name="embedded", sha256="a" * 64, target="Y", encoder=Encoder(name="slices")),
+        "quality_warnings": (),
+        "configuration_hash": "c0ffee",
+    }
+    return Sidecar(**given | fields)
 
 
-def _write(root: Path, name: str, content) -> Path:
-    parts = dict(part.split("-") for part in name.split("_")[:-1])
-    folder = root / f"sub-{parts['sub']}" / (f"ses-{parts['ses']}" if "ses" in parts else "") / "anat"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
+def _write(root, subject, fields, *, sequence="T1w", desc="harmonized", space=SPACE, **entities):
+    """Write a sidecar as the participant level does; what is no :class:`Sidecar` is written as it is."""
+    output = f"mni_{desc}"
+    entities = {"subject": subject, **entities}
+    image = OUTPUTS[output].path(root, entities, sequence=sequence, space=space, res="1")
+    path = image.with_suffix("").with_suffix(".json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(fields, Sidecar):
+        return fields.write(path, output)
+    path.write_text(fields if isinstance(fields, str) else json.dumps(fields))
     return path
 
 
@@ -59,8 +66,7 @@ def _table(root, sequence="T1w"):
 def study(tmp_path):
     """Two sites of two scans each, far apart before and equal after."""
     for number, (site, before) in enumerate([("A", -0.3), ("A", -0.28), ("B", 0.3), ("B", 0.32)]):
-        name = f"sub-{number}_ses-x_space-{SPACE}_res-1_desc-harmonized_T1w.json"
-        _write(tmp_path, name, _sidecar(site, before, 0.0))
+        _write(tmp_path, str(number), _sidecar(site, before, 0.0), session="x")
     return tmp_path
 
 
@@ -92,8 +98,8 @@ def test_distances_between_sites_fall(study):
 
 
 def test_preprocessed_scans_are_listed_and_give_way_to_harmonized_ones(study):
-    _write(study, f"sub-0_ses-x_space-{SPACE}_res-1_desc-preproc_T1w.json", _sidecar("A", 0.1))
-    _write(study, f"sub-9_space-{SPACE}_res-1_desc-preproc_T1w.json", _sidecar("A", 0.1, Model=None))
+    _write(study, "0", _sidecar("A", 0.1), desc="preproc", session="x")
+    _write(study, "9", _sidecar("A", 0.1), desc="preproc")
     assert run_group(_settings(study)) is ExitCode.OK
     rows = {row["scan"]: row for row in _table(study)}
     assert len(rows) == 5
@@ -114,7 +120,7 @@ def test_preprocessed_scans_are_listed_and_give_way_to_harmonized_ones(study):
     ],
 )
 def test_unusable_sidecar_is_listed_and_everything_else_written(study, content, reason):
-    _write(study, f"sub-7_space-{SPACE}_res-1_desc-harmonized_T1w.json", content)
+    _write(study, "7", content)
     assert run_group(_settings(study)) is ExitCode.DATA
     rows = _table(study)
     assert len(rows) == 5
@@ -124,15 +130,15 @@ def test_unusable_sidecar_is_listed_and_everything_else_written(study, content, 
 
 
 def test_own_spaces_and_hidden_files_are_left_out(study):
-    _write(study, "sub-0_ses-x_desc-harmonized_T1w.json", _sidecar("A", 0.1, 0.1))
-    _write(study, "sub-0_ses-x_space-T1w_desc-harmonized_T1w.json", _sidecar("A", 0.1, 0.1))
-    hidden = study / "sub-0" / "ses-x" / "anat" / f".1f.sub-0_ses-x_space-{SPACE}_desc-harmonized_T1w.json"
-    hidden.write_text("{")
+    native = OUTPUTS["native_harmonized"].path(study, {"subject": "0", "session": "x"}, sequence="T1w")
+    _sidecar("A", 0.1, 0.1).write(native.with_suffix("").with_suffix(".json"), "native_harmonized")
+    written = _write(study, "0", _sidecar("A", 0.1, 0.1), space="T1w", session="x")
+    written.with_name(f".1f.{written.name}").write_text("{")
     assert len(study_rows(study, ("T1w",))) == 4
 
 
 def test_filters_are_honoured(study):
-    _write(study, f"sub-0_ses-y_space-{SPACE}_res-1_desc-harmonized_T1w.json", _sidecar("A", 0.1, 0.1))
+    _write(study, "0", _sidecar("A", 0.1, 0.1), session="y")
     run_group(_settings(study, participant_label=("sub-0", "2")))
     assert [row["scan"] for row in _table(study)] == ["sub-0_ses-x_T1w", "sub-0_ses-y_T1w", "sub-2_ses-x_T1w"]
     run_group(_settings(study, session_label=("y",)))
@@ -154,11 +160,8 @@ def test_nothing_to_read_asks_for_the_participant_level(tmp_path):
 
 
 def test_mixtures_are_never_silent(study, caplog):
-    _write(
-        study,
-        "sub-8_space-MNI152NLin6Asym_res-1_desc-harmonized_T1w.json",
-        _sidecar("A", 0.1, 0.1, Model={"Name": "x", "SHA256": "b" * 64}, ConfigurationHash="other"),
-    )
+    other = _sidecar("A", 0.1, 0.1, model=Model(name="x", sha256="b" * 64), configuration_hash="other")
+    _write(study, "8", other, space="MNI152NLin6Asym")
     with caplog.at_level(logging.WARNING, "bids_mmh"):
         run_group(_settings(study))
     page = (study / "group.html").read_text()
@@ -177,8 +180,7 @@ def test_scans_of_one_kind_raise_no_warning(study):
 
 def test_unknown_sites_are_not_compared(tmp_path):
     for number, site in enumerate(["A", None]):
-        name = f"sub-{number}_space-{SPACE}_desc-harmonized_T1w.json"
-        _write(tmp_path, name, _sidecar(site, 0.1 * number, 0.0))
+        _write(tmp_path, str(number), _sidecar(site, 0.1 * number, 0.0))
     rows = study_rows(tmp_path, ("T1w",))
     assert compare_sites(rows) is None
     assert run_group(_settings(tmp_path)) is ExitCode.OK
@@ -186,13 +188,13 @@ def test_unknown_sites_are_not_compared(tmp_path):
 
 
 def test_only_scans_with_both_images_are_compared(study):
-    _write(study, f"sub-9_space-{SPACE}_res-1_desc-preproc_T1w.json", _sidecar("A", 0.9, Model=None))
+    _write(study, "9", _sidecar("A", 0.9), desc="preproc")
     comparison = compare_sites(study_rows(study, ("T1w",)))
     assert comparison.inter_site[0] == pytest.approx(0.3, abs=0.01)
 
 
 def test_tables_of_an_earlier_run_do_not_stay(study):
-    _write(study, f"sub-0_space-{SPACE}_res-1_desc-harmonized_T2w.json", _sidecar("A", 0.1, 0.1))
+    _write(study, "0", _sidecar("A", 0.1, 0.1), sequence="T2w")
     run_group(_settings(study))
     assert (study / "group_T2w_table.tsv").is_file()
     run_group(_settings(study, sequences=("T1w",)))
@@ -231,9 +233,8 @@ def test_a_subset_says_that_it_is_one(study, caplog):
 
 def test_the_filter_file_chooses_by_sequence_and_entity(study, tmp_path):
     for run in ("1", "2"):
-        name = f"sub-0_ses-x_acq-fast_run-{run}_space-{SPACE}_res-1_desc-harmonized_T1w.json"
-        _write(study, name, _sidecar("A", 0.1, 0.1))
-    _write(study, f"sub-0_ses-x_space-{SPACE}_res-1_desc-harmonized_T2w.json", _sidecar("A", 0.1, 0.1))
+        _write(study, "0", _sidecar("A", 0.1, 0.1), session="x", acquisition="fast", run=run)
+    _write(study, "0", _sidecar("A", 0.1, 0.1), sequence="T2w", session="x")
     filters = tmp_path / "filter.json"
     filters.write_text('{"t1w": {"acquisition": "fast", "run": [1]}}')
     run_group(_settings(study, bids_filter_file=filters))
@@ -246,9 +247,8 @@ def test_the_filter_file_chooses_by_sequence_and_entity(study, tmp_path):
 
 def test_the_ranking_of_sites_is_on_the_page_and_marks_what_the_scans_were_harmonized_to(study):
     for number, value in ((5, 0.31), (6, 0.33)):
-        name = f"sub-{number}_space-{SPACE}_res-1_desc-harmonized_T1w.json"
-        model = {"Name": "m", "SHA256": "a" * 64, "Target": "B"}
-        _write(study, name, _sidecar("B", value, 0.0, Model=model))
+        model = Model(name="m", sha256="a" * 64, target="B")
+        _write(study, str(number), _sidecar("B", value, 0.0, model=model))
     run_group(_settings(study, min_site_scans=2))
     page = (study / "group.html").read_text()
     assert "Choice of the target site (it needs 2 scans of every sequence)" in page
@@ -269,8 +269,7 @@ def test_the_ranking_of_sites_is_on_the_page_and_marks_what_the_scans_were_harmo
 )
 def test_odd_studies_are_reported_in_a_sentence_on_terminal_and_page(tmp_path, caplog, sites, sentence):
     for number, site in enumerate(sites):
-        name = f"sub-{number}_space-{SPACE}_res-1_desc-harmonized_T1w.json"
-        _write(tmp_path, name, _sidecar(site, 0.1 * number, 0.0))
+        _write(tmp_path, str(number), _sidecar(site, 0.1 * number, 0.0))
     with caplog.at_level(logging.WARNING, "bids_mmh"):
         assert run_group(_settings(tmp_path)) is ExitCode.OK
     page = unescape((tmp_path / "group.html").read_text())
@@ -279,7 +278,7 @@ def test_odd_studies_are_reported_in_a_sentence_on_terminal_and_page(tmp_path, c
 
 
 def test_a_sequence_at_only_some_sites_is_said(study, caplog):
-    _write(study, f"sub-0_ses-x_space-{SPACE}_res-1_desc-harmonized_T2w.json", _sidecar("A", 0.1, 0.1))
+    _write(study, "0", _sidecar("A", 0.1, 0.1), sequence="T2w", session="x")
     with caplog.at_level(logging.WARNING, "bids_mmh"):
         assert run_group(_settings(study)) is ExitCode.OK
     assert "There is no T2w scan at B" in caplog.text

@@ -1,8 +1,6 @@
 import csv
-import json
 from dataclasses import replace
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -17,20 +15,14 @@ FAST = SweepOptions(depths=(4, 20), inversion_steps=(2, 5), sampling_steps=(2,),
 
 
 @pytest.fixture
-def derivatives(tmp_path):
+def derivatives(write_derivative, tmp_path):
     """Three subjects at two sites, the second brighter; the third was at both."""
-    mask = np.zeros(SHAPE, dtype=np.uint8)
+    mask = np.zeros(SHAPE)
     mask[1:-1, 1:-1, 1:-1] = 1
     for subject, site in (("1", "a"), ("2", "b"), ("3", "a"), ("3", "b")):
-        folder = tmp_path / "out" / f"sub-{subject}" / f"ses-{site}" / "anat"
-        folder.mkdir(parents=True)
-        stem = f"sub-{subject}_ses-{site}_space-MNI152NLin2009cAsym_desc-preproc_T1w"
         image = np.random.default_rng(int(subject)).uniform(50, 110 if site == "a" else 150, SHAPE)
-        nib.save(nib.Nifti1Image(image.astype(np.float32), np.eye(4)), folder / f"{stem}.nii.gz")
-        nib.save(nib.Nifti1Image(mask, np.eye(4)), folder / "mask.nii.gz")
-        scaling = {"Slope": 0.012, "Intercept": -1.2}
-        fields = {"Sequence": "T1w", "Site": site, "BrainMask": "mask.nii.gz", "IntensityScaling": scaling}
-        (folder / f"{stem}.json").write_text(json.dumps(fields))
+        entities = {"subject": subject, "session": site}
+        write_derivative(tmp_path / "out", entities, image, mask, scaling=(0.012, -1.2), site=site)
     return tmp_path / "out"
 
 

@@ -6,22 +6,18 @@ from types import SimpleNamespace
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 
 from bids_mmh.cli.main import main
-from bids_mmh.method.config import PRESETS
-from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.phantom.dataset import make_phantom
 from bids_mmh.runtime.locks import file_lock
 
 
 @pytest.fixture(scope="module")
-def raw(tmp_path_factory):
+def raw(tmp_path_factory, write_raw, random_model):
     """Three people: the first with half a T1w file, the second with two volumes, the third without a T1w."""
-    torch.manual_seed(0)
     root = tmp_path_factory.mktemp("errors")
-    make_phantom(root / "raw", subjects=3, sites=1, resolution=4.0, truth=False)
-    Harmonizer(PRESETS["tiny"]).save_pretrained(root / "model")
+    first, second = ("001", "site01"), ("002", "site01")
+    write_raw(root / "raw", {"001": first, "002": first, "003": second})
+    random_model(root / "model", 0)
     half = root / "raw" / "sub-001" / "anat" / "sub-001_T1w.nii.gz"
     half.write_bytes(half.read_bytes()[:20000])
     nib.save(
@@ -91,9 +87,8 @@ def test_an_empty_folder(raw, run):
     assert (result.code, len(result.faults)) == (66, 1)
 
 
-def test_a_damaged_model_is_found_before_any_work(raw, run):
-    broken = raw / "broken"
-    Harmonizer(PRESETS["tiny"]).save_pretrained(broken)
+def test_a_damaged_model_is_found_before_any_work(raw, run, random_model):
+    broken = random_model(raw / "broken", 0)
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     result = run(model="broken", out="out2")

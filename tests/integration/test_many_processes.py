@@ -11,16 +11,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_mmh.phantom.dataset import make_phantom
-
 RUN = Path(__file__).parents[2] / "run.py"
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(tmp_path_factory, write_raw):
     """Two people with one stripped T1w each, so that a process is done soon."""
     folder = tmp_path_factory.mktemp("many")
-    make_phantom(folder / "raw", subjects=2, sites=2, resolution=4.0, sequences=["T1w"], truth=False)
+    write_raw(folder / "raw", {"001": ("002", "site01"), "002": ("001", "site02")})
+    for path in (folder / "raw").glob("sub-*/anat/*_T2w.*"):
+        path.unlink()
     for path in (folder / "raw").glob("sub-*/anat/*.nii.gz"):
         image = nib.load(path)
         values = image.get_fdata()

@@ -11,14 +11,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK
-import torch
 
 from bids_mmh import Harmonizer
 from bids_mmh.cli.main import main
-from bids_mmh.method import harmonizer
-from bids_mmh.method.config import PRESETS
-from bids_mmh.phantom.dataset import make_phantom
 from bids_mmh.preprocess.options import PreprocessOptions
 
 SPACE = "space-MNI152NLin2009aSym_res-4"
@@ -59,36 +54,16 @@ DATASET = {
 }
 
 
-def random_model(folder, seed):
-    torch.manual_seed(seed)
-    model = harmonizer.Harmonizer(PRESETS["tiny"])
-    for weights in model.network.parameters():
-        torch.nn.init.normal_(weights, std=0.02)
-    model.save_pretrained(folder)
-    return folder
-
-
 def run(study, *options, out="out", model="model"):
     arguments = [str(study / "raw"), str(study / out), "participant", "-w", str(study / "work"), "--sloppy"]
     fixed = ["--template", "MNI152NLin2009aSym", "--nprocs", "2", "--omp-nthreads", "1", "--device", "cpu"]
     return main([*arguments, *fixed, "--model", str(study / model), *options])
 
 
-@pytest.fixture
-def one_thread():
-    """As many threads as the participant level has in :func:`run`."""
-    before = torch.get_num_threads(), SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    torch.set_num_threads(1)
-    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    yield
-    torch.set_num_threads(before[0])
-    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(before[1])
-
-
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(tmp_path_factory, write_raw, random_model):
     folder = tmp_path_factory.mktemp("study")
-    make_phantom(folder / "raw", subjects=2, sites=2, resolution=2.0, truth=False)
+    write_raw(folder / "raw", {"001": ("002", "site01"), "002": ("001", "site02")})
     random_model(folder / "model", 1)
     assert run(folder) == 0
     return folder
@@ -155,7 +130,7 @@ def test_images_are_what_they_should_be(study):
             np.testing.assert_array_equal(image.affine, raw.affine)
 
 
-def test_python_gives_what_the_participant_level_writes(study, one_thread):
+def test_python_gives_what_the_participant_level_writes(study):
     rough = PreprocessOptions(sloppy=True)
     space = "MNI152NLin2009aSym"
     model = Harmonizer.from_pretrained(study / "model", "cpu", template=space, preprocessing=rough)
@@ -231,7 +206,7 @@ def test_a_second_run_does_only_what_is_missing(study, capfd):
     assert {name: after[name] for name in images} == {name: before[name] for name in images}
 
 
-def test_another_model_makes_new_outputs_from_the_same_preprocessing(study, capfd):
+def test_another_model_makes_new_outputs_from_the_same_preprocessing(study, random_model, capfd):
     random_model(study / "other", 2)
     bias = {path: path.stat().st_mtime_ns for path in (study / "work").rglob("log_bias.nrrd")}
     name = "sub-001/anat/sub-001_desc-harmonized_T1w.nii.gz"

@@ -19,14 +19,6 @@ TOY = NetworkConfig(
 )
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def _randomise(module, seed=0, scale=0.2):
     """Give every parameter, also those that start at zero, a value that lets it speak."""
     generator = torch.Generator().manual_seed(seed)

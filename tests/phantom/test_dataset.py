@@ -32,37 +32,37 @@ def scans(root, suffix="T1w"):
     return sorted(root.glob(f"sub-*/**/*_{suffix}.nii.gz"))
 
 
-def test_travelling_subject_has_a_session_per_site_and_the_other_one(dataset):
-    names = [scan.name for scan in scans(dataset)]
+def test_travelling_subject_has_a_session_per_site_and_the_other_one(phantom):
+    names = [scan.name for scan in scans(phantom)]
     assert names == [
         "sub-001_ses-site01_T1w.nii.gz",
         "sub-001_ses-site02_T1w.nii.gz",
         "sub-002_ses-site01_T1w.nii.gz",
     ]
-    assert len(scans(dataset, "T2w")) == 3
-    assert (dataset / "sub-001" / "sub-001_sessions.tsv").read_text().split("\n")[2] == "ses-site02\tsite02"
-    rows = [line.split("\t") for line in (dataset / "participants.tsv").read_text().splitlines()]
+    assert len(scans(phantom, "T2w")) == 3
+    assert (phantom / "sub-001" / "sub-001_sessions.tsv").read_text().split("\n")[2] == "ses-site02\tsite02"
+    rows = [line.split("\t") for line in (phantom / "participants.tsv").read_text().splitlines()]
     assert rows[0] == ["participant_id", "age", "sex", "site"]
     assert [row[3] for row in rows[1:]] == ["n/a", "site01"]
 
 
 @pytest.mark.skipif(VALIDATOR is None, reason="bids-validator-deno is not installed")
 @pytest.mark.parametrize("part", [".", "derivatives/truth"])
-def test_validator_finds_no_error(dataset, part):
-    result = subprocess.run([VALIDATOR, dataset / part, "--json"], capture_output=True, check=False)
+def test_validator_finds_no_error(phantom, part):
+    result = subprocess.run([VALIDATOR, phantom / part, "--json"], capture_output=True, check=False)
     issues = json.loads(result.stdout)["issues"]["issues"]
     assert [issue for issue in issues if issue["severity"] == "error"] == []
 
 
-def test_sidecar_names_the_site_and_its_timing_in_seconds(dataset):
-    sidecar = json.loads((dataset / "sub-001/ses-site01/anat/sub-001_ses-site01_T1w.json").read_text())
+def test_sidecar_names_the_site_and_its_timing_in_seconds(phantom):
+    sidecar = json.loads((phantom / "sub-001/ses-site01/anat/sub-001_ses-site01_T1w.json").read_text())
     assert sidecar["InstitutionName"] == "site01"
     assert 0.001 < sidecar["EchoTime"] < 0.01
     assert 0.5 < sidecar["InversionTime"] < 1.5
 
 
-def test_white_matter_is_bright_on_t1w_and_fluid_on_t2w(dataset):
-    for scan in scans(dataset) + scans(dataset, "T2w"):
+def test_white_matter_is_bright_on_t1w_and_fluid_on_t2w(phantom):
+    for scan in scans(phantom) + scans(phantom, "T2w"):
         suffix = "T1w" if "T1w" in scan.name else "T2w"
         values = load(scan)[1] / load(truth_of(scan, f"desc-receivefield_{suffix}.nii.gz"))[1]
         labels = load(truth_of(scan, f"space-{suffix}_dseg.nii.gz"))[1]
@@ -73,8 +73,8 @@ def test_white_matter_is_bright_on_t1w_and_fluid_on_t2w(dataset):
         assert white > fluid if suffix == "T1w" else white < fluid
 
 
-def test_reference_image_explains_the_scan(dataset):
-    scan = dataset / "sub-001/ses-site01/anat/sub-001_ses-site01_T1w.nii.gz"
+def test_reference_image_explains_the_scan(phantom):
+    scan = phantom / "sub-001/ses-site01/anat/sub-001_ses-site01_T1w.nii.gz"
     mask = load(truth_of(scan, "space-T1w_desc-brain_mask.nii.gz"))[1] > 0
     values, field, reference = (
         path[1][mask]
@@ -103,15 +103,15 @@ def brain_in_template(scan):
     return affine_transform(mask.astype(float), matrix, output_shape=(46, 56, 40), order=1) > 0.5
 
 
-def test_the_true_transforms_align_one_subject_at_two_sites_and_the_template(dataset, template):
-    first, second = (brain_in_template(scan) for scan in scans(dataset)[:2])
+def test_the_true_transforms_align_one_subject_at_two_sites_and_the_template(phantom, average_head):
+    first, second = (brain_in_template(scan) for scan in scans(phantom)[:2])
     dice = 2 * (first & second).sum() / (first.sum() + second.sum())
     assert dice > 0.96
-    target = template.brain[10:194:4, 1:225:4, 46:206:4]
+    target = average_head.brain[10:194:4, 1:225:4, 46:206:4]
     assert 2 * (first & target).sum() / (first.sum() + target.sum()) > 0.9
 
 
-def test_subjects_and_sites_do_not_depend_on_how_many_there_are(dataset, tmp_path):
+def test_subjects_and_sites_do_not_depend_on_how_many_there_are(phantom, tmp_path):
     small = make_phantom(
         tmp_path / "small",
         subjects=1,
@@ -125,11 +125,11 @@ def test_subjects_and_sites_do_not_depend_on_how_many_there_are(dataset, tmp_pat
     assert not (small / "derivatives").exists()
     assert scans(small) == []
     name = "sub-001/ses-site01/anat/sub-001_ses-site01_T2w.nii.gz"
-    np.testing.assert_array_equal(load(small / name)[1], load(dataset / name)[1])
+    np.testing.assert_array_equal(load(small / name)[1], load(phantom / name)[1])
 
 
-def test_left_and_right_differ(dataset):
-    labels = brain_in_template(scans(dataset)[2])
+def test_left_and_right_differ(phantom):
+    labels = brain_in_template(scans(phantom)[2])
     assert 2 * (labels & labels[::-1]).sum() / (2 * labels.sum()) < 0.99
 
 

@@ -5,19 +5,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK
-
-from bids_mmh.preprocess.template import Template, find_template
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory) -> Template:
-    return find_template("MNI152NLin2009aSym", tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
-import json
 from dataclasses import dataclass, replace
+from itertools import product
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -25,83 +24,58 @@ from bids_mmh.training.workspace import Workspace
 SPACING = 16.0  # mm; the grid is then (9, 12, 12)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def rng():
     return torch.Generator().manual_seed(7)
 
 
-def _write_scan(root, subject, sequence="T1w", *, session=None, array=None, mask=None, **sidecar):
-    """Write image, mask and sidecar as the participant level does; returns the sidecar's path."""
-    folders = [f"sub-{subject}", *([f"ses-{session}"] if session else [])]
-    folder = root.joinpath(*folders, "anat")
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = f"{'_'.join(folders)}_space-MNI152NLin2009cAsym_desc-preproc_{sequence}"
-    mask_name = f"{'_'.join(folders)}_space-MNI152NLin2009cAsym_desc-brain_mask.nii.gz"
-    if array is None:
-        draws = np.random.default_rng(sum(map(ord, subject + sequence)))
-        array = draws.uniform(20, 180, (9, 12, 12))
-    if mask is None:
-        mask = np.zeros(array.shape)
-        mask[1:-1, 1:-1, 1:-1] = 1
-    nib.save(nib.Nifti1Image(array.astype(np.float32), np.eye(4)), folder / f"{stem}.nii.gz")
-    nib.save(nib.Nifti1Image(mask.astype(np.uint8), np.eye(4)), folder / mask_name)
-    values = {
-        "Sequence": sequence,
-        "Site": "alpha",
-        "BrainMask": mask_name,
-        "IntensityScaling": {"Slope": 0.01, "Intercept": -1.0},
-    }
-    path = folder / f"{stem}.json"
-    path.write_text(json.dumps({**values, **sidecar}))
-    return path
+@pytest.fixture(scope="session")
+def write_scan(write_derivative):
+    """Write a preprocessed scan on the grid of 16 mm; returns the sidecar."""
+
+    def write(root, subject, sequence="T1w", *, session=None, array=None, mask=None, site="alpha", **fields):
+        if array is None:
+            array = np.random.default_rng(sum(map(ord, subject + sequence))).uniform(20, 180, (9, 12, 12))
+        if mask is None:
+            mask = np.zeros(array.shape)
+            mask[1:-1, 1:-1, 1:-1] = 1
+        entities = {"subject": subject} | ({"session": session} if session else {})
+        return write_derivative(root, entities, array, mask, sequence=sequence, site=site, **fields)
+
+    return write
 
 
 @pytest.fixture
-def write_scan():
-    return _write_scan
-
-
-@pytest.fixture
-def derivatives(tmp_path):
+def derivatives(write_scan, tmp_path):
     """Three subjects, T1w and T2w each, on the grid of 16 mm."""
     root = tmp_path / "derivatives"
     for subject in ("01", "02", "03"):
         for sequence in ("T1w", "T2w"):
-            _write_scan(root, subject, sequence)
+            write_scan(root, subject, sequence)
     return root
 
 
-def _write_study(root):
+@pytest.fixture(scope="session")
+def write_study(write_scan):
     """Two sites of five subjects, one of them (05) at both, T1w and T2w each; beta's contrast is another."""
-    visits = [("alpha", f"{k:02d}") for k in (1, 2, 3, 4, 5)] + [
-        ("beta", f"{k:02d}") for k in (5, 6, 7, 8, 9)
-    ]
-    for site, subject in visits:
-        for sequence in ("T1w", "T2w"):
+
+    def write(root):
+        visits = [("alpha", f"{k:02d}") for k in (1, 2, 3, 4, 5)]
+        visits += [("beta", f"{k:02d}") for k in (5, 6, 7, 8, 9)]
+        for (site, subject), sequence in product(visits, ("T1w", "T2w")):
             unit = np.random.default_rng(int(subject)).uniform(0.1, 0.9, (9, 12, 12))
             unit = 1 - unit if sequence == "T2w" else unit
             array = 200 * (unit if site == "alpha" else 0.3 + 0.6 * unit**2)
-            _write_scan(root, subject, sequence, session=site, array=array, Site=site)
-    return root
+            write_scan(root, subject, sequence, session=site, array=array, site=site)
+        return root
+
+    return write
 
 
 @pytest.fixture
-def write_study():
-    return _write_study
-
-
-@pytest.fixture
-def sites(tmp_path):
+def sites(write_study, tmp_path):
     """Derivatives of two sites and of a subject who was at both."""
-    return _write_study(tmp_path / "sites")
+    return write_study(tmp_path / "sites")
 
 
 @pytest.fixture
@@ -209,10 +183,10 @@ class Prepared:
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory, small_encoder):
+def prepared(tmp_path_factory, write_study, small_encoder):
     """Made once for all tests; not to be changed."""
     folder = tmp_path_factory.mktemp("prepared")
-    scans = find_scans([_write_study(folder / "sites")], ["T1w", "T2w"])
+    scans = find_scans([write_study(folder / "sites")], ["T1w", "T2w"])
     fabric, stage1 = make_fabric(Compute("cpu")), _stage1_model()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bids_mmh.derivatives.index import study_rows
+from bids_mmh.derivatives.sidecar import ImageStatistics, Model
 from bids_mmh.derivatives.splits import TrainedSubjects
 from bids_mmh.evaluation.controls.methods import CONTROLS, RAW
 from bids_mmh.evaluation.metrics.statistics import image_statistics
@@ -42,29 +43,6 @@ def quick(monkeypatch, segmenter):
     )
 
 
-def write_scan(root, subject, site, brain, mask, *, target):
-    """A scan whose contrast is the site's, and its harmonized version, which has the contrast of site A."""
-    folder = root / f"sub-{subject}" / f"ses-{site}" / "anat"
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / f"sub-{subject}_ses-{site}_space-MNI_res-8"
-    raw, done = ((brain + 1) * CONTRAST[site] - 1, brain)
-    nib.save(nib.Nifti1Image(mask.astype(np.uint8), GRID.affine), f"{stem}_desc-brain_mask.nii.gz")
-    statistics = {"before": image_statistics(raw[mask]).to_dict()}
-    common = {"Site": site, "Sequence": "T1w", "BrainMask": f"{stem.name}_desc-brain_mask.nii.gz"}
-    for desc, volume in (("preproc", raw), ("harmonized", done)):
-        nib.save(
-            nib.Nifti1Image(np.where(mask, (volume + 1.2) * 100, 0).astype(np.float32), GRID.affine),
-            f"{stem}_desc-{desc}_T1w.nii.gz",
-        )
-        fields = common | {"IntensityScaling": {"Slope": 0.01, "Intercept": -1.2}}
-        if desc == "harmonized":
-            statistics["after"] = image_statistics(done[mask]).to_dict()
-            model = {"Name": "study", "SHA256": "0" * 64, "Target": target, "Encoder": None}
-            fields |= {"Model": model, "AnatomyPreservation": 0.99}
-        fields["ImageStatistics"] = dict(statistics)
-        Path(f"{stem}_desc-{desc}_T1w.json").write_text(json.dumps(fields))
-
-
 @pytest.fixture(scope="module")
 def brains(template_tissues):
     """A brain for each subject, all with the template's tissues."""
@@ -80,7 +58,37 @@ def brains(template_tissues):
 
 
 @pytest.fixture
-def make_study(tmp_path, brains):
+def write_scan(write_derivative):
+    """Write a scan whose contrast is the site's, and its harmonized version, which has that of site A."""
+
+    def write(root, subject, site, brain, mask, *, target):
+        raw, done = (brain + 1) * CONTRAST[site] - 1, brain
+        before, after = (image_statistics(volume[mask]).to_dict() for volume in (raw, done))
+        model = Model(name="study", sha256="0" * 64, target=target)
+        harmonized = {"model": model, "anatomy_preservation": 0.99}
+        for kind, volume, statistics, fields in (
+            ("preproc", raw, {"before": before}, {}),
+            ("harmonized", done, {"before": before, "after": after}, harmonized),
+        ):
+            write_derivative(
+                root,
+                {"subject": subject, "session": site},
+                np.where(mask, (volume + 1.2) * 100, 0),
+                mask,
+                kind=kind,
+                scaling=(0.01, -1.2),
+                res="8",
+                affine=GRID.affine,
+                site=site,
+                image_statistics=ImageStatistics(**statistics),
+                **fields,
+            )
+
+    return write
+
+
+@pytest.fixture
+def make_study(tmp_path, brains, write_scan):
     def make(*, target="A", travellers=TRAVELLERS, residents=RESIDENTS):
         brain, mask = brains
         root = tmp_path / "out"

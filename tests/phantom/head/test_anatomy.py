@@ -7,8 +7,8 @@ from bids_mmh.phantom.imaging.relaxation import Tissue
 
 
 @pytest.fixture(scope="module")
-def anatomy(template):
-    return build_anatomy(template, np.random.default_rng(0), atrophy=0.0)
+def anatomy(average_head):
+    return build_anatomy(average_head, np.random.default_rng(0), atrophy=0.0)
 
 
 def test_fractions_of_every_voxel_sum_to_one(anatomy):
@@ -33,8 +33,8 @@ def test_skull_lies_between_brain_and_scalp(anatomy):
     assert first[Tissue.CORTICAL_GREY_MATTER] < first[Tissue.BONE] < first[Tissue.FAT] < first[Tissue.MUSCLE]
 
 
-def test_atrophy_opens_the_sulci(template, anatomy):
-    old = build_anatomy(template, np.random.default_rng(0), atrophy=1.0)
+def test_atrophy_opens_the_sulci(average_head, anatomy):
+    old = build_anatomy(average_head, np.random.default_rng(0), atrophy=1.0)
     more, less = (a.fractions[Tissue.CSF].sum() for a in (old, anatomy))
     assert more > 1.05 * less
 
@@ -46,9 +46,9 @@ def test_age_drives_atrophy_and_subjects_do_not_depend_on_each_other():
     assert draw_subject(0, 7) == subjects[7]
 
 
-def test_a_lesion_takes_the_place_of_what_would_be_there(template, anatomy):
+def test_a_lesion_takes_the_place_of_what_would_be_there(average_head, anatomy):
     radius, cavity = 12.0, Lesion((-30.0, -20.0, 25.0), 12.0, 1.0)
-    stroke = build_anatomy(template, np.random.default_rng(0), 0.0, [cavity])
+    stroke = build_anatomy(average_head, np.random.default_rng(0), 0.0, [cavity])
     more = (stroke.fractions[Tissue.CSF] - anatomy.fractions[Tissue.CSF]).sum()
     assert 0.6 < more / (4 / 3 * np.pi * radius**3) < 1.05
     np.testing.assert_allclose(stroke.fractions.sum(axis=0), 1, atol=1e-4)

@@ -36,8 +36,8 @@ def test_displacement_is_added_in_template_space():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_displacement_neither_folds_nor_hides_an_affine_part(template, seed):
-    field = draw_displacement(np.random.default_rng(seed), template.ventricles, widening=2.0)
+def test_displacement_neither_folds_nor_hides_an_affine_part(average_head, seed):
+    field = draw_displacement(np.random.default_rng(seed), average_head.ventricles, widening=2.0)
     jacobian = np.stack([np.stack(np.gradient(c, DISPLACEMENT_GRID.spacing), -1) for c in field], -2)
     assert np.linalg.det(np.eye(3) + jacobian).min() > 0.1
     x, y, z = np.broadcast_arrays(*DISPLACEMENT_GRID.axes())
@@ -46,11 +46,12 @@ def test_displacement_neither_folds_nor_hides_an_affine_part(template, seed):
     assert 0.5 < field[:, brain].std() < 4
 
 
-def test_widening_moves_the_walls_of_the_ventricles_outwards(template):
+def test_widening_moves_the_walls_of_the_ventricles_outwards(average_head):
     wide, narrow = (
-        draw_displacement(np.random.default_rng(0), template.ventricles, widening) for widening in (2.0, -2.0)
+        draw_displacement(np.random.default_rng(0), average_head.ventricles, widening)
+        for widening in (2.0, -2.0)
     )
-    outwards = np.stack(np.gradient(template.ventricles, DISPLACEMENT_GRID.spacing))
-    wall = (template.ventricles > 3) & (template.ventricles < 8)
+    outwards = np.stack(np.gradient(average_head.ventricles, DISPLACEMENT_GRID.spacing))
+    wall = (average_head.ventricles > 3) & (average_head.ventricles < 8)
     # The map runs backwards: a wider ventricle is sampled further inwards.
     assert ((wide - narrow) * outwards).sum(axis=0)[wall].mean() < -1

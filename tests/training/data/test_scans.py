@@ -8,13 +8,13 @@ from bids_mmh.training.data.scans import find_scans, load_on_grid
 
 
 def test_find_scans_reads_sidecars(derivatives, write_scan):
-    write_scan(derivatives, "04", Site=None, IntensityScaling={"Slope": 0.5, "Intercept": 2})
+    write_scan(derivatives, "04", site=None, scaling=(0.5, 2))
     scans = find_scans([derivatives], ["T1w", "T2w"])
     assert len(scans) == 7
     found = {(scan.subject, scan.sequence): scan for scan in scans}
     assert len(found) == 7
     scan = found["sub-02", "T2w"]
-    assert scan.image.name == "sub-02_space-MNI152NLin2009cAsym_desc-preproc_T2w.nii.gz"
+    assert scan.image.name == "sub-02_space-MNI152NLin2009cAsym_res-1_desc-preproc_T2w.nii.gz"
     assert scan.image.is_file()
     assert scan.mask.is_file()
     assert (scan.site, scan.slope, scan.intercept) == ("alpha", 0.01, -1.0)

@@ -34,7 +34,7 @@ def cache(tmp_path, tiny, write_scan):
             for sequence, values in added.items():
                 for i, value in enumerate(values):
                     label = f"{site}{i}".replace("/", "")
-                    write_scan(tmp_path / "d", label, sequence, array=BASE + value, Site=site)
+                    write_scan(tmp_path / "d", label, sequence, array=BASE + value, site=site)
         config = replace(tiny, sequences=sequences)
         return VolumeCache(find_scans([tmp_path / "d"], sequences), config, tmp_path / "cache")
 

@@ -1,0 +1,47 @@
+"""Raw data and a model for whole runs of the program."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def write_raw(phantom):
+    """Write a dataset without sessions, whose participants are visits of the phantom's subjects."""
+
+    def write(raw: Path, visits: dict[str, tuple[str, str]]) -> Path:
+        raw.mkdir(parents=True)
+        for name in ("dataset_description.json", "README"):
+            shutil.copy(phantom / name, raw)
+        rows = [f"sub-{label}\t{site}\n" for label, (_, site) in visits.items()]
+        (raw / "participants.tsv").write_text("participant_id\tsite\n" + "".join(rows))
+        for label, (subject, site) in visits.items():
+            anat = raw / f"sub-{label}" / "anat"
+            anat.mkdir(parents=True)
+            stem = f"sub-{subject}_ses-{site}"
+            for path in (phantom / f"sub-{subject}" / f"ses-{site}" / "anat").glob(f"{stem}_*"):
+                shutil.copy(path, anat / path.name.replace(stem, f"sub-{label}"))
+        return raw
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def random_model():
+    """Save a tiny model with random weights; returns its folder."""
+
+    def save(folder: Path, seed: int) -> Path:
+        import torch
+
+        from bids_mmh.method.config import PRESETS
+        from bids_mmh.method.harmonizer import Harmonizer
+
+        torch.manual_seed(seed)
+        model = Harmonizer(PRESETS["tiny"])
+        for weights in model.network.parameters():
+            torch.nn.init.normal_(weights, std=0.02)
+        model.save_pretrained(folder)
+        return folder
+
+    return save
