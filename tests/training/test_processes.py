@@ -1,5 +1,4 @@
 import csv
-import os
 import runpy
 import subprocess
 import sys
@@ -48,18 +47,18 @@ def test_what_the_first_process_raises_reaches_the_caller():
         on_first(make_fabric(Compute("cpu")), fail)
 
 
-@pytest.mark.timeout(120)
-def test_two_processes_train_what_one_trains(derivatives, tmp_path):
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+
+
+@pytest.mark.parametrize(
+    "launcher", [pytest.param((), id="fork"), pytest.param(TORCHRUN, id="torchrun", marks=pytest.mark.slow)]
+)
+@pytest.mark.timeout(600)
+def test_two_processes_train_what_one_trains(derivatives, tmp_path, launcher):
     """Three volumes a step: one process has two of them, the other one. Both end with the same model and the
     same records of both kinds, which are those of one process alone."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run(
-        [*launch, SCRIPT, derivatives, tmp_path, "3"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        check=False,
-        text=True,
-    )
+    command = [sys.executable, *launcher, SCRIPT, "state", derivatives, tmp_path, "3"]
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
     assert done.returncode == 0, done.stderr
     ranks = [torch.load(tmp_path / f"rank{i}.pt", weights_only=True) for i in (0, 1)]
     alone = TRAINED(3, derivatives, tmp_path / "alone")

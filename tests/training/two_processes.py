@@ -1,17 +1,23 @@
-"""Trains as each of the processes that a launcher starts, and leaves what each ended with.
+"""Trains in two processes, by itself or as one that torchrun has started.
 
-Arguments: derivatives, folder for the model and the leavings, volumes per step.
+Arguments: ``command`` and those of ``bids-mmh-train``; or ``state``, derivatives, folder for the model and
+for what each process ends with, volumes per step.
 """
 
 import os
+import socket
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import lightning_fabric  # noqa: F401 - with all that training imports, before the processes part
 import torch
 
+from bids_mmh.cli.train import main
 from bids_mmh.method.config import PRESETS
 from bids_mmh.training.engine import Compute
 from bids_mmh.training.recipe import Phase, Recipe, model_on_grid
@@ -51,8 +57,37 @@ def trained(accumulate: int, derivatives: Path, folder: Path) -> dict[str, Any]:
     return {"model": model.state_dict(), **task.state_dict()}
 
 
+def leave_state(derivatives: str, folder: str, accumulate: str) -> None:
+    """Train as one of the processes, and leave what it ends with."""
+    state = trained(int(accumulate), Path(derivatives), Path(folder) / "model")
+    torch.save(state, Path(folder) / f"rank{os.environ['RANK']}.pt")
+
+
+def train_by_command(*arguments: str) -> None:
+    """Run ``bids-mmh-train`` as one of the processes."""
+    sys.exit(main(arguments))
+
+
+def in_two_processes(work: Callable[[], None]) -> None:
+    """Call ``work`` in two processes with the environment of torchrun; they share the imports of this one."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}
+    torch.multiprocessing.start_processes(as_rank, (work,), nprocs=2, start_method="fork")
+
+
+def as_rank(rank: int, work: Callable[[], None]) -> None:
+    """What one of the processes does."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    work()
+
+
 if __name__ == "__main__":
-    derivatives, folder, accumulate = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    torch.set_num_threads(1)
-    left = trained(accumulate, derivatives, folder / "model")
-    torch.save(left, folder / f"rank{os.environ.get('RANK', '0')}.pt")
+    kind, *arguments = sys.argv[1:]
+    work = partial({"command": train_by_command, "state": leave_state}[kind], *arguments)
+    if "RANK" in os.environ:
+        work()
+    else:
+        in_two_processes(work)

@@ -1,6 +1,5 @@
 """A run that is killed, in a process of its own, and started again."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -8,7 +7,7 @@ import time
 
 import pytest
 
-STEPS = 60
+STEPS = 36
 RECIPE = f"""
 [model]
 preset = "tiny"
@@ -28,8 +27,7 @@ accumulate = 1
 
 def run(*arguments):
     command = [sys.executable, "-m", "bids_mmh.cli.train", *map(str, arguments), "--device", "cpu"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
 def rows(folder):
@@ -37,7 +35,7 @@ def rows(folder):
     return file.read_text().splitlines() if file.exists() else []
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_killed_and_started_again_it_ends_as_if_unbroken(derivatives, tmp_path):
     from bids_mmh.training.engine import Compute
     from bids_mmh.training.recipe import load_recipe
@@ -46,13 +44,13 @@ def test_killed_and_started_again_it_ends_as_if_unbroken(derivatives, tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE)
     process = run(recipe, tmp_path / "broken", derivatives)
-    while len(rows(tmp_path / "broken")) < 15 and process.poll() is None:  # three checkpoints and some steps
+    while len(rows(tmp_path / "broken")) < 9 and process.poll() is None:  # a checkpoint and some steps
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     broken = rows(tmp_path / "broken")
-    assert 15 <= len(broken) < STEPS
+    assert 9 <= len(broken) < STEPS
     assert not (tmp_path / "broken" / "model.safetensors").exists()
 
     train(load_recipe(recipe), [derivatives], tmp_path / "broken", compute=Compute("cpu"))
