@@ -21,7 +21,7 @@ from bids_mmh.method.diffusion.sampling import Predictor, invert, sample
 from bids_mmh.method.diffusion.schedule import NoiseSchedule
 from bids_mmh.method.diffusion.unet import ConditionalUNet
 from bids_mmh.method.model_files import CONFIG_FILE, WEIGHTS_FILE, existing, read_config
-from bids_mmh.method.padding import BACKGROUND
+from bids_mmh.method.padding import BACKGROUND, brain_box
 from bids_mmh.method.precision import fast_autocast
 from bids_mmh.method.style.code import style_code
 from bids_mmh.method.style.statistics import (
@@ -34,6 +34,8 @@ from bids_mmh.method.style.statistics import (
 from bids_mmh.method.style.tissue_style import mapped_statistics, tissue_map
 from bids_mmh.method.style.tissues import default_priors, priors_on_grid, tissue_maps
 from bids_mmh.method.target_style import TargetStyles
+
+MARGIN = 4  # voxels around the brain that the network sees: beyond is background, which tells it nothing
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class Anchor:
     gradient: Tensor
     sequence: Tensor
     tissues: Tensor | None = None
+
+    def crop(self, box: tuple[slice, ...]) -> "Anchor":
+        """The same of a part of the volumes; five slices."""
+        tissues = None if self.tissues is None else self.tissues[box]
+        return Anchor(self.mask[box], self.gradient[box], self.sequence, tissues)
 
 
 @dataclass(frozen=True)
@@ -202,9 +209,13 @@ class Harmonizer(nn.Module):
     def harmonize(self, network: nn.Module, volume: Tensor, anchor: Anchor, style: StyleStatistics) -> Tensor:
         """Bring a batch to a style: landmark map, inversion, sampling with a network; background −1."""
         mapped = self.landmark_map(Styled(volume, self.style(volume, anchor)), anchor, style)
-        latent = self.invert(mapped, anchor)
-        result = self.finish(mapped.value, self.sample(network, latent, anchor, style), anchor)
-        return self.denoise(result, anchor, mapped.style)
+        box = brain_box(anchor.mask, MARGIN, self.config.network.multiple)
+        near, start = anchor.crop(box), Styled(mapped.value[box], mapped.style)
+        clean = self.sample(network, self.invert(start, near), near, style)
+        clean = self.denoise(self.finish(start.value, clean, near), near, mapped.style)
+        result = torch.full_like(volume, BACKGROUND)
+        result[box] = clean
+        return result
 
     def landmark_map(self, scan: Styled, anchor: Anchor, style: StyleStatistics) -> Styled:
         """Map intensities through the tissue medians, where the model does so: the network's start."""

@@ -5,14 +5,13 @@ and what differs between them comes back as a pattern of period p: at p = 2, at 
 No scanner makes such a pattern, as none knows where the patches lie.
 """
 
-from collections.abc import Iterator
-from itertools import product
-
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-WIDTH = 8  # voxels of the window that a pattern's strength is averaged over; even, to answer patterns with 0
+from bids_mmh.method.padding import crop_to, pad_to_multiple
+
+REACH = 2  # patches to either side that a pattern's strength is averaged over
 
 
 def without_grid(change: Tensor, mask: Tensor, patch: int) -> Tensor:
@@ -38,36 +37,38 @@ def without_grid(change: Tensor, mask: Tensor, patch: int) -> Tensor:
     inside = torch.where(mask, change, 0.0)
     if patch == 1:
         return inside
-    weight = _window(mask.to(change.dtype)).clamp(min=1e-6)
-    # without its slow part, which at the edge of the brain would pass for a pattern
-    fast = torch.where(mask, change - _window(inside) / weight, 0.0)
-    found = torch.zeros_like(change)
-    for signs in _patterns(change):
-        found += signs * _window(signs * fast) / weight
-    return torch.where(mask, change - found, 0.0)
+    inside, brain = (pad_to_multiple(volume, 2, 0.0) for volume in (inside, mask.to(change.dtype)))
+    weight = _window(F.avg_pool3d(brain, 2)).clamp(min=1e-6)
+    # without its slow part: a slope, seen patch by patch, and the edge of the brain would pass for patterns
+    slow = F.interpolate(_window(F.avg_pool3d(inside, 2)) / weight, scale_factor=2, mode="trilinear")
+    patterns = _patterns().to(change)
+    strength = torch.einsum("kp,bpxyz->bkxyz", patterns, _folded(inside - slow * brain)) / 8
+    found = torch.einsum("kp,bkxyz->bpxyz", patterns, _window(strength) / weight)
+    return torch.where(mask, change - crop_to(_unfolded(found), tuple(change.shape)), 0.0)
 
 
-def _patterns(like: Tensor) -> Iterator[Tensor]:
-    """The seven patterns of ±1 of period 2, each (1, 1, H, W, D) or broadcast to it."""
-    for alternates in product((False, True), repeat=3):
-        if any(alternates):
-            pattern = like.new_ones(1, 1, 1, 1, 1)
-            for axis, alternate in zip((2, 3, 4), alternates, strict=True):
-                if alternate:
-                    shape = [1] * 5
-                    shape[axis] = like.shape[axis]
-                    index = torch.arange(like.shape[axis], device=like.device)
-                    pattern = pattern * (1 - 2 * (index % 2)).to(like.dtype).view(shape)
-            yield pattern
+def _patterns() -> Tensor:
+    """The seven patterns of ±1 of period 2, at the eight places of a patch; (7, 8)."""
+    pair = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+    return torch.kron(torch.kron(pair, pair), pair)[1:]
 
 
-def _window(volume: Tensor) -> Tensor:
-    """Mean over ``WIDTH`` + 1 voxels along each axis, the first and last by half; zeros beyond the edge."""
-    half = WIDTH // 2
+def _folded(volume: Tensor) -> Tensor:
+    """The eight places of each patch as channels: (B, 1, H, W, D) to (B, 8, H/2, W/2, D/2)."""
+    b, _, h, w, d = volume.shape
+    return volume.view(b, h // 2, 2, w // 2, 2, d // 2, 2).permute(0, 2, 4, 6, 1, 3, 5).flatten(1, 3)
+
+
+def _unfolded(folded: Tensor) -> Tensor:
+    """Undo :func:`_folded`."""
+    b, _, h, w, d = folded.shape
+    return folded.view(b, 2, 2, 2, h, w, d).permute(0, 4, 1, 5, 2, 6, 3).reshape(b, 1, 2 * h, 2 * w, 2 * d)
+
+
+def _window(patches: Tensor) -> Tensor:
+    """Mean over the patches within ``REACH`` along each axis; zeros beyond the edge."""
     for axis in range(3):
-        for width, before, after in ((WIDTH, half, half - 1), (2, 0, 1)):
-            padding = [0] * 6
-            padding[4 - 2 * axis : 6 - 2 * axis] = before, after
-            kernel = [width if i == axis else 1 for i in range(3)]
-            volume = F.avg_pool3d(F.pad(volume, padding), kernel, stride=1)
-    return volume
+        kernel, padding = [1, 1, 1], [0, 0, 0]
+        kernel[axis], padding[axis] = 2 * REACH + 1, REACH
+        patches = F.avg_pool3d(patches, kernel, stride=1, padding=padding)
+    return patches
