@@ -118,6 +118,12 @@ _ALL = (
         "group.report",
     ),
     Output(
+        "site_distances_table",
+        "site_distances_{sequence}_table.tsv",
+        "distances of every two sites before and after (+ `.json`), see [the group page](group.md)",
+        "group.site_comparison",
+    ),
+    Output(
         "evaluation_table",
         "evaluation_{sequence}_table.tsv",
         "figures of the evaluation (+ `.json`), see [the group page](group.md)",

@@ -14,16 +14,16 @@ from bids_mmh.derivatives.index import parts_of
 from bids_mmh.derivatives.outputs import OUTPUTS
 from bids_mmh.derivatives.splits import TrainedSubjects, trained_subjects
 from bids_mmh.errors import CannotCreateError
-from bids_mmh.evaluation.metrics.site_distance import site_distances
 from bids_mmh.evaluation.outliers import find_outliers
 from bids_mmh.group.evaluation.evaluate import EvaluationSettings, PartEvaluation, evaluate_study
 from bids_mmh.group.evaluation.report import evaluation_methods, page_part, write_evaluation
-from bids_mmh.reports.group_page import SiteComparison, StudyFacts, StudyPart, render_group_page
+from bids_mmh.group.site_comparison import Comparisons, compare_all_sites, write_site_distances
+from bids_mmh.reports.group_page import StudyFacts, StudyPart, render_group_page
 from bids_mmh.reports.group_table import ScanRow, data_dictionary
 
 logger = logging.getLogger(__name__)
 
-TABLES = ("group_table", "evaluation_table")
+TABLES = ("group_table", "site_distances_table", "evaluation_table")
 FORMER_TABLES = ("group_*.tsv", "evaluation_*.tsv")
 """Names of versions before 0.2, whose dictionaries pybids took for sidecars of every scan."""
 
@@ -46,8 +46,9 @@ def write_study(
 ) -> Path:
     """Evaluate a study and write its tables, each with a data dictionary, and its page.
 
-    That is ``group_<sequence>_table.tsv`` for each sequence, ``evaluation_<sequence>_table.tsv`` where
-    something was measured, ``group.html``, and the methods text in ``logs/``.
+    That is ``group_<sequence>_table.tsv`` for each sequence, ``site_distances_<sequence>_table.tsv`` where
+    there are two sites, ``evaluation_<sequence>_table.tsv`` where something was measured, ``group.html``, and
+    the methods text in ``logs/``.
 
     Args:
         settings: Options of the run.
@@ -69,14 +70,15 @@ def write_study(
     rows = _annotated(rows, trained, ages.years)
     evaluations = [] if settings.no_evaluation else evaluate_study(settings, rows, trained, ages.years)
     evaluations = [replace(part, skipped=(*part.skipped, *ages.problems)) for part in evaluations]
+    comparisons = compare_all_sites(rows)
     try:
-        tables = _write_tables(settings.output_dir, rows, evaluations)
+        tables = _write_tables(settings.output_dir, rows, comparisons, evaluations)
         facts = _facts(tables, warnings, rankings or {}, evaluation_methods(evaluations))
         if facts.methods:
             write_text(OUTPUTS["group_citation"].path(settings.output_dir), facts.methods)
         page = write_text(
             OUTPUTS["group_page"].path(settings.output_dir),
-            render_group_page(_parts(rows, evaluations), facts),
+            render_group_page(_parts(rows, comparisons, evaluations), facts),
         )
         _remove_stale(settings.output_dir, tables)
     except OSError as error:
@@ -116,7 +118,10 @@ def _remove_stale(output_dir: Path, tables: Sequence[str]) -> None:
 
 
 def _write_tables(
-    output_dir: Path, rows: Sequence[ScanRow], evaluations: Sequence[PartEvaluation]
+    output_dir: Path,
+    rows: Sequence[ScanRow],
+    comparisons: Comparisons,
+    evaluations: Sequence[PartEvaluation],
 ) -> list[str]:
     columns = data_dictionary()
     tables = []
@@ -125,6 +130,7 @@ def _write_tables(
         table = write_tsv(OUTPUTS["group_table"].path(output_dir, sequence=sequence), records, list(columns))
         write_json(table.with_suffix(".json"), columns)
         tables.append(table.name)
+    tables += write_site_distances(output_dir, comparisons)
     return tables + write_evaluation(output_dir, evaluations)
 
 
@@ -139,42 +145,13 @@ def _facts(tables: Sequence[str], warnings: Sequence[str], rankings: Rankings, m
     )
 
 
-def _parts(rows: Sequence[ScanRow], evaluations: Sequence[PartEvaluation]) -> list[StudyPart]:
+def _parts(
+    rows: Sequence[ScanRow], comparisons: Comparisons, evaluations: Sequence[PartEvaluation]
+) -> list[StudyPart]:
     measured = {(part.sequence, part.space): part for part in evaluations}
     parts = []
     for sequence, space, own in parts_of(rows):
         part = measured.get((sequence, space))
         evaluation = page_part(part) if part else None
-        parts.append(StudyPart(sequence, space, own, compare_sites(own), evaluation))
+        parts.append(StudyPart(sequence, space, own, comparisons[sequence, space], evaluation))
     return parts
-
-
-def compare_sites(rows: Sequence[ScanRow]) -> SiteComparison | None:
-    """Compare the sites of scans of one sequence and space.
-
-    Args:
-        rows: The scans; those of unknown site and those with a problem are left out. Where some are
-            harmonized, only those are compared, so that before and after are of the same scans.
-
-    Returns:
-        The distances, or None where fewer than two sites are left.
-    """
-    usable = [row for row in rows if row.site and row.histogram_before and not row.problem]
-    harmonized = [row for row in usable if row.histogram_after]
-    compared = harmonized or usable
-    sites = [row.site_label for row in compared]
-    if len(set(sites)) < 2:
-        return None
-    before = site_distances([row.histogram_before or () for row in compared], sites)
-    if not harmonized:
-        nothing = float("nan")
-        intra, inter = (before.intra_site, nothing), (before.inter_site, nothing)
-        return SiteComparison(before.sites, before.matrix, None, intra, inter)
-    after = site_distances([row.histogram_after or () for row in compared], sites)
-    return SiteComparison(
-        before.sites,
-        before.matrix,
-        after.matrix,
-        intra_site=(before.intra_site, after.intra_site),
-        inter_site=(before.inter_site, after.inter_site),
-    )

@@ -12,8 +12,8 @@ from bids_mmh.derivatives.outputs import OUTPUTS
 from bids_mmh.derivatives.sidecar import Encoder, ImageStatistics, Model, Sidecar
 from bids_mmh.errors import ExitCode, NoInputError, NoMatchError, UsageError
 from bids_mmh.evaluation.metrics.statistics import image_statistics
-from bids_mmh.group.report import compare_sites
 from bids_mmh.group.run import run_group
+from bids_mmh.group.site_comparison import compare_sites
 from bids_mmh.group.warnings import common_ground_warnings
 from bids_mmh.participant.run import run_participant
 from bids_mmh.settings import Settings

@@ -176,7 +176,8 @@ def test_group_lists_and_compares_the_study(study):
         assert [row["participant_id"] for row in rows] == ["sub-001", "sub-002"]
         assert [row["site"] for row in rows] == ["site01", "site02"]
     assert "site02" in (study / "out" / "group.html").read_text()
-    tables = [f"{kind}_{sequence}_table" for kind in ("group", "evaluation") for sequence in ("T1w", "T2w")]
+    kinds = ("group", "site_distances", "evaluation")
+    tables = [f"{kind}_{sequence}_table" for kind in kinds for sequence in ("T1w", "T2w")]
     for name in [f"{table}.{ending}" for table in tables for ending in ("tsv", "json")]:
         (study / "out" / name).unlink()
     for name in ("group.html", "logs/CITATION_group.md"):

@@ -1,7 +1,7 @@
 """Classical intensity normalisations, the controls that a harmonization has to beat.
 
 All take and give volumes in scaled intensity units (the brain spans about [-1, 1], the background is -1), so
-that their outputs can be measured with the same rulers. What a control has to learn (``target``, ``scale``,
+that their outputs can be measured with the same metrics. What a control has to learn (``target``, ``scale``,
 ``reference``) is an argument of its own: whoever evaluates must fit it on other subjects than the one that
 is normalised, or the control has seen the answer.
 """
