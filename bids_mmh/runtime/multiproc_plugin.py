@@ -2,8 +2,10 @@
 
 import faulthandler
 import logging
+import multiprocessing
 import os
-from collections.abc import Mapping
+import signal
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -16,9 +18,10 @@ from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 from bids_mmh.runtime.devices import GpuPool
 from bids_mmh.runtime.log_file import log_file_handler
 from bids_mmh.runtime.process_pool import process_pool
+from bids_mmh.runtime.session_plugin import SessionPlugin
 
 
-class SteadyMultiProcPlugin(MultiProcPlugin):
+class SteadyMultiProcPlugin(SessionPlugin, MultiProcPlugin):
     """Run nodes in several processes.
 
     Nipype's own plugin waits for ever once the system has killed a worker, as it does where memory runs out.
@@ -38,7 +41,36 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
 
     def _new_pool(self) -> ProcessPoolExecutor:
         folder, log_file = Path.cwd(), self.plugin_args.get("log_file")
-        return process_pool(self.processors, initializer=start_worker, initargs=(folder, log_file))
+        return process_pool(self.processors, initializer=_start_pool_worker, initargs=(folder, log_file))
+
+    def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:  # noqa: ANN401
+        """Run what is in the graph and what will join it; no worker outlives that, however it ends."""
+        try:
+            super().run(graph, config, updatehash=updatehash)
+        finally:
+            self.pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+
+    def _sort_jobs(self, jobids: Sequence[int], scheduler: str = "tsort") -> list[int]:  # noqa: ARG002
+        """The steps that may begin, older sessions first.
+
+        None begins before one of an older session that waits for memory only, or large steps would wait for
+        as long as there are small ones.
+        """
+        memory, _, gpus = self._check_resources(self.pending_tasks)
+        allowed = []
+        for number in jobids:
+            node = self.procs[number]
+            if node.is_gpu_node():
+                if gpus < 1:
+                    continue
+                gpus -= 1
+            memory -= min(node.mem_gb, self.memory_gb)
+            if memory < 0:
+                break
+            allowed.append(number)
+        return allowed
 
     def _submit_job(self, node: Node, updatehash: bool = False) -> int:
         gpu = self._gpus.lend() if node.is_gpu_node() else None
@@ -55,6 +87,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
 
     def _clear_task(self, taskid: int) -> None:
         super()._clear_task(taskid)
+        self._taskresult.pop(taskid, None)  # Nipype keeps the results of all nodes to the end
         if taskid in self._lent:
             self._gpus.give_back(self._lent.pop(taskid))
 
@@ -68,6 +101,11 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         if error is None:
             return super()._get_result(taskid)
         return {"result": None, "traceback": format_exception(error), "taskid": taskid}
+
+
+def _start_pool_worker(folder: Path, log_file: Path | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes: the first ends the others
+    start_worker(folder, log_file)
 
 
 def start_worker(folder: Path, log_file: Path | None) -> None:
