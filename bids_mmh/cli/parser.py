@@ -277,6 +277,7 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
     switch("--reports-only", "rewrite the reports from existing results")
     switch("--boilerplate-only", "write the methods text and stop")
     switch("--write-graph", "draw the workflow of one session into logs/ (an SVG needs Graphviz)")
+    switch("--profile", "record when each step runs and its memory, and draw a chart of the run into logs/")
 
 
 def _add_messages(parser: argparse.ArgumentParser) -> None:

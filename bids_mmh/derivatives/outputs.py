@@ -136,6 +136,12 @@ _ALL = (
         "what came of each scan of a run, why, and which file to look at",
         "participant.summary",
     ),
+    Output(
+        "profile",
+        "logs/{run}_profile.{ending}",
+        "when each step of a run was carried out: a chart, and the same as a table (`--profile`)",
+        "runtime.step_times",
+    ),
     Output("citation", "logs/CITATION.md", "text for a methods section", _PARTICIPANT),
     Output("group_citation", "logs/CITATION_group.md", "the same for the evaluation", "group.report"),
 )

@@ -12,6 +12,7 @@ from bids_mmh.settings import EMBEDDED_MODEL, Settings
 if TYPE_CHECKING:
     from bids_mmh.derivatives.jobs import SessionJob
     from bids_mmh.participant.outcome import Outcome
+    from bids_mmh.runtime.step_times import StepTimes
 
 logger = logging.getLogger(__name__)
 
@@ -115,24 +116,38 @@ def _run(jobs: "Sequence[SessionJob]", device: str, log_file: Path | None, outco
     """Run the sessions that no other run works on; what came of each scan is added to ``outcomes``."""
     from bids_mmh.participant.sessions import SessionQueue
     from bids_mmh.runtime.progress import Progress
+    from bids_mmh.runtime.step_times import StepTimes
     from bids_mmh.runtime.work_folder import GRAPH
     from bids_mmh.runtime.workflow_run import run_sessions
 
     settings = jobs[0].settings
     crash_dir = settings.output_dir / "logs" / "crash" / (log_file.stem if log_file else GRAPH)
-    progress = Progress(jobs)
+    progress, step_times = Progress(jobs), StepTimes()
     queue = SessionQueue(jobs, device, progress, outcomes)
     try:
         run_sessions(
             queue.workflows(),
             settings,
             crash_dir=crash_dir,
-            progress=progress,
+            callbacks=[progress, step_times] if settings.profile else [progress],
             ended=queue.ended,
             log_file=log_file,
         )
     finally:
         queue.stop()
+        if settings.profile:
+            _write_profile(step_times, settings.output_dir, log_file)
+
+
+def _write_profile(step_times: "StepTimes", output_dir: Path, log_file: Path | None) -> None:
+    from bids_mmh.derivatives.outputs import OUTPUTS
+
+    run = log_file.stem if log_file else "run"
+    table, picture = (
+        OUTPUTS["profile"].path(output_dir, run=run, ending=ending) for ending in ("tsv", "svg")
+    )
+    step_times.write(table, picture)
+    logger.info("Chart of the run: %s", picture)
 
 
 def _draw(job: "SessionJob", device: str) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from traceback import format_exception
 from typing import Any
@@ -10,7 +11,7 @@ from nipype import Node
 from nipype.pipeline.plugins.multiproc import run_node
 
 from bids_mmh.errors import UsageError
-from bids_mmh.runtime.multiproc_plugin import start_worker
+from bids_mmh.runtime.multiproc_plugin import Worker
 from bids_mmh.runtime.session_plugin import SPARE, SessionPlugin
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ class DaskPlugin(SessionPlugin):
 
     Args:
         plugin_args: ``scheduler_file`` or ``address`` of a running cluster; without either, ``n_procs``
-            workers are started here. ``log_file``: where the workers log to, None for nowhere.
+            workers are started here. ``log_file`` and ``measure_memory``: see :class:`Worker`.
 
     Raises:
         UsageError: Dask is not installed, or the cluster cannot be reached.
@@ -106,11 +107,11 @@ def _connect(arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401
             client = Client(n_workers=arguments["n_procs"], threads_per_worker=1, dashboard_address=None)
     except (OSError, ValueError) as error:
         raise UsageError(f"The Dask cluster {address or file} cannot be reached: {error}.") from error
-    client.register_plugin(_start_plugin(arguments.get("log_file")))
+    client.register_plugin(_start_plugin(Worker.of(arguments)))
     return client
 
 
-def _start_plugin(log_file: Path | None) -> Any:  # noqa: ANN401
+def _start_plugin(own: Worker) -> Any:  # noqa: ANN401
     """What every worker does first, also one that joins later."""
     from distributed import WorkerPlugin
 
@@ -118,6 +119,6 @@ def _start_plugin(log_file: Path | None) -> Any:  # noqa: ANN401
         name = "bids-mmh"
 
         def setup(self, worker: Any) -> None:  # noqa: ANN401, ARG002
-            start_worker(Path.cwd(), log_file)
+            replace(own, folder=Path.cwd()).start()
 
     return StartWorker()

@@ -8,11 +8,13 @@ import signal
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
 from traceback import format_exception
 from typing import Any
 
 from nipype import Node
+from nipype import config as nipype_config
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
 from bids_mmh.runtime.devices import GpuPool
@@ -29,7 +31,7 @@ class SteadyMultiProcPlugin(SessionPlugin, MultiProcPlugin):
     GPUs but gives them no device: here each gets one of its own.
 
     Args:
-        plugin_args: of MultiProc, and ``log_file``: where the workers log to, None for nowhere; ``gpus``:
+        plugin_args: of MultiProc, and ``log_file`` and ``measure_memory``, see :class:`Worker`; ``gpus``:
             indices of the GPUs to use.
     """
 
@@ -40,8 +42,8 @@ class SteadyMultiProcPlugin(SessionPlugin, MultiProcPlugin):
         self._lent: dict[int, int] = {}  # task: GPU
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        folder, log_file = Path.cwd(), self.plugin_args.get("log_file")
-        return process_pool(self.processors, initializer=_start_pool_worker, initargs=(folder, log_file))
+        worker = Worker.of(self.plugin_args)
+        return process_pool(self.processors, initializer=_start_pool_worker, initargs=(worker,))
 
     def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:  # noqa: ANN401
         """Run what is in the graph and what will join it; no worker outlives that, however it ends."""
@@ -103,24 +105,40 @@ class SteadyMultiProcPlugin(SessionPlugin, MultiProcPlugin):
         return {"result": None, "traceback": format_exception(error), "taskid": taskid}
 
 
-def _start_pool_worker(folder: Path, log_file: Path | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes: the first ends the others
-    start_worker(folder, log_file)
+@dataclass(frozen=True)
+class Worker:
+    """How a worker process is prepared: nothing on the terminal, everything in the log file of the run.
 
-
-def start_worker(folder: Path, log_file: Path | None) -> None:
-    """Prepare a worker process: nothing on the terminal, everything in the log file of the run.
-
-    Args:
+    Attributes:
         folder: working folder.
         log_file: file to append to, None for no log.
+        measure_memory: whether Nipype measures the memory of each step.
     """
-    os.chdir(folder)
-    os.environ["NIPYPE_NO_ET"] = "1"  # Nipype would ask the network for its newest version
-    handler = log_file_handler(log_file) if log_file else logging.NullHandler()
-    if log_file:
-        # Where in a library a process died that could not raise an error any more.
-        faulthandler.enable(log_file.open("a"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("nipype").handlers.clear()
-    logging.captureWarnings(True)
+
+    folder: Path
+    log_file: Path | None = None
+    measure_memory: bool = False
+
+    @classmethod
+    def of(cls, plugin_args: Mapping[str, Any]) -> "Worker":
+        """Read the arguments of a plugin."""
+        return cls(Path.cwd(), plugin_args.get("log_file"), plugin_args.get("measure_memory", False))
+
+    def start(self) -> None:
+        """Prepare this process."""
+        os.chdir(self.folder)
+        os.environ["NIPYPE_NO_ET"] = "1"  # Nipype would ask the network for its newest version
+        handler = log_file_handler(self.log_file) if self.log_file else logging.NullHandler()
+        if self.log_file:
+            # Where in a library a process died that could not raise an error any more.
+            faulthandler.enable(self.log_file.open("a"))
+        logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+        logging.getLogger("nipype").handlers.clear()
+        logging.captureWarnings(True)
+        if self.measure_memory:
+            nipype_config.enable_resource_monitor()
+
+
+def _start_pool_worker(worker: Worker) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes: the first ends the others
+    worker.start()

@@ -3,13 +3,13 @@
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from getpass import getuser
 from pathlib import Path
 from typing import Any
 
-from nipype import Workflow
+from nipype import Node, Workflow
 from nipype.pipeline.plugins.base import DistributedPluginBase, PluginBase
 
 from bids_mmh.errors import UsageError
@@ -63,7 +63,7 @@ def plugin_for_run(
     choice: PluginChoice,
     settings: Settings,
     *,
-    progress: Callable[..., None],
+    callbacks: Sequence[Callable[..., None]],
     log_file: Path | None,
 ) -> SessionPlugin | WholeGraphs:
     """Make the plugin.
@@ -71,21 +71,27 @@ def plugin_for_run(
     Args:
         choice: which one.
         settings: options of the run.
-        progress: called with a node and ``start``, ``end`` or ``exception``.
+        callbacks: each called with a node and ``start``, ``end`` or ``exception``.
         log_file: where worker processes log to.
 
     Raises:
         UsageError: there is no such plugin, Dask is not installed, or its cluster does not fit.
     """
-    arguments = {"n_procs": settings.nprocs, **choice.arguments, "status_callback": progress}
+
+    def status_callback(node: Node, status: str) -> None:
+        for callback in callbacks:
+            callback(node, status)
+
+    arguments = {"n_procs": settings.nprocs, **choice.arguments, "status_callback": status_callback}
+    workers = {"log_file": log_file, "measure_memory": settings.profile}
     if choice.name == "MultiProc":
         from bids_mmh.runtime.multiproc_plugin import SteadyMultiProcPlugin
 
-        return SteadyMultiProcPlugin(_multiproc_arguments(settings) | arguments | {"log_file": log_file})
+        return SteadyMultiProcPlugin(_multiproc_arguments(settings) | arguments | workers)
     if choice.name == "Dask":
         from bids_mmh.runtime.dask_plugin import DaskPlugin
 
-        return DaskPlugin({"log_file": log_file} | arguments)
+        return DaskPlugin(arguments | workers)
     # Nipype's batch plugins name their jobs by it, and a clean environment lacks it.
     os.environ.setdefault("LOGNAME", _user())
     plugin = _nipype_plugin(choice.name)

@@ -24,7 +24,7 @@ def run_sessions(
     settings: Settings,
     *,
     crash_dir: Path,
-    progress: Callable[..., None],
+    callbacks: Sequence[Callable[..., None]],
     ended: Ended,
     log_file: Path | None = None,
 ) -> None:
@@ -35,7 +35,7 @@ def run_sessions(
         settings: options of the run.
         crash_dir: where tracebacks of failing nodes go; runs at the same time need one each. It stays only
             if there are any.
-        progress: called with a node and ``start``, ``end`` or ``exception``.
+        callbacks: each called with a node and ``start``, ``end`` or ``exception``.
         ended: called with the name of a session that is over and the nodes of it that failed; those that
             needed their outputs did not run. Not called for sessions that the run stopped in.
         log_file: where worker processes log to.
@@ -47,7 +47,7 @@ def run_sessions(
     crashes = CrashFolder(crash_dir)
     source = _Sessions(sessions, settings, choice, crashes, ended)
     try:
-        plugin = plugin_for_run(choice, settings, progress=progress, log_file=log_file)
+        plugin = plugin_for_run(choice, settings, callbacks=callbacks, log_file=log_file)
         plugin.run_sessions(source)
     except Exception:
         source.end_failed()

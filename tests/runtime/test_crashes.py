@@ -56,6 +56,7 @@ def session(*functions, n_procs):
 
 def settings(folder, **changes):
     given = {
+        "profile": False,
         "work_dir": folder / "work",
         "nipype_plugin_file": None,
         "nprocs": 1,
@@ -73,7 +74,7 @@ def run(folder, *functions, n_procs=1, **changes):
         [session(*functions, n_procs=n_procs)],
         settings(folder, **changes),
         crash_dir=folder / "crash",
-        progress=lambda node, status: seen.append((node.name, status)),
+        callbacks=[lambda node, status: seen.append((node.name, status))],
         ended=lambda name, failed: failures.extend(failed),
     )
     return failures, seen

@@ -43,7 +43,7 @@ def run(folder, arguments, **changes):
     file = folder / "dask.yml"
     file.write_text(f"plugin: Dask\nplugin_args: {{{arguments}, poll_sleep_duration: 0.02}}\n")
     settings = SimpleNamespace(
-        nipype_plugin_file=file, nprocs=1, stop_on_first_crash=False, work_dir=folder / "work"
+        nipype_plugin_file=file, nprocs=1, stop_on_first_crash=False, profile=False, work_dir=folder / "work"
     )
     log = folder / "run.log"
     seen = []
@@ -52,7 +52,7 @@ def run(folder, arguments, **changes):
         [session(**changes)],
         settings,
         crash_dir=folder / "crash",
-        progress=lambda node, status: seen.append((node.name, status)),
+        callbacks=[lambda node, status: seen.append((node.name, status))],
         ended=lambda name, failed: failures.extend(failed),
         log_file=log,
     )

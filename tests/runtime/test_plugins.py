@@ -13,12 +13,12 @@ from bids_mmh.runtime.session_plugin import SessionPlugin, WholeGraphs
 
 
 def settings(**changes):
-    given = {"nipype_plugin_file": None, "nprocs": 2, "mem": None, "device": "cpu"}
+    given = {"nipype_plugin_file": None, "nprocs": 2, "mem": None, "device": "cpu", "profile": False}
     return SimpleNamespace(**given | changes)
 
 
 def made(choice, **changes):
-    return plugin_for_run(choice, settings(**changes), progress=print, log_file=None)
+    return plugin_for_run(choice, settings(**changes), callbacks=[print], log_file=None)
 
 
 def from_file(folder, text):
@@ -49,7 +49,7 @@ def test_a_plugin_file_goes_before_the_options(tmp_path):
     chosen = from_file(tmp_path, "plugin: Linear\nplugin_args: {x: 1}\n")
     plugin = made(chosen)
     assert isinstance(plugin, WholeGraphs)
-    assert plugin.plugin.plugin_args == {"x": 1, "n_procs": 2, "status_callback": print}
+    assert (plugin.plugin.plugin_args["x"], plugin.plugin.plugin_args["n_procs"]) == (1, 2)
     # Nipype's own MultiProc would hang where a worker is killed: a file that names it gets ours.
     chosen = made(from_file(tmp_path, "plugin: MultiProc\nplugin_args: {n_procs: 3, n_gpu_procs: 2}\n"))
     assert isinstance(chosen, SteadyMultiProcPlugin)

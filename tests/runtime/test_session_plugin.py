@@ -58,6 +58,7 @@ class Run:
             nprocs=PROCESSES,
             mem=None,
             device="cpu",
+            profile=False,
             stop_on_first_crash=stop,
             work_dir=folder / "work",
         )
@@ -65,7 +66,7 @@ class Run:
             self.workflows(sessions, failing),
             settings,
             crash_dir=folder / "crash",
-            progress=self.progress,
+            callbacks=[self.progress],
             ended=self.end,
         )
 

@@ -72,10 +72,14 @@ def test_steps_are_jobs_that_ask_for_what_they_need(tmp_path, slurm):
     run_sessions(
         [session],
         SimpleNamespace(
-            nipype_plugin_file=file, nprocs=1, stop_on_first_crash=False, work_dir=tmp_path / "work"
+            nipype_plugin_file=file,
+            nprocs=1,
+            stop_on_first_crash=False,
+            profile=False,
+            work_dir=tmp_path / "work",
         ),
         crash_dir=tmp_path / "crash",
-        progress=lambda node, status: seen.append((node.name, status)),
+        callbacks=[lambda node, status: seen.append((node.name, status))],
         ended=lambda name, failed: failures.extend(failed),
     )
     assert ("fine_t1w1", "end") in seen
