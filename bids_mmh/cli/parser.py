@@ -267,7 +267,7 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
     option("--mem", metavar="SIZE", help="memory limit: 8g, 8.5G, 8000M, 8GiB; a bare number is GB")
     option("--nipype-plugin-file", type=Path, metavar="FILE", help="Nipype plugin configuration (YAML)")
     option("-w", "--work-dir", type=Path, metavar="FOLDER", help="intermediate files (default: ./work)")
-    switch("--clean-workdir", "remove the intermediate files of this run if it succeeds")
+    switch("--clean-workdir", "remove the intermediate files of each session that succeeds")
     switch("--stop-on-first-crash", "stop at the first failure instead of processing the other scans")
 
 
