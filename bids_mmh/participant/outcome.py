@@ -1,7 +1,7 @@
 """What came of each scan of a run, and why."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -71,6 +71,23 @@ def same_for_all(job: SessionJob, status: Status, reason: str, code: ExitCode) -
     """
     for scan in job.scans:
         yield Outcome(job.session.label, scan.scan.path.name, status, reason, code=code)
+
+
+def without_site(outcomes: Iterable[Outcome], jobs: Iterable[SessionJob]) -> Iterator[Outcome]:
+    """Count scans whose sidecar or table could not be read as failed: they are done, but have no site.
+
+    Args:
+        outcomes: what came of the scans.
+        jobs: the sessions, with what is wrong.
+    """
+    problems = {scan.scan.path.name: scan.scan.problem for job in jobs for scan in job.scans}
+    for outcome in outcomes:
+        problem = problems.get(outcome.scan or "")
+        if problem and outcome.code == ExitCode.OK:
+            reason = f"{problem} The scan has no site."
+            yield replace(outcome, status=Status.FAILED, reason=reason, code=ExitCode.DATA)
+        else:
+            yield outcome
 
 
 def _scan_outcome(job: SessionJob, scan: ScanJob, by_scan: dict[str, list[Failure]]) -> Outcome:

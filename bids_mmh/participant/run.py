@@ -91,7 +91,7 @@ def _process(
         device: where the model runs.
         log_file: log of the run.
     """
-    from bids_mmh.participant.outcome import Status, same_for_all
+    from bids_mmh.participant.outcome import Status, same_for_all, without_site
     from bids_mmh.participant.summary import conclude
 
     outcomes: list[Outcome] = []
@@ -108,8 +108,16 @@ def _process(
         if pending:
             _run(pending, device, log_file, outcomes)
     finally:
-        code = conclude(jobs, outcomes, log_file)
+        _report_problems(jobs)
+        code = conclude([*without_site(outcomes, jobs)], jobs[0].settings.output_dir, log_file)
     return code
+
+
+def _report_problems(jobs: "Sequence[SessionJob]") -> None:
+    """Log the sidecars and tables that could not be read; their scans are done, but nobody knows the site."""
+    problems = dict.fromkeys(scan.scan.problem for job in jobs for scan in job.scans if scan.scan.problem)
+    for problem in problems:
+        logger.error("%s The scans that it is about have no site.", problem)
 
 
 def _run(jobs: "Sequence[SessionJob]", device: str, log_file: Path | None, outcomes: "list[Outcome]") -> None:

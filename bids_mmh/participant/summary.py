@@ -3,11 +3,9 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from bids_mmh.bids.atomic import write_tsv
-from bids_mmh.derivatives.jobs import SessionJob
 from bids_mmh.derivatives.outputs import OUTPUTS
 from bids_mmh.errors import ExitCode
 from bids_mmh.participant.outcome import Outcome, Status
@@ -18,25 +16,24 @@ COLUMNS = ("session", "scan", "status", "reason", "file")
 _LISTED = 10  # so many scans of a kind are named on the terminal; all are in the table
 
 
-def conclude(jobs: Sequence[SessionJob], outcomes: Sequence[Outcome], log_file: Path | None) -> ExitCode:
+def conclude(outcomes: Sequence[Outcome], output_dir: Path, log_file: Path | None) -> ExitCode:
     """Log the summary of a run and write it as a table beside the log.
 
     Args:
-        jobs: all sessions of the run.
-        outcomes: what came of their scans.
+        outcomes: what came of each scan of the run.
+        output_dir: output folder.
         log_file: log of the run; None for no table.
 
     Returns:
         0 when all scans are done, else the code of the first that is not.
     """
-    output_dir = jobs[0].settings.output_dir
-    outcomes = _with_problems(jobs, outcomes)
+    sessions = {outcome.session for outcome in outcomes}
     undone = {outcome.session for outcome in outcomes if outcome.code != ExitCode.OK}
     counts = Counter(outcome.status for outcome in outcomes)
     logger.info(
         "%d of %d sessions done; of their scans %s.",
-        len(jobs) - len(undone),
-        len(jobs),
+        len(sessions) - len(undone),
+        len(sessions),
         ", ".join(f"{counts[status]} {status}" for status in Status if counts[status]),
     )
     for status in (Status.FLAGGED, Status.FAILED):
@@ -46,26 +43,6 @@ def conclude(jobs: Sequence[SessionJob], outcomes: Sequence[Outcome], log_file: 
         write_tsv(table, [_row(outcome, output_dir) for outcome in outcomes], COLUMNS)
         logger.info("Summary: %s", table)
     return next((outcome.code for outcome in outcomes if outcome.code != ExitCode.OK), ExitCode.OK)
-
-
-def _with_problems(jobs: Sequence[SessionJob], outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Mark scans whose sidecar or table could not be read: they are done, but nobody knows their site."""
-    problems = {
-        scan.scan.path.name: f"{scan.scan.problem} The scans that it is about have no site."
-        for job in jobs
-        for scan in job.scans
-        if scan.scan.problem
-    }
-    for sentence in dict.fromkeys(problems.values()):
-        logger.error("%s", sentence)
-    return [_with_problem(outcome, problems.get(outcome.scan or "")) for outcome in outcomes]
-
-
-def _with_problem(outcome: Outcome, problem: str | None) -> Outcome:
-    if problem is None or outcome.code != ExitCode.OK:
-        return outcome
-    reason = f"{problem} {outcome.reason}" if outcome.status == Status.FLAGGED else problem
-    return replace(outcome, status=Status.FAILED, reason=reason, code=ExitCode.DATA)
 
 
 def _list(outcomes: Sequence[Outcome], output_dir: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from bids_mmh.derivatives.sidecar import Sidecar
 from bids_mmh.errors import ExitCode
-from bids_mmh.participant.outcome import Outcome, Status, session_outcomes
+from bids_mmh.participant.outcome import Outcome, Status, session_outcomes, without_site
 from bids_mmh.participant.summary import conclude
 from bids_mmh.runtime.crashes import Failure
 
@@ -92,7 +92,7 @@ def test_the_summary_is_a_table_lines_and_a_code_that_agree(tmp_path, caplog):
     job = session(tmp_path, done=("T2w",))
     outcomes = session_outcomes(job, [failure(tmp_path, "harmonize_t1w1", 'It "broke".\nMend\tit.')])
     with caplog.at_level(logging.INFO):
-        assert conclude([job], outcomes, tmp_path / "logs" / "now.log") == ExitCode.DATA
+        assert conclude(outcomes, tmp_path, tmp_path / "logs" / "now.log") == ExitCode.DATA
     first, second = rows(tmp_path)
     assert first == {
         "session": "sub-01",
@@ -117,23 +117,22 @@ def test_the_summary_is_a_table_lines_and_a_code_that_agree(tmp_path, caplog):
     ],
 )
 def test_only_what_is_flagged_or_done_is_a_success(tmp_path, status, code):
-    job = session(tmp_path)
     outcomes = [Outcome("sub-01", "sub-01_T1w.nii.gz", status, "Why.", code=code)]
-    assert conclude([job], outcomes, None) == code
+    assert conclude(outcomes, tmp_path, None) == code
 
 
 def test_a_scan_without_a_site_is_no_success(tmp_path):
     job = session(tmp_path, done=("T1w", "T2w"), problem="sub-01_T1w.json is not valid JSON: mend it.")
-    assert conclude([job], session_outcomes(job, ()), tmp_path / "logs" / "now.log") == ExitCode.DATA
+    outcomes = [*without_site(session_outcomes(job, ()), [job])]
+    assert conclude(outcomes, tmp_path, tmp_path / "logs" / "now.log") == ExitCode.DATA
     assert {row["status"] for row in rows(tmp_path)} == {"failed"}
     assert "is not valid JSON" in rows(tmp_path)[0]["reason"]
 
 
 def test_a_large_study_does_not_flood_the_terminal(tmp_path, caplog):
-    job = session(tmp_path)
     outcomes = [Outcome("s", f"{n}.nii.gz", Status.FAILED, "Why.", code=ExitCode.DATA) for n in range(500)]
     with caplog.at_level(logging.INFO):
-        conclude([job], outcomes, tmp_path / "logs" / "now.log")
+        conclude(outcomes, tmp_path, tmp_path / "logs" / "now.log")
     assert len(caplog.messages) < 20
     assert "490 more" in caplog.text
     assert len(rows(tmp_path)) == 500
