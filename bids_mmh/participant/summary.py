@@ -20,13 +20,15 @@ def conclude(outcomes: Sequence[Outcome], output_dir: Path, log_file: Path | Non
     """Log the summary of a run and write it as a table beside the log.
 
     Args:
-        outcomes: what came of each scan of the run.
+        outcomes: what came of each scan of the run; without any nothing is said.
         output_dir: output folder.
         log_file: log of the run; None for no table.
 
     Returns:
         0 when all scans are done, else the code of the first that is not.
     """
+    if not outcomes:
+        return ExitCode.OK
     sessions = {outcome.session for outcome in outcomes}
     undone = {outcome.session for outcome in outcomes if outcome.code != ExitCode.OK}
     counts = Counter(outcome.status for outcome in outcomes)
