@@ -106,7 +106,7 @@ class SessionPlugin(DistributedPluginBase):
         self.proc_done, self.proc_pending = states.reshape(-1, 2).T.copy()
         needs = nx.to_scipy_sparse_array(graph, nodelist=self.procs, dtype=int)
         # Nobody waits for a node that is over: Nipype empties its row.
-        self.depidx = sparse.lil_matrix(sparse.diags_array((~self._is_over()).astype(int)) @ needs)
+        self.depidx = sparse.lil_matrix(needs.multiply(~self._is_over()[:, np.newaxis]))
         self.refidx = self.depidx.copy()  # for removing folders of nodes, which is switched off
         places = {node: number for number, node in enumerate(self.procs)}
         self.pending_tasks = [(task, places[node]) for task, node in running]

@@ -7,22 +7,32 @@ from nipype.interfaces.utility import Function
 from bids_mmh.runtime.multiproc_plugin import SteadyMultiProcPlugin
 
 
-def occupy(use_gpu, gpu=None):
+def occupy(use_gpu, meeting, gpu=None):
+    import os
     import time
+    from pathlib import Path
 
     start = time.monotonic()
-    time.sleep(0.4)
+    if use_gpu:  # a second worker may take long to start: wait for its step
+        (Path(meeting) / str(os.getpid())).touch()
+        while len(list(Path(meeting).iterdir())) < 2 and time.monotonic() < start + 60:
+            time.sleep(0.05)
+    time.sleep(0.1)
     return gpu, start, time.monotonic()
 
 
 def run(folder, one_graph, **arguments):
     """Four steps on a GPU and one without; what each got, by its name."""
+    (folder / "meeting").mkdir()
     graph = Workflow("graph", base_dir=str(folder))
     graph.config["execution"] = {"poll_sleep_duration": "0.02", "crashdump_dir": str(folder)}
     for number in range(5):
-        step = Function(input_names=["use_gpu", "gpu"], output_names=["gpu", "start", "end"], function=occupy)
+        step = Function(
+            input_names=["use_gpu", "meeting", "gpu"], output_names=["gpu", "start", "end"], function=occupy
+        )
         node = Node(step, f"step{number}")
         node.inputs.use_gpu = number < 4
+        node.inputs.meeting = str(folder / "meeting")
         graph.add_nodes([node])
     done = graph.run(plugin=one_graph(SteadyMultiProcPlugin({"n_procs": 3, **arguments})))
     return {node.name: node.result.outputs.get() for node in done.nodes()}
