@@ -19,7 +19,6 @@ def test_the_picture_shows_steps_finished_sessions_and_memory_where_it_is_known(
     steps = [Step("a", "load_t1w1", "", 0, 2, memory_gb=1.0), Step("a", "page", "", 2, 3, failed=True)]
     text = timeline(steps).decode()
     assert "<svg" in text
-    assert timeline(steps).decode() == text
     without = timeline([Step("a", "load_t1w1", "", 0, 2)]).decode()
     assert len(re.findall('id="axes_', text)) == len(re.findall('id="axes_', without)) + 1
 
