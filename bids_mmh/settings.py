@@ -167,6 +167,7 @@ class Settings(BaseModel):
     reports_only: bool = False
     boilerplate_only: bool = False
     write_graph: bool = False
+    profile: bool = False
     verbose: Annotated[int, Field(ge=0)] = 0
     debug: bool = False
 

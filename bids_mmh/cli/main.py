@@ -76,7 +76,7 @@ def _run_level(settings: "Settings", log_file: Path) -> ExitCode:
     if settings.analysis_level == "group":
         from bids_mmh.group.run import run_group
 
-        return run_group(settings)
+        return run_group(settings, log_file)
     from bids_mmh.participant.run import run_participant
 
     return run_participant(settings, log_file)

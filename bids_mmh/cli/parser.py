@@ -267,7 +267,7 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
     option("--mem", metavar="SIZE", help="memory limit: 8g, 8.5G, 8000M, 8GiB; a bare number is GB")
     option("--nipype-plugin-file", type=Path, metavar="FILE", help="Nipype plugin configuration (YAML)")
     option("-w", "--work-dir", type=Path, metavar="FOLDER", help="intermediate files (default: ./work)")
-    switch("--clean-workdir", "remove the intermediate files of this run if it succeeds")
+    switch("--clean-workdir", "remove the intermediate files of each session that succeeds")
     switch("--stop-on-first-crash", "stop at the first failure instead of processing the other scans")
 
 
@@ -277,6 +277,7 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
     switch("--reports-only", "rewrite the reports from existing results")
     switch("--boilerplate-only", "write the methods text and stop")
     switch("--write-graph", "draw the workflow of one session into logs/ (an SVG needs Graphviz)")
+    switch("--profile", "record when each step runs and its memory, and draw a chart of the run into logs/")
 
 
 def _add_messages(parser: argparse.ArgumentParser) -> None:

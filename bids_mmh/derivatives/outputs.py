@@ -136,6 +136,18 @@ _ALL = (
         "a model that was fitted to the study, see [a whole study](studies.md)",
         "group.fit",
     ),
+    Output(
+        "summary",
+        "logs/{run}_summary.tsv",
+        "what came of each scan of a run, why, and which file to look at",
+        "participant.summary",
+    ),
+    Output(
+        "profile",
+        "logs/{run}_profile.{ending}",
+        "when each step of a run was carried out: a chart, and the same as a table (`--profile`)",
+        "runtime.step_times",
+    ),
     Output("citation", "logs/CITATION.md", "text for a methods section", _PARTICIPANT),
     Output("group_citation", "logs/CITATION_group.md", "the same for the evaluation", "group.report"),
 )

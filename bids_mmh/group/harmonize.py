@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from bids_mmh.derivatives.jobs import ScanJob, SessionJob
 from bids_mmh.derivatives.models import ModelReference
 from bids_mmh.derivatives.scan import DerivedScan
-from bids_mmh.errors import BidsMmhError, ExitCode
+from bids_mmh.errors import BidsMmhError
 from bids_mmh.group.jobs import coarser, derivatives_of, session_jobs
 from bids_mmh.participant.harmonize import choose_device, harmonize_image
+from bids_mmh.participant.outcome import Outcome, Status
 from bids_mmh.runtime.crashes import explain
 from bids_mmh.runtime.process_pool import process_pool
 from bids_mmh.runtime.processes import Process, device_of
@@ -31,7 +32,7 @@ _WRITING = ("bids_mmh.participant.outputs", "bids_mmh.participant.report", "bids
 
 def harmonize_study(
     settings: Settings, model: ModelReference, scans: Sequence[DerivedScan], process: Process
-) -> ExitCode:
+) -> list[Outcome]:
     """Harmonize every scan that this model has not harmonized yet, and write its session's page anew.
 
     Processes and runs that do this at the same time share the sessions; each returns when all are done.
@@ -43,7 +44,7 @@ def harmonize_study(
         process: which one of a run this is; it gets a GPU of its own.
 
     Returns:
-        0 when all that this process did went well, else the code of the first failure. Failures are logged.
+        The sessions of this process that failed, in order of time; they are logged too.
 
     Raises:
         UsageError: the model does not know a sequence, or its grid is finer than that of the scans.
@@ -53,7 +54,7 @@ def harmonize_study(
         waiting = [job for job in jobs if not job.is_done()]
         logger.info("%s: %d of %d sessions to harmonize.", model.name, len(waiting), len(jobs))
         if not waiting:
-            return ExitCode.OK
+            return []
         return _Harmonizing(settings, model, process, Path(folder), len(waiting)).run(waiting)
 
 
@@ -68,11 +69,11 @@ class _Harmonizing:
         self.begin = process.rank / process.count
         self.device = device_of(choose_device(settings.device), process)
         self.threads, self.writers = cores(settings, self.device, process)
-        self.codes: list[ExitCode] = []
+        self.failed: list[Outcome] = []
         self.writing: list[tuple[SessionJob, ExitStack, Future[None]]] = []
 
-    def run(self, jobs: Sequence[SessionJob]) -> ExitCode:
-        """Take session after session until none is left; returns the first failure's code."""
+    def run(self, jobs: Sequence[SessionJob]) -> list[Outcome]:
+        """Take session after session until none is left; returns those that failed."""
         harmonizer = self._load()
         with ExitStack() as stack:
             pool = None
@@ -83,7 +84,7 @@ class _Harmonizing:
                     works = self._harmonize(harmonizer, job)
                     written = pool.submit(write_session, job, works) if pool else None
                 except Exception as error:
-                    self._failed(job, claim, error)
+                    self._fail(job, claim, error)
                     continue
                 if written is None:
                     self._finish(job, claim, partial(write_session, job, works))
@@ -91,7 +92,7 @@ class _Harmonizing:
                     self.writing.append((job, claim, written))
                     self._collect(most=2 * self.writers)
             self._collect(most=0)
-        return self.codes[0] if self.codes else ExitCode.OK
+        return self.failed
 
     def _claims(self, jobs: Sequence[SessionJob]) -> Iterator[tuple[SessionJob, ExitStack]]:
         logs = self.settings.output_dir / "logs"
@@ -144,18 +145,19 @@ class _Harmonizing:
         try:
             write()
         except Exception as error:
-            self._failed(job, claim, error)
+            self._fail(job, claim, error)
             return
         self.done += 1
         logger.info("%s: harmonized (%d of %d sessions).", job.session.label, self.done, self.total)
         claim.close()
 
-    def _failed(self, job: SessionJob, claim: ExitStack, error: Exception) -> None:
-        sentence, code = explain(type(error).__name__, str(error), self.settings.output_dir / "logs")
+    def _fail(self, job: SessionJob, claim: ExitStack, error: Exception) -> None:
+        logs = self.settings.output_dir / "logs"
+        sentence, code = explain(type(error).__name__, str(error), logs)
         logger.error("%s: %s", job.session.label, sentence)
         if not isinstance(error, BidsMmhError):
             logger.error("Harmonizing %s failed", job.session.label, exc_info=error)
-        self.codes.append(code)
+        self.failed.append(Outcome(job.session.label, None, Status.FAILED, sentence, logs, code))
         claim.close()
 
 

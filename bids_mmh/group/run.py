@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 from bids_mmh.derivatives.fit_record import FitRecord
 from bids_mmh.derivatives.index import find_preprocessed
@@ -11,11 +12,14 @@ from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import ExitCode, NoInputError, TryAgainError, UsageError
 from bids_mmh.group.fit import fit_study
 from bids_mmh.group.harmonize import harmonize_study
+from bids_mmh.group.outcome import study_outcomes
 from bids_mmh.group.report import write_study
 from bids_mmh.group.select import chosen_rows, subset_warning
 from bids_mmh.group.target_site import StudyTarget, choose_study_target
 from bids_mmh.group.transfer import transfer_model, wants_transfer
 from bids_mmh.group.warnings import study_warnings
+from bids_mmh.participant.outcome import Outcome
+from bids_mmh.participant.summary import conclude
 from bids_mmh.reports.group_table import ScanRow
 from bids_mmh.runtime.locks import file_lock
 from bids_mmh.runtime.processes import Process, this_process
@@ -24,7 +28,7 @@ from bids_mmh.settings import AUTO, MODELS_FOLDER, Settings
 logger = logging.getLogger(__name__)
 
 
-def run_group(settings: Settings) -> ExitCode:
+def run_group(settings: Settings, log_file: Path | None = None) -> ExitCode:
     """Fit a model to the study and harmonize all its scans, if asked for; then evaluate and report.
 
     Several processes, started by torchrun, by SLURM or one after the other by hand, share the work; the first
@@ -32,6 +36,7 @@ def run_group(settings: Settings) -> ExitCode:
 
     Args:
         settings: The run's settings. Only the derivatives are read, never the raw data.
+        log_file: Log of the run, which the summary lies beside.
 
     Returns:
         ``ExitCode.OK``, or the code of the first scan that failed, or ``ExitCode.DATA`` where a sidecar could
@@ -45,21 +50,25 @@ def run_group(settings: Settings) -> ExitCode:
     process = this_process()
     rows, _ = chosen_rows(settings)
     target = _choose_target(settings, rows)
-    code = ExitCode.OK
+    failed: list[Outcome] = []
     transfer = wants_transfer(settings, rows)
     has_model = settings.fit is not None or settings.model is not None
     if has_model or (transfer and _has_images(settings, rows)):
-        code = _harmonize(settings, rows, target, process, transfer=transfer)
-    if not process.is_first:
-        return code
+        failed = _harmonize(settings, rows, target, process, transfer=transfer)
+    reported = _report_once(settings, target) if process.is_first else []
+    outcomes = [*study_outcomes(reported, failed, settings.output_dir)]
+    return conclude(outcomes, settings.output_dir, log_file)
+
+
+def _report_once(settings: Settings, target: StudyTarget) -> list[ScanRow]:
+    """Report unless another run is at it; returns the scans that were listed."""
     with ExitStack() as stack:
         try:
             stack.enter_context(file_lock(settings.output_dir / "logs" / ".group.lock"))
         except TryAgainError:
             logger.info("Another run writes the tables and the page of this study.")
-            return code
-        reported = _report(settings, target)
-    return code or reported
+            return []
+        return _report(settings, target)
 
 
 def _has_images(settings: Settings, rows: Sequence[ScanRow]) -> bool:
@@ -93,7 +102,7 @@ def _target_before(settings: Settings, rows: Sequence[ScanRow]) -> str | None:
 
 def _harmonize(
     settings: Settings, rows: Sequence[ScanRow], target: StudyTarget, process: Process, *, transfer: bool
-) -> ExitCode:
+) -> list[Outcome]:
     """Harmonize with the model that is fitted now, with one for the target site, or with the one named."""
     scans = find_preprocessed(settings.output_dir, rows)
     _check_scans(scans)
@@ -118,7 +127,7 @@ def _check_scans(scans: Sequence[DerivedScan]) -> None:
         )
 
 
-def _report(settings: Settings, target: StudyTarget) -> ExitCode:
+def _report(settings: Settings, target: StudyTarget) -> list[ScanRow]:
     """Read all sidecars anew, say what is odd, evaluate, and write the tables and the page."""
     rows, found = chosen_rows(settings)
     warnings = [*subset_warning(rows, found), *study_warnings(rows)]
@@ -127,4 +136,4 @@ def _report(settings: Settings, target: StudyTarget) -> ExitCode:
     sentences = [*warnings, *target.sentences[1:]]  # the first one is in the table: which site it is
     page = write_study(settings, rows, sentences, {target.title: target.records})
     logger.info("Listed %d scans in %s.", len(rows), page)
-    return ExitCode.DATA if any(row.problem is not None for row in rows) else ExitCode.OK
+    return list(rows)

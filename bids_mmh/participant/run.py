@@ -1,18 +1,18 @@
 """The participant level: raw BIDS in, harmonized derivatives and a page per session out."""
 
 import logging
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bids_mmh.derivatives.models import ModelReference, check_model, resolve_model
+from bids_mmh.derivatives.models import check_model, resolve_model
 from bids_mmh.errors import ExitCode, NoInputError, UsageError
 from bids_mmh.settings import EMBEDDED_MODEL, Settings
 
 if TYPE_CHECKING:
     from bids_mmh.derivatives.jobs import SessionJob
-    from bids_mmh.runtime.crashes import Failure
+    from bids_mmh.participant.outcome import Outcome
+    from bids_mmh.runtime.step_times import StepTimes
 
 logger = logging.getLogger(__name__)
 
@@ -55,22 +55,16 @@ def _run_sessions(settings: Settings, log_file: Path | None) -> ExitCode:
     logger.info("Template: %s", template.source)
     jobs = find_jobs(settings, model, template, sites_file=_beside(log_file, "_sites.tsv"))
     write_dataset(settings, model)
-    pending = [job for job in jobs if not job.is_done()]
-    only_pages = settings.boilerplate_only or settings.reports_only
-    if not (pending or only_pages or settings.write_graph):
-        _say_how_many(jobs, pending)
-        return _report_problems(jobs)
-    return _work(jobs, pending, elsewhere=elsewhere, log_file=log_file)
+    done = {job.node_name for job in jobs if job.is_done()}
+    if settings.boilerplate_only or settings.reports_only or settings.write_graph or len(done) < len(jobs):
+        return _work(jobs, done, elsewhere=elsewhere, log_file=log_file)
+    return _process(jobs, done, "cpu", log_file)
 
 
 def _work(
-    jobs: "Sequence[SessionJob]",
-    pending: "Sequence[SessionJob]",
-    *,
-    elsewhere: bool,
-    log_file: Path | None,
+    jobs: "Sequence[SessionJob]", done: Collection[str], *, elsewhere: bool, log_file: Path | None
 ) -> ExitCode:
-    """Do what is left to do; the first place that needs to know the device, and so PyTorch."""
+    """Do what was asked for; the first place that needs to know the device, and so PyTorch."""
     from bids_mmh.participant.harmonize import choose_device
     from bids_mmh.participant.setup import write_citation
 
@@ -83,56 +77,85 @@ def _work(
         _draw(jobs[0], device)
     if settings.reports_only:
         return _rewrite_pages(jobs)
-    _say_how_many(jobs, pending)
-    code = _process(pending, model, device, log_file) if pending else ExitCode.OK
-    return code or _report_problems(jobs)
-
-
-def _say_how_many(jobs: "Sequence[SessionJob]", pending: "Sequence[SessionJob]") -> None:
-    logger.info("%d sessions: %d done before, %d to do.", len(jobs), len(jobs) - len(pending), len(pending))
+    return _process(jobs, done, device, log_file)
 
 
 def _process(
-    jobs: "Sequence[SessionJob]", model: ModelReference | None, device: str, log_file: Path | None
+    jobs: "Sequence[SessionJob]", done: Collection[str], device: str, log_file: Path | None
 ) -> ExitCode:
-    """Run one graph of all sessions that no other run works on, then say what failed and why."""
-    from bids_mmh.participant.outcome import report_busy, report_outcome
-    from bids_mmh.runtime.locks import lock_sessions
-    from bids_mmh.runtime.work_folder import clean_sessions
+    """Run the sessions that are not done, if there are any, and say what came of all.
 
-    settings = jobs[0].settings
-    if model is not None:
-        check_model(model, [scan.scan for job in jobs for scan in job.scans])
-    with ExitStack() as stack:
-        ours, busy = lock_sessions(jobs, stack)
-        ours = [job for job in ours if not job.is_done()]  # another run may have ended just before the lock
-        code = report_outcome(ours, _run(ours, device, log_file)) if ours else ExitCode.OK
-        if settings.clean_workdir and code == ExitCode.OK:
-            clean_sessions(settings.work_dir, [job.node_name for job in ours])
-    return code or report_busy(busy)
+    Args:
+        jobs: all sessions of the run.
+        done: names of those that an earlier run has done.
+        device: where the model runs.
+        log_file: log of the run.
+    """
+    from bids_mmh.participant.outcome import Status, same_for_all, without_site
+    from bids_mmh.participant.summary import conclude
 
-
-def _run(jobs: "Sequence[SessionJob]", device: str, log_file: Path | None) -> "list[Failure]":
-    from nipype import Workflow
-
-    from bids_mmh.participant.workflow import session_graph
-    from bids_mmh.runtime.progress import Progress
-    from bids_mmh.runtime.work_folder import GRAPH
-    from bids_mmh.runtime.workflow_run import run_graph
-
-    settings = jobs[0].settings
-    graph = Workflow(GRAPH, base_dir=str(settings.work_dir))
-    graph.add_nodes([session_graph(job, device) for job in jobs])
-    crash_dir = settings.output_dir / "logs" / "crash" / (log_file.stem if log_file else GRAPH)
-    return run_graph(graph, settings, crash_dir=crash_dir, progress=Progress(jobs), log_file=log_file)
+    outcomes: list[Outcome] = []
+    pending = []
+    for job in jobs:
+        if job.node_name in done:
+            outcomes += same_for_all(job, Status.SKIPPED, "Done before.", ExitCode.OK)
+        else:
+            pending.append(job)
+    logger.info("%d sessions: %d done before, %d to do.", len(jobs), len(done), len(pending))
+    if pending and (model := pending[0].scans[0].model):
+        check_model(model, [scan.scan for job in pending for scan in job.scans])
+    try:
+        if pending:
+            _run(pending, device, log_file, outcomes)
+    finally:
+        _report_problems(jobs)
+        code = conclude([*without_site(outcomes, jobs)], jobs[0].settings.output_dir, log_file)
+    return code
 
 
-def _report_problems(jobs: "Sequence[SessionJob]") -> ExitCode:
+def _report_problems(jobs: "Sequence[SessionJob]") -> None:
     """Log the sidecars and tables that could not be read; their scans are done, but nobody knows the site."""
     problems = dict.fromkeys(scan.scan.problem for job in jobs for scan in job.scans if scan.scan.problem)
     for problem in problems:
         logger.error("%s The scans that it is about have no site.", problem)
-    return ExitCode.DATA if problems else ExitCode.OK
+
+
+def _run(jobs: "Sequence[SessionJob]", device: str, log_file: Path | None, outcomes: "list[Outcome]") -> None:
+    """Run the sessions that no other run works on; what came of each scan is added to ``outcomes``."""
+    from bids_mmh.participant.sessions import SessionQueue
+    from bids_mmh.runtime.progress import Progress
+    from bids_mmh.runtime.step_times import StepTimes
+    from bids_mmh.runtime.work_folder import GRAPH
+    from bids_mmh.runtime.workflow_run import run_sessions
+
+    settings = jobs[0].settings
+    crash_dir = settings.output_dir / "logs" / "crash" / (log_file.stem if log_file else GRAPH)
+    progress, step_times = Progress(jobs), StepTimes()
+    queue = SessionQueue(jobs, device, progress, outcomes)
+    try:
+        run_sessions(
+            queue.workflows(),
+            settings,
+            crash_dir=crash_dir,
+            callbacks=[progress, step_times] if settings.profile else [progress],
+            ended=queue.ended,
+            log_file=log_file,
+        )
+    finally:
+        queue.stop()
+        if settings.profile:
+            _write_profile(step_times, settings.output_dir, log_file)
+
+
+def _write_profile(step_times: "StepTimes", output_dir: Path, log_file: Path | None) -> None:
+    from bids_mmh.derivatives.outputs import OUTPUTS
+
+    run = log_file.stem if log_file else "run"
+    table, picture = (
+        OUTPUTS["profile"].path(output_dir, run=run, ending=ending) for ending in ("tsv", "svg")
+    )
+    step_times.write(table, picture)
+    logger.info("Chart of the run: %s", picture)
 
 
 def _draw(job: "SessionJob", device: str) -> None:

@@ -1,7 +1,6 @@
 """What failed in a graph, read from the crash files that every Nipype plugin leaves."""
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ _ERROR_LINE = re.compile(
 _NODE_LINE = re.compile(r"^Node: (?:\w+\.)*?(\w+)\.(\w+)$", re.M)
 _MEMORY = {"MemoryError", "BrokenProcessPool", "OutOfMemoryError", "KilledWorker"}
 _NO_SPACE = ("No space left on device", "Disk quota exceeded")
+_CRASH_FILES = "crash-*.txt"
 _SYSTEM = {"OSError", "PermissionError", "FileNotFoundError", "TimeoutError", "BlockingIOError"}
 
 
@@ -36,9 +36,34 @@ class Failure:
     crash_file: Path
 
 
-def read_failures(crash_dir: Path, known: Collection[Path] = ()) -> list[Failure]:
-    """Read the crash files of a folder, but not those that are ``known``; sorted by name, that is by time."""
-    return [_read_failure(path) for path in sorted(set(crash_dir.glob("crash-*.txt")) - set(known))]
+class CrashFolder:
+    """A folder that Nipype writes crash files to, each of which is read once, as it appears.
+
+    Args:
+        path: the folder; made if it is not there. What is in it already is of earlier runs.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._read = set(path.glob(_CRASH_FILES))
+        self._failures: dict[str, list[Failure]] = {}
+
+    def failures_of(self, session: str) -> list[Failure]:
+        """The nodes of a session that have failed so far, in order of time."""
+        self._update()
+        return self._failures.get(session, [])
+
+    def has_new(self) -> bool:
+        """Whether any node has failed."""
+        self._update()
+        return bool(self._failures)
+
+    def _update(self) -> None:
+        for path in sorted(set(self.path.glob(_CRASH_FILES)) - self._read):  # their names begin with the time
+            failure = _read_failure(path)
+            self._failures.setdefault(failure.session, []).append(failure)
+            self._read.add(path)
 
 
 def _read_failure(path: Path) -> Failure:

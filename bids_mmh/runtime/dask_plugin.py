@@ -2,23 +2,24 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from traceback import format_exception
 from typing import Any
 
 from nipype import Node
-from nipype.pipeline.plugins.base import DistributedPluginBase
 from nipype.pipeline.plugins.multiproc import run_node
 
 from bids_mmh.errors import UsageError
-from bids_mmh.runtime.multiproc_plugin import start_worker
+from bids_mmh.runtime.multiproc_plugin import Worker
+from bids_mmh.runtime.session_plugin import SPARE, SessionPlugin
 
 logger = logging.getLogger(__name__)
 
 GPU = "GPU"  # the resource that workers with a GPU of their own declare
 
 
-class DaskPlugin(DistributedPluginBase):
+class DaskPlugin(SessionPlugin):
     """Run nodes on a Dask cluster.
 
     A node changes the working directory of its process, so each worker must have one thread. Nodes that use a
@@ -26,7 +27,7 @@ class DaskPlugin(DistributedPluginBase):
 
     Args:
         plugin_args: ``scheduler_file`` or ``address`` of a running cluster; without either, ``n_procs``
-            workers are started here. ``log_file``: where the workers log to, None for nowhere.
+            workers are started here. ``log_file`` and ``measure_memory``: see :class:`Worker`.
 
     Raises:
         UsageError: Dask is not installed, or the cluster cannot be reached.
@@ -38,8 +39,12 @@ class DaskPlugin(DistributedPluginBase):
         self._futures: dict[int, Any] = {}
         self._count = 0
 
+    def most_sessions(self) -> int:
+        """As many sessions as there are workers, who may come and go, and a few more."""
+        return len(self._workers()) + SPARE
+
     def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:  # noqa: ANN401
-        """Run a flattened graph; the connection is closed however that ends."""
+        """Run what is in the graph and what will join it; the connection is closed however that ends."""
         try:
             self._check_workers(needs_gpu=any(node.is_gpu_node() for node in graph.nodes()))
             super().run(graph, config, updatehash=updatehash)
@@ -50,7 +55,7 @@ class DaskPlugin(DistributedPluginBase):
                 cluster.close()
 
     def _check_workers(self, *, needs_gpu: bool) -> None:
-        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        workers = self._workers()
         if any(worker["nthreads"] != 1 for worker in workers):
             raise UsageError("A worker of the Dask cluster has several threads: start it with --nthreads 1.")
         if needs_gpu and not any(worker["resources"].get(GPU) for worker in workers):
@@ -58,6 +63,9 @@ class DaskPlugin(DistributedPluginBase):
                 "No worker of the Dask cluster declares a GPU: start one for each GPU with "
                 f'--resources "{GPU}=1", or run with --device cpu.'
             )
+
+    def _workers(self) -> list[Any]:
+        return list(self._client.scheduler_info(n_workers=-1)["workers"].values())
 
     def _submit_job(self, node: Node, updatehash: bool = False) -> int:
         self._count += 1
@@ -99,11 +107,11 @@ def _connect(arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401
             client = Client(n_workers=arguments["n_procs"], threads_per_worker=1, dashboard_address=None)
     except (OSError, ValueError) as error:
         raise UsageError(f"The Dask cluster {address or file} cannot be reached: {error}.") from error
-    client.register_plugin(_start_plugin(arguments.get("log_file")))
+    client.register_plugin(_start_plugin(Worker.of(arguments)))
     return client
 
 
-def _start_plugin(log_file: Path | None) -> Any:  # noqa: ANN401
+def _start_plugin(own: Worker) -> Any:  # noqa: ANN401
     """What every worker does first, also one that joins later."""
     from distributed import WorkerPlugin
 
@@ -111,6 +119,6 @@ def _start_plugin(log_file: Path | None) -> Any:  # noqa: ANN401
         name = "bids-mmh"
 
         def setup(self, worker: Any) -> None:  # noqa: ANN401, ARG002
-            start_worker(Path.cwd(), log_file)
+            replace(own, folder=Path.cwd()).start()
 
     return StartWorker()

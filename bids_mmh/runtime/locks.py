@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -10,27 +10,17 @@ from bids_mmh.derivatives.jobs import SessionJob
 from bids_mmh.errors import TryAgainError
 
 
-def lock_sessions(jobs: Sequence[SessionJob], stack: ExitStack) -> tuple[list[SessionJob], list[SessionJob]]:
-    """Lock the outputs and the work folder of each session until ``stack`` is closed.
+@contextmanager
+def session_lock(job: SessionJob) -> Iterator[None]:
+    """Hold the outputs and the work folder of a session.
 
-    Args:
-        jobs: the sessions.
-        stack: what the locks are tied to.
-
-    Returns:
-        The sessions that are locked now, and those that another run holds.
+    Raises:
+        TryAgainError: another run works on it.
     """
-    ours, busy = [], []
-    for job in jobs:
-        try:
-            with ExitStack() as held:
-                for path in _lock_files(job):
-                    held.enter_context(file_lock(path))
-                stack.push(held.pop_all())
-            ours.append(job)
-        except TryAgainError:
-            busy.append(job)
-    return ours, busy
+    with ExitStack() as held:
+        for path in _lock_files(job):
+            held.enter_context(file_lock(path))
+        yield
 
 
 def _lock_files(job: SessionJob) -> tuple[Path, Path]:

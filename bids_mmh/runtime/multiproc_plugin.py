@@ -2,23 +2,28 @@
 
 import faulthandler
 import logging
+import multiprocessing
 import os
-from collections.abc import Mapping
+import signal
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
 from traceback import format_exception
 from typing import Any
 
 from nipype import Node
+from nipype import config as nipype_config
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
 from bids_mmh.runtime.devices import GpuPool
 from bids_mmh.runtime.log_file import log_file_handler
 from bids_mmh.runtime.process_pool import process_pool
+from bids_mmh.runtime.session_plugin import SessionPlugin
 
 
-class SteadyMultiProcPlugin(MultiProcPlugin):
+class SteadyMultiProcPlugin(SessionPlugin, MultiProcPlugin):
     """Run nodes in several processes.
 
     Nipype's own plugin waits for ever once the system has killed a worker, as it does where memory runs out.
@@ -26,7 +31,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
     GPUs but gives them no device: here each gets one of its own.
 
     Args:
-        plugin_args: of MultiProc, and ``log_file``: where the workers log to, None for nowhere; ``gpus``:
+        plugin_args: of MultiProc, and ``log_file`` and ``measure_memory``, see :class:`Worker`; ``gpus``:
             indices of the GPUs to use.
     """
 
@@ -37,8 +42,37 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         self._lent: dict[int, int] = {}  # task: GPU
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        folder, log_file = Path.cwd(), self.plugin_args.get("log_file")
-        return process_pool(self.processors, initializer=start_worker, initargs=(folder, log_file))
+        worker = Worker.of(self.plugin_args)
+        return process_pool(self.processors, initializer=_start_pool_worker, initargs=(worker,))
+
+    def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:  # noqa: ANN401
+        """Run what is in the graph and what will join it; no worker outlives that, however it ends."""
+        try:
+            super().run(graph, config, updatehash=updatehash)
+        finally:
+            self.pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+
+    def _sort_jobs(self, jobids: Sequence[int], scheduler: str = "tsort") -> list[int]:  # noqa: ARG002
+        """The steps that may begin, older sessions first.
+
+        None begins before one of an older session that waits for memory only, or large steps would wait for
+        as long as there are small ones.
+        """
+        memory, _, gpus = self._check_resources(self.pending_tasks)
+        allowed = []
+        for number in jobids:
+            node = self.procs[number]
+            if node.is_gpu_node():
+                if gpus < 1:
+                    continue
+                gpus -= 1
+            memory -= min(node.mem_gb, self.memory_gb)
+            if memory < 0:
+                break
+            allowed.append(number)
+        return allowed
 
     def _submit_job(self, node: Node, updatehash: bool = False) -> int:
         gpu = self._gpus.lend() if node.is_gpu_node() else None
@@ -55,6 +89,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
 
     def _clear_task(self, taskid: int) -> None:
         super()._clear_task(taskid)
+        self._taskresult.pop(taskid, None)  # Nipype keeps the results of all nodes to the end
         if taskid in self._lent:
             self._gpus.give_back(self._lent.pop(taskid))
 
@@ -70,19 +105,40 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         return {"result": None, "traceback": format_exception(error), "taskid": taskid}
 
 
-def start_worker(folder: Path, log_file: Path | None) -> None:
-    """Prepare a worker process: nothing on the terminal, everything in the log file of the run.
+@dataclass(frozen=True)
+class Worker:
+    """How a worker process is prepared: nothing on the terminal, everything in the log file of the run.
 
-    Args:
+    Attributes:
         folder: working folder.
         log_file: file to append to, None for no log.
+        measure_memory: whether Nipype measures the memory of each step.
     """
-    os.chdir(folder)
-    os.environ["NIPYPE_NO_ET"] = "1"  # Nipype would ask the network for its newest version
-    handler = log_file_handler(log_file) if log_file else logging.NullHandler()
-    if log_file:
-        # Where in a library a process died that could not raise an error any more.
-        faulthandler.enable(log_file.open("a"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("nipype").handlers.clear()
-    logging.captureWarnings(True)
+
+    folder: Path
+    log_file: Path | None = None
+    measure_memory: bool = False
+
+    @classmethod
+    def of(cls, plugin_args: Mapping[str, Any]) -> "Worker":
+        """Read the arguments of a plugin."""
+        return cls(Path.cwd(), plugin_args.get("log_file"), plugin_args.get("measure_memory", False))
+
+    def start(self) -> None:
+        """Prepare this process."""
+        os.chdir(self.folder)
+        os.environ["NIPYPE_NO_ET"] = "1"  # Nipype would ask the network for its newest version
+        handler = log_file_handler(self.log_file) if self.log_file else logging.NullHandler()
+        if self.log_file:
+            # Where in a library a process died that could not raise an error any more.
+            faulthandler.enable(self.log_file.open("a"))
+        logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+        logging.getLogger("nipype").handlers.clear()
+        logging.captureWarnings(True)
+        if self.measure_memory:
+            nipype_config.enable_resource_monitor()
+
+
+def _start_pool_worker(worker: Worker) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes: the first ends the others
+    worker.start()

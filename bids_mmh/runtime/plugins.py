@@ -3,16 +3,18 @@
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from getpass import getuser
 from pathlib import Path
 from typing import Any
 
-from nipype import Workflow
+from nipype import Node, Workflow
+from nipype.pipeline.plugins.base import DistributedPluginBase, PluginBase
 
 from bids_mmh.errors import UsageError
 from bids_mmh.runtime.devices import gpus_of
+from bids_mmh.runtime.session_plugin import SessionPlugin, WholeGraphs
 from bids_mmh.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -42,7 +44,8 @@ class PluginChoice:
     @property
     def poll_seconds(self) -> float:
         """How long to wait between two looks at what has ended; a batch system is asked less often."""
-        return float(self.arguments.get("poll_sleep_duration", 0.05 if self.is_local else 5.0))
+        by_default = 0.05 if self.is_local else 0.2 if self.name == "Dask" else 5.0
+        return float(self.arguments.get("poll_sleep_duration", by_default))
 
 
 def choose_plugin(settings: Settings) -> PluginChoice:
@@ -59,44 +62,73 @@ def choose_plugin(settings: Settings) -> PluginChoice:
 def plugin_for_run(
     choice: PluginChoice,
     settings: Settings,
-    graph: Workflow,
     *,
-    progress: Callable[..., None],
+    callbacks: Sequence[Callable[..., None]],
     log_file: Path | None,
-) -> dict[str, Any]:
-    """Make the arguments of ``Workflow.run``.
+) -> SessionPlugin | WholeGraphs:
+    """Make the plugin.
 
     Args:
-        choice: the plugin.
+        choice: which one.
         settings: options of the run.
-        graph: what will be run; where a batch system runs it, its steps get the resources to ask for.
-        progress: called with a node and ``start``, ``end`` or ``exception``.
+        callbacks: each called with a node and ``start``, ``end`` or ``exception``.
         log_file: where worker processes log to.
 
     Raises:
-        UsageError: Dask is not installed, or its cluster does not fit.
+        UsageError: there is no such plugin, Dask is not installed, or its cluster does not fit.
     """
-    arguments = dict(choice.arguments) | {"status_callback": progress}
+
+    def status_callback(node: Node, status: str) -> None:
+        for callback in callbacks:
+            callback(node, status)
+
+    arguments = {"n_procs": settings.nprocs, **choice.arguments, "status_callback": status_callback}
+    workers = {"log_file": log_file, "measure_memory": settings.profile}
     if choice.name == "MultiProc":
         from bids_mmh.runtime.multiproc_plugin import SteadyMultiProcPlugin
 
-        arguments = _multiproc_arguments(settings) | arguments | {"log_file": log_file}
-        return {"plugin": SteadyMultiProcPlugin(arguments)}
+        return SteadyMultiProcPlugin(_multiproc_arguments(settings) | arguments | workers)
     if choice.name == "Dask":
         from bids_mmh.runtime.dask_plugin import DaskPlugin
 
-        return {"plugin": DaskPlugin({"n_procs": settings.nprocs, "log_file": log_file} | arguments)}
-    if choice.name == "SLURM":
-        _ask_slurm(graph, choice.arguments)
+        return DaskPlugin(arguments | workers)
     # Nipype's batch plugins name their jobs by it, and a clean environment lacks it.
     os.environ.setdefault("LOGNAME", _user())
-    return {"plugin": choice.name, "plugin_args": arguments}
+    plugin = _nipype_plugin(choice.name)
+    if issubclass(plugin, DistributedPluginBase):
+        return type(plugin.__name__, (SessionPlugin, plugin), {})(plugin_args=arguments)
+    return WholeGraphs(plugin(plugin_args=arguments))
+
+
+def _nipype_plugin(name: str) -> type[PluginBase]:
+    from nipype.pipeline import plugins
+
+    plugin: type[PluginBase] | None = getattr(plugins, f"{name}Plugin", None)
+    if plugin is None:
+        raise UsageError(f"Nipype has no plugin {name!r}: name another one in the plugin file.")
+    return plugin
+
+
+def request_resources(choice: PluginChoice, graph: Workflow) -> None:
+    """Let each step ask the batch system for its cores, memory and GPU; the user's file comes last and wins.
+
+    Args:
+        choice: the plugin; only SLURM is asked.
+        graph: what it will run.
+    """
+    if choice.name != "SLURM":
+        return
+    gpu = choice.arguments.get("gpu_sbatch_args", "--gres=gpu:1")
+    for name in graph.list_node_names():
+        node = graph.get_node(name)
+        wanted = f"--cpus-per-task={node.n_procs} --mem={math.ceil(node.mem_gb * 1000)}M"
+        parts = [wanted, gpu if node.is_gpu_node() else "", choice.arguments.get("sbatch_args", "")]
+        node.plugin_args = {"sbatch_args": " ".join(filter(None, parts)), "overwrite": True}
 
 
 def _multiproc_arguments(settings: Settings) -> dict[str, Any]:
     gpus = gpus_of(settings.device)
     arguments: dict[str, Any] = {
-        "n_procs": settings.nprocs,
         "n_gpu_procs": max(len(gpus), 1),  # a step a GPU
         "gpus": gpus,
         "raise_insufficient": False,
@@ -110,16 +142,6 @@ def _multiproc_arguments(settings: Settings) -> dict[str, Any]:
                 HARMONIZE_GB,
             )
     return arguments
-
-
-def _ask_slurm(graph: Workflow, arguments: Mapping[str, Any]) -> None:
-    """Let each step ask SLURM for its cores, memory and GPU; the user's file comes last and wins."""
-    gpu = arguments.get("gpu_sbatch_args", "--gres=gpu:1")
-    for name in graph.list_node_names():
-        node = graph.get_node(name)
-        wanted = f"--cpus-per-task={node.n_procs} --mem={math.ceil(node.mem_gb * 1000)}M"
-        parts = [wanted, gpu if node.is_gpu_node() else "", arguments.get("sbatch_args", "")]
-        node.plugin_args = {"sbatch_args": " ".join(filter(None, parts)), "overwrite": True}
 
 
 def _user() -> str:

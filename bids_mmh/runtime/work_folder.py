@@ -1,7 +1,6 @@
 """Removing what a run left in its work folder, and nothing else."""
 
 import shutil
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,15 +10,14 @@ from bids_mmh.runtime.locks import file_lock
 GRAPH, TEMPLATES, IN_USE = "bids_mmh", "templates", ".in-use.lock"
 
 
-def clean_sessions(work_dir: Path, sessions: Iterable[str]) -> None:
-    """Remove the work files of some sessions.
+def clean_session(work_dir: Path, session: str) -> None:
+    """Remove the work files of a session.
 
     Args:
         work_dir: work folder of the run.
-        sessions: node names of the sessions, which no other run may be working on.
+        session: node name of the session, which no other run may be working on.
     """
-    for name in sessions:
-        shutil.rmtree(work_dir / GRAPH / name, ignore_errors=True)
+    shutil.rmtree(work_dir / GRAPH / session, ignore_errors=True)
 
 
 def clean_shared_files(work_dir: Path) -> None:

@@ -71,7 +71,7 @@ def fields_of(path):
 def test_outputs_are_those_of_the_participant_level(tmp_path, write_visit, group_settings, model):
     write_visit(tmp_path / "out", "01", "a", sequences=("T1w", "T2w"))
     settings = group_settings(tmp_path / "out")
-    assert harmonize(settings, model) is ExitCode.OK
+    assert harmonize(settings, model) == []
     anat = tmp_path / "out" / "sub-01" / "ses-a" / "anat"
     stem = "sub-01_ses-a_space-MNI152NLin2009aSym_res-8_desc"
     for sequence in ("T1w", "T2w"):
@@ -167,7 +167,7 @@ def test_weights_are_loaded_once(four_visits, group_settings, model, monkeypatch
 
 def test_writers_of_their_own_leave_the_same(tmp_path, write_visit, group_settings, model):
     write_visit(tmp_path / "out", "01", "a")
-    assert harmonize(group_settings(tmp_path / "out", nprocs=2), model) is ExitCode.OK
+    assert harmonize(group_settings(tmp_path / "out", nprocs=2), model) == []
     assert len(list((tmp_path / "out").glob("sub-*/ses-*/anat/*_desc-harmonized_T1w.json"))) == 2
     assert (tmp_path / "out" / "sub-01_ses-a.html").is_file()
     assert not list((tmp_path / "out" / "logs").glob(".*.lock"))
@@ -177,7 +177,7 @@ def test_without_native_derivatives_there_are_no_native_outputs(
     tmp_path, write_visit, group_settings, model, quick_pages
 ):
     write_visit(tmp_path / "out", "01", "a", native=False, sessions=False)
-    assert harmonize(group_settings(tmp_path / "out"), model) is ExitCode.OK
+    assert harmonize(group_settings(tmp_path / "out"), model) == []
     names = {path.name for path in (tmp_path / "out" / "sub-01" / "anat").glob("*harmonized*.nii.gz")}
     assert names == {"sub-01_space-MNI152NLin2009aSym_res-8_desc-harmonized_T1w.nii.gz"}
 
@@ -185,7 +185,7 @@ def test_without_native_derivatives_there_are_no_native_outputs(
 def test_a_coarser_model_gets_averaged_scans(tmp_path, write_visit, group_settings, quick_pages):
     write_visit(tmp_path / "out", "01", "a", sequences=("T1w", "T2w"), spacing=4.0)
     coarse = save_model(tmp_path / "coarse", spacing=8.0)
-    assert harmonize(group_settings(tmp_path / "out"), coarse) is ExitCode.OK
+    assert harmonize(group_settings(tmp_path / "out"), coarse) == []
     anat = tmp_path / "out" / "sub-01" / "ses-a" / "anat"
     for sequence in ("T1w", "T2w"):
         stem = "sub-01_ses-a_space-MNI152NLin2009aSym_res"
@@ -199,7 +199,7 @@ def test_a_coarser_model_gets_averaged_scans(tmp_path, write_visit, group_settin
         assert (anat / f"sub-01_ses-a_desc-harmonized_{sequence}.nii.gz").is_file()
     # the model of another grid takes the place of what was harmonized before
     same = save_model(tmp_path / "same", spacing=4.0)
-    assert harmonize(group_settings(tmp_path / "out"), same) is ExitCode.OK
+    assert harmonize(group_settings(tmp_path / "out"), same) == []
     images = anat.glob("*_space-*_desc-harmonized_*.nii.gz")
     assert {path.name.split("_")[3] for path in images} == {"res-4"}
     assert len(list(anat.glob("*_space-*_desc-harmonized_*.json"))) == 2
@@ -215,7 +215,8 @@ def test_a_broken_scan_does_not_stop_the_others(four_visits, group_settings, mod
     (broken,) = four_visits.glob("sub-02/ses-a/anat/*_res-8_desc-brain_mask.nii.gz")
     image = nib.load(broken)
     nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), broken)
-    assert harmonize(group_settings(four_visits), model) is ExitCode.DATA
+    (failed,) = harmonize(group_settings(four_visits), model)
+    assert failed.code is ExitCode.DATA
     assert len(list(four_visits.glob("sub-*/ses-*/anat/*_space-*_desc-harmonized_T1w.json"))) == 3
     (sentence,) = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
     assert sentence.startswith("sub-02_ses-a: ")

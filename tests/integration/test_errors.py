@@ -61,6 +61,15 @@ def test_bad_scans_are_named_and_the_others_are_done(raw, run):
     # A T2w alone is its session's anchor, so its mask is the brain mask.
     assert (raw / "out" / "sub-003" / "anat" / "sub-003_desc-brain_mask.nii.gz").is_file()
     assert "truncated or damaged" in (raw / "out" / "sub-001.html").read_text()
+    (summary,) = (raw / "out" / "logs").glob("*_summary.tsv")
+    statuses = dict(line.split("\t")[1:3] for line in summary.read_text().splitlines()[1:])
+    assert statuses == {
+        "sub-001_T1w.nii.gz": "failed",
+        "sub-001_T2w.nii.gz": "failed",
+        "sub-002_T1w.nii.gz": "failed",
+        "sub-003_T2w.nii.gz": statuses["sub-003_T2w.nii.gz"],
+    }
+    assert statuses["sub-003_T2w.nii.gz"] in {"done", "flagged"}
 
 
 @pytest.mark.parametrize(

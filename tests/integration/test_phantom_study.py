@@ -86,7 +86,7 @@ def test_exactly_the_expected_files_are_there(study):
     assert found == DATASET | manifest("sub-001") | manifest("sub-002")
     logs = sorted(path.name.partition("_")[2] for path in (study / "out" / "logs").glob("2*"))
     pid = logs[0].partition(".")[0]
-    assert logs == [f"{pid}.log", f"{pid}.toml", f"{pid}_sites.tsv"]
+    assert logs == [f"{pid}.log", f"{pid}.toml", f"{pid}_sites.tsv", f"{pid}_summary.tsv"]
 
 
 def test_sidecars_hold_what_group_and_readers_need(study):

@@ -6,8 +6,8 @@ from nipype import Node, Workflow
 from nipype.interfaces.utility import Function
 
 from bids_mmh.errors import ExitCode
-from bids_mmh.runtime.crashes import explain, read_failures
-from bids_mmh.runtime.workflow_run import run_graph
+from bids_mmh.runtime.crashes import CrashFolder, explain
+from bids_mmh.runtime.workflow_run import run_sessions
 
 
 def bad_data():
@@ -42,22 +42,22 @@ def fine():
     return 1
 
 
-def graph(folder, *functions, n_procs):
+def session(*functions, n_procs):
     """A session ``sub_003`` with a node for each function; nodes that need all processes take turns."""
-    session = Workflow("sub_003")
-    session.add_nodes(
+    workflow = Workflow("sub_003")
+    workflow.add_nodes(
         [
             Node(Function(function=f, output_names=["out"]), f"{f.__name__}_t1w1", n_procs=n_procs)
             for f in functions
         ]
     )
-    whole = Workflow("bids_mmh", base_dir=str(folder / "work"))
-    whole.add_nodes([session])
-    return whole
+    return workflow
 
 
-def settings(**changes):
+def settings(folder, **changes):
     given = {
+        "profile": False,
+        "work_dir": folder / "work",
         "nipype_plugin_file": None,
         "nprocs": 1,
         "mem": None,
@@ -69,11 +69,13 @@ def settings(**changes):
 
 def run(folder, *functions, n_procs=1, **changes):
     seen = []
-    failures = run_graph(
-        graph(folder, *functions, n_procs=n_procs),
-        settings(**changes),
+    failures = []
+    run_sessions(
+        [session(*functions, n_procs=n_procs)],
+        settings(folder, **changes),
         crash_dir=folder / "crash",
-        progress=lambda node, status: seen.append((node.name, status)),
+        callbacks=[lambda node, status: seen.append((node.name, status))],
+        ended=lambda name, failed: failures.extend(failed),
     )
     return failures, seen
 
@@ -99,7 +101,8 @@ def test_every_failure_is_one_sentence_with_its_code(tmp_path, function, code, w
 def test_crash_files_of_earlier_runs_are_not_failures_of_this_one(tmp_path):
     assert len(run(tmp_path, a_bug)[0]) == 1
     assert run(tmp_path, fine)[0] == []
-    assert len(read_failures(tmp_path / "crash")) == 1
+    assert len(list((tmp_path / "crash").iterdir())) == 1
+    assert not CrashFolder(tmp_path / "crash").has_new()
 
 
 def test_without_failures_no_folder_is_left(tmp_path):

@@ -9,7 +9,7 @@ from nipype.interfaces.utility import Function
 
 from bids_mmh.errors import ExitCode, UsageError
 from bids_mmh.runtime import dask_plugin
-from bids_mmh.runtime.workflow_run import run_graph
+from bids_mmh.runtime.workflow_run import run_sessions
 
 
 def place(use_gpu):
@@ -28,7 +28,7 @@ def a_bug():
     raise ZeroDivisionError("division by zero")
 
 
-def session(folder, *, use_gpu, failing=False):
+def session(*, use_gpu, failing=False):
     graph = Workflow("sub_003")
     first = Node(Function(function=place, output_names=["worker", "on_gpu"]), "place_t1w1")
     first.inputs.use_gpu = use_gpu
@@ -36,22 +36,24 @@ def session(folder, *, use_gpu, failing=False):
     graph.connect(first, "worker", second, "place")
     if failing:
         graph.add_nodes([Node(Function(function=a_bug, output_names=["out"]), "bug_t1w1")])
-    whole = Workflow("bids_mmh", base_dir=str(folder / "work"))
-    whole.add_nodes([graph])
-    return whole
+    return graph
 
 
 def run(folder, arguments, **changes):
     file = folder / "dask.yml"
     file.write_text(f"plugin: Dask\nplugin_args: {{{arguments}, poll_sleep_duration: 0.02}}\n")
-    settings = SimpleNamespace(nipype_plugin_file=file, nprocs=1, stop_on_first_crash=False)
+    settings = SimpleNamespace(
+        nipype_plugin_file=file, nprocs=1, stop_on_first_crash=False, profile=False, work_dir=folder / "work"
+    )
     log = folder / "run.log"
     seen = []
-    failures = run_graph(
-        session(folder, **changes),
+    failures = []
+    run_sessions(
+        [session(**changes)],
         settings,
         crash_dir=folder / "crash",
-        progress=lambda node, status: seen.append((node.name, status)),
+        callbacks=[lambda node, status: seen.append((node.name, status))],
+        ended=lambda name, failed: failures.extend(failed),
         log_file=log,
     )
     return failures, seen, log

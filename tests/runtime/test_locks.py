@@ -1,14 +1,13 @@
 import subprocess
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from bids_mmh.errors import TryAgainError
-from bids_mmh.runtime.locks import file_lock, lock_sessions, shared_lock
-from bids_mmh.runtime.work_folder import IN_USE, clean_sessions, clean_shared_files
+from bids_mmh.runtime.locks import file_lock, session_lock, shared_lock
+from bids_mmh.runtime.work_folder import IN_USE, clean_session, clean_shared_files
 
 
 def test_a_lock_is_held_once_and_leaves_nothing(tmp_path):
@@ -41,9 +40,12 @@ def job(folder, name, out="out", work="work"):
 def test_sessions_are_locked_by_output_and_by_work_folder(tmp_path):
     first, second = job(tmp_path, "sub_1"), job(tmp_path, "sub_2")
     same_out, same_work = job(tmp_path, "sub_1", work="w2"), job(tmp_path, "sub_1", out="o2")
-    with ExitStack() as stack, ExitStack() as other:
-        assert lock_sessions([first], stack) == ([first], [])
-        assert lock_sessions([same_out, same_work, second], other) == ([second], [same_out, same_work])
+    with session_lock(first), session_lock(second):
+        for other in (same_out, same_work):
+            with pytest.raises(TryAgainError), session_lock(other):
+                pass
+    with session_lock(same_out):  # what failed to be locked has left nothing locked
+        pass
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -57,7 +59,8 @@ def work(tmp_path):
 
 
 def clean(work, sessions):
-    clean_sessions(work, sessions)
+    for session in sessions:
+        clean_session(work, session)
     clean_shared_files(work)
 
 

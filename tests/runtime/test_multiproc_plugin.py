@@ -1,4 +1,5 @@
 from itertools import combinations
+from types import SimpleNamespace
 
 from nipype import Node, Workflow
 from nipype.interfaces.utility import Function
@@ -6,29 +7,39 @@ from nipype.interfaces.utility import Function
 from bids_mmh.runtime.multiproc_plugin import SteadyMultiProcPlugin
 
 
-def occupy(use_gpu, gpu=None):
+def occupy(use_gpu, meeting, gpu=None):
+    import os
     import time
+    from pathlib import Path
 
     start = time.monotonic()
-    time.sleep(0.4)
+    if use_gpu:  # a second worker may take long to start: wait for its step
+        (Path(meeting) / str(os.getpid())).touch()
+        while len(list(Path(meeting).iterdir())) < 2 and time.monotonic() < start + 60:
+            time.sleep(0.05)
+    time.sleep(0.1)
     return gpu, start, time.monotonic()
 
 
-def run(folder, **arguments):
+def run(folder, one_graph, **arguments):
     """Four steps on a GPU and one without; what each got, by its name."""
+    (folder / "meeting").mkdir()
     graph = Workflow("graph", base_dir=str(folder))
     graph.config["execution"] = {"poll_sleep_duration": "0.02", "crashdump_dir": str(folder)}
     for number in range(5):
-        step = Function(input_names=["use_gpu", "gpu"], output_names=["gpu", "start", "end"], function=occupy)
+        step = Function(
+            input_names=["use_gpu", "meeting", "gpu"], output_names=["gpu", "start", "end"], function=occupy
+        )
         node = Node(step, f"step{number}")
         node.inputs.use_gpu = number < 4
+        node.inputs.meeting = str(folder / "meeting")
         graph.add_nodes([node])
-    done = graph.run(plugin=SteadyMultiProcPlugin({"n_procs": 3, **arguments}))
+    done = graph.run(plugin=one_graph(SteadyMultiProcPlugin({"n_procs": 3, **arguments})))
     return {node.name: node.result.outputs.get() for node in done.nodes()}
 
 
-def test_steps_queue_on_the_gpus_there_are_and_each_has_its_own(tmp_path):
-    results = run(tmp_path, n_gpu_procs=2, gpus=(1, 3))
+def test_steps_queue_on_the_gpus_there_are_and_each_has_its_own(tmp_path, one_graph):
+    results = run(tmp_path, one_graph, n_gpu_procs=2, gpus=(1, 3))
     on_gpu = [results[f"step{number}"] for number in range(4)]
     assert {step["gpu"] for step in on_gpu} == {1, 3}
     at_once = [
@@ -39,3 +50,19 @@ def test_steps_queue_on_the_gpus_there_are_and_each_has_its_own(tmp_path):
     assert at_once
     assert all(one != other for one, other in at_once)
     assert results["step4"]["gpu"] is None
+
+
+def test_no_step_overtakes_an_older_one_that_waits_for_memory_only():
+    plugin = SteadyMultiProcPlugin({"n_procs": 4, "memory_gb": 4, "n_gpu_procs": 1})
+
+    def ready(*wanted):
+        plugin.procs = [
+            SimpleNamespace(mem_gb=gb, n_procs=1, is_gpu_node=lambda on_gpu=on_gpu: on_gpu)
+            for gb, on_gpu in wanted
+        ]
+        return plugin._sort_jobs(range(len(wanted)))
+
+    assert ready((2, False), (3, False), (1, False)) == [0]
+    assert ready((9, False), (1, False)) == [0]  # what needs more than there is runs alone
+    # Steps that wait for the GPU hold up nobody else.
+    assert ready((1, True), (3, True), (2, False), (1, False)) == [0, 2, 3]

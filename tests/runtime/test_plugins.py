@@ -8,16 +8,17 @@ from nipype.interfaces.utility import Function
 
 from bids_mmh.errors import UsageError
 from bids_mmh.runtime.multiproc_plugin import SteadyMultiProcPlugin
-from bids_mmh.runtime.plugins import PluginChoice, choose_plugin, plugin_for_run
+from bids_mmh.runtime.plugins import PluginChoice, choose_plugin, plugin_for_run, request_resources
+from bids_mmh.runtime.session_plugin import SessionPlugin, WholeGraphs
 
 
 def settings(**changes):
-    given = {"nipype_plugin_file": None, "nprocs": 2, "mem": None, "device": "cpu"}
+    given = {"nipype_plugin_file": None, "nprocs": 2, "mem": None, "device": "cpu", "profile": False}
     return SimpleNamespace(**given | changes)
 
 
-def made(choice, graph=None, **changes):
-    return plugin_for_run(choice, settings(**changes), graph, progress=print, log_file=None)
+def made(choice, **changes):
+    return plugin_for_run(choice, settings(**changes), callbacks=[print], log_file=None)
 
 
 def from_file(folder, text):
@@ -32,7 +33,7 @@ def test_one_process_or_several():
 
 
 def test_little_memory_is_raised_to_what_the_scheduler_needs(caplog):
-    chosen = made(PluginChoice("MultiProc"), mem=0.001)["plugin"]
+    chosen = made(PluginChoice("MultiProc"), mem=0.001)
     assert isinstance(chosen, SteadyMultiProcPlugin)
     assert chosen.memory_gb == 0.5
     assert "--mem 0.001 GB is less than the largest step" in caplog.text
@@ -40,17 +41,26 @@ def test_little_memory_is_raised_to_what_the_scheduler_needs(caplog):
 
 def test_as_many_steps_on_gpus_as_there_are_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    assert made(PluginChoice("MultiProc"), device="auto")["plugin"].n_gpu_procs == 4
-    assert made(PluginChoice("MultiProc"), device="cuda:1")["plugin"].n_gpu_procs == 1
+    assert made(PluginChoice("MultiProc"), device="auto").n_gpu_procs == 4
+    assert made(PluginChoice("MultiProc"), device="cuda:1").n_gpu_procs == 1
 
 
 def test_a_plugin_file_goes_before_the_options(tmp_path):
     chosen = from_file(tmp_path, "plugin: Linear\nplugin_args: {x: 1}\n")
-    assert made(chosen) == {"plugin": "Linear", "plugin_args": {"x": 1, "status_callback": print}}
+    plugin = made(chosen)
+    assert isinstance(plugin, WholeGraphs)
+    assert (plugin.plugin.plugin_args["x"], plugin.plugin.plugin_args["n_procs"]) == (1, 2)
     # Nipype's own MultiProc would hang where a worker is killed: a file that names it gets ours.
     chosen = made(from_file(tmp_path, "plugin: MultiProc\nplugin_args: {n_procs: 3, n_gpu_procs: 2}\n"))
-    assert isinstance(chosen["plugin"], SteadyMultiProcPlugin)
-    assert (chosen["plugin"].processors, chosen["plugin"].n_gpu_procs) == (3, 2)
+    assert isinstance(chosen, SteadyMultiProcPlugin)
+    assert (chosen.processors, chosen.n_gpu_procs) == (3, 2)
+    # Batch systems too get one session after the other.
+    assert isinstance(made(PluginChoice("PBS")), SessionPlugin)
+
+
+def test_a_plugin_that_there_is_not():
+    with pytest.raises(UsageError, match="no plugin 'Slurm'"):
+        made(PluginChoice("Slurm"))
 
 
 @pytest.mark.parametrize("text", ["plugin: [", "- a", "plugin_args: {}", "plugin: Linear\nplugin_args: 3\n"])
@@ -78,7 +88,8 @@ def test_each_step_asks_slurm_for_what_it_needs():
         node = Node(Function(function=nothing, output_names=["out"]), name, n_procs=3, mem_gb=1.5)
         node.inputs.use_gpu = on_gpu
         graph.add_nodes([node])
-    made(PluginChoice("SLURM", {"sbatch_args": "--partition=long", "gpu_sbatch_args": "--gpus=1"}), graph)
+    choice = PluginChoice("SLURM", {"sbatch_args": "--partition=long", "gpu_sbatch_args": "--gpus=1"})
+    request_resources(choice, graph)
     wanted = "--cpus-per-task=3 --mem=1500M"
     cpu, gpu = (graph.get_node(name).plugin_args for name in ("cpu", "gpu"))
     assert cpu == {"sbatch_args": f"{wanted} --partition=long", "overwrite": True}

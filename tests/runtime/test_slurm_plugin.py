@@ -9,7 +9,7 @@ from nipype import Node, Workflow
 from nipype.interfaces.utility import Function
 
 from bids_mmh.errors import ExitCode
-from bids_mmh.runtime.workflow_run import run_graph
+from bids_mmh.runtime.workflow_run import run_sessions
 
 SBATCH = """#!{python}
 import os, pathlib, subprocess, sys
@@ -66,16 +66,21 @@ def test_steps_are_jobs_that_ask_for_what_they_need(tmp_path, slurm):
     fine = Node(Function(function=on_gpu, output_names=["out"]), "fine_t1w1", n_procs=2, mem_gb=1.5)
     fine.inputs.use_gpu = True
     session.add_nodes([fine, Node(Function(function=a_bug, output_names=["out"]), "bug_t1w1")])
-    graph = Workflow("bids_mmh", base_dir=str(tmp_path / "work"))
-    graph.add_nodes([session])
     file = tmp_path / "slurm.yml"
     file.write_text("plugin: SLURM\nplugin_args: {sbatch_args: '-p long', poll_sleep_duration: 0.2}\n")
-    seen = []
-    failures = run_graph(
-        graph,
-        SimpleNamespace(nipype_plugin_file=file, nprocs=1, stop_on_first_crash=False),
+    seen, failures = [], []
+    run_sessions(
+        [session],
+        SimpleNamespace(
+            nipype_plugin_file=file,
+            nprocs=1,
+            stop_on_first_crash=False,
+            profile=False,
+            work_dir=tmp_path / "work",
+        ),
         crash_dir=tmp_path / "crash",
-        progress=lambda node, status: seen.append((node.name, status)),
+        callbacks=[lambda node, status: seen.append((node.name, status))],
+        ended=lambda name, failed: failures.extend(failed),
     )
     assert ("fine_t1w1", "end") in seen
     assert [(failure.node, failure.code) for failure in failures] == [("bug_t1w1", ExitCode.DATA)]
