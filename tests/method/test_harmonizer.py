@@ -302,7 +302,8 @@ def test_the_noise_schedule_is_saved_and_used(build, toy, head, tmp_path):
     loaded = Harmonizer.from_pretrained(tmp_path)
     assert loaded.config.schedule.beta_end == 0.03
     assert loaded.schedule == loaded.network.schedule == NoiseSchedule(ScheduleConfig(beta_end=0.03))
-    torch.testing.assert_close(loaded(*head, T1W), other(*head, T1W), atol=1e-5, rtol=0)
+    other.to(memory_format=torch.channels_last_3d)  # as loaded: in bfloat16 the order of sums shows
+    assert torch.equal(loaded(*head, T1W), other(*head, T1W))
     assert not torch.equal(loaded(*head, T1W), usual(*head, T1W))
 
 
