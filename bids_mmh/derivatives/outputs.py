@@ -11,6 +11,7 @@ LABELS: Mapping[str, str] = MappingProxyType(
     {
         "preproc": "Bias-corrected and, in a standard space, skull-stripped and resampled; not harmonized",
         "harmonized": "Preprocessed and harmonized: intensities as if one scanner had acquired all of them",
+        "change": "What harmonization changed beyond contrast and slow fields, in scaled units",
         "brain": "Brain mask of the scan that the session was registered by (its T1w where there is one)",
         "brainT2w": "Brain mask on the grid of the T2w scan",
     }
@@ -78,6 +79,12 @@ _ALL = (
         "mni_harmonized",
         _MNI + "_desc-harmonized_{sequence}.nii.gz",
         "harmonized, 0 (background) to about 1000",
+        _SCAN,
+    ),
+    Output(
+        "mni_change",
+        _MNI + "_desc-change_{sequence}.nii.gz",
+        "what no local change of contrast explains, in steps of .01 scaled units; 0 is unchanged anatomy",
         _SCAN,
     ),
     Output(

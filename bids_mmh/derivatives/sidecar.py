@@ -234,6 +234,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
             "schema_version",
         ),
     ),
+    "mni_change": (*_ON_GRID, *_SCAN, "anatomical_change", *_MADE, "schema_version"),
     "native_harmonized": (*_ON_OWN_VOXELS, *_SCAN, *_MADE, "model", "intensity_scaling", "schema_version"),
     "mni_mask": ("type", "sources", "resolution", "schema_version"),
     "native_mask": ("type", "sources", "schema_version"),

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # background, and the darkest fluid of a low-contrast scan, which may end below -1, stays above it.
 STORED_SLOPE, STORED_INTERCEPT = 2.5 / 1000, -1.5
 
+CHANGE_STEP = 0.01  # scaled units
+
 
 def to_stored(scaled: np.ndarray) -> np.ndarray:
     """Scaled intensities as stored: −1.5 → 0, 1 → 1000; never below 0, which is background."""
@@ -38,6 +40,23 @@ def stored_image(
     header.set_data_dtype(np.float32)
     data = to_stored(scaled) if outside == "keep" else np.where(brain, to_stored(scaled), 0.0)
     return nib.Nifti1Image(data.astype(np.float32), like.affine, header)
+
+
+def change_image(change: np.ndarray, like: "nib.Nifti1Image") -> "nib.Nifti1Image":
+    """Make an int8 image of an anatomical change, in steps of :data:`CHANGE_STEP`: small, as most of it is 0.
+
+    Args:
+        change: (X, Y, Z) scaled units; more than 1.27 is stored as 1.27.
+        like: image whose header it gets.
+    """
+    import nibabel as nib
+
+    header = like.header.copy()
+    header.set_data_dtype(np.int8)
+    steps = np.clip(np.rint(change / CHANGE_STEP), -127, 127).astype(np.int8)
+    image = nib.Nifti1Image(steps, like.affine, header)
+    image.header.set_slope_inter(CHANGE_STEP, 0)  # nibabel takes the array for what is stored
+    return image
 
 
 def stored_on_native(

@@ -24,6 +24,7 @@ from bids_mmh.participant.harmonize import Harmonized, scale_brain
 from bids_mmh.participant.intensity_units import (
     STORED_INTERCEPT,
     STORED_SLOPE,
+    change_image,
     stored_image,
     stored_on_native,
 )
@@ -152,9 +153,8 @@ def write_harmonized(job: ScanJob, work: Mapping[str, Any]) -> None:
     before, mask, scaling = _scaled(work)
     image = nib.Nifti1Image.from_filename(work["harmonized"])
     after = np.asarray(image.dataobj, dtype=np.float32)
-    change = anatomical_change(
-        anatomical_change_map(before, after, mask, spacing_mm=job.model.config.spacing), mask
-    )
+    change_map = anatomical_change_map(before, after, mask, spacing_mm=job.model.config.spacing)
+    change = anatomical_change(change_map, mask)
     fields = _harmonized_fields(job, work, image_statistics(after[mask]).to_dict()).with_fields(
         anatomy_preservation=anatomy_preservation(before, after, mask),
         anatomical_change=change,
@@ -167,6 +167,9 @@ def write_harmonized(job: ScanJob, work: Mapping[str, Any]) -> None:
     # The template-space sidecar comes last: it is what says that the scan is done.
     source = bids_uri("", job.path("mni_preproc"), job.settings.output_dir)
     content = fields.with_fields(skull_stripped=True, sources=(source,), resolution=_resolution(job))
+    save_nifti(change_image(change_map, image), job.path("mni_change"))
+    compared = (source, bids_uri("", job.path("mni_harmonized"), job.settings.output_dir))
+    _write_sidecar(job, "mni_change", content.with_fields(sources=compared))
     written = _write_sidecar(job, "mni_harmonized", content)
     _remove_other_grids(written)
 
@@ -216,8 +219,10 @@ def _remove_other_grids(sidecar_file: Path) -> None:
     for other in sidecar_file.parent.glob(f"*_desc-harmonized_{own.suffix}.json"):
         name = parse_name(other.name)
         if other != sidecar_file and (name.source, name.space) == (own.source, own.space):
-            other.unlink(missing_ok=True)
-            other.with_suffix(".nii.gz").unlink(missing_ok=True)
+            change = other.with_name(other.name.replace("_desc-harmonized_", "_desc-change_"))
+            for file in (other, change):
+                file.unlink(missing_ok=True)
+                file.with_suffix(".nii.gz").unlink(missing_ok=True)
 
 
 def _write_native(

@@ -51,6 +51,7 @@ def _found(job: SessionJob) -> list[ScanJob]:
 
 
 def _scan_report(job: ScanJob, session: SessionJob) -> "ScanReport":
+    from bids_mmh.evaluation.metrics.anatomical_change import THRESHOLD
     from bids_mmh.reports.subject import ScanReport
 
     desc = "harmonized" if _is_harmonized(job) else "preproc"
@@ -69,6 +70,8 @@ def _scan_report(job: ScanJob, session: SessionJob) -> "ScanReport":
         affine=affine,
         statistics_before=statistics.before or {},
         after=_load_scaled(job, "harmonized", mask)[0] if desc == "harmonized" else None,
+        change=_change(job) if desc == "harmonized" else None,
+        change_limit=THRESHOLD,
         statistics_after=statistics.after,
         space=job.space,
         template=_template(session, job.spacing),
@@ -107,6 +110,12 @@ def _load_scaled(job: ScanJob, desc: str, mask: NDArray[Any]) -> tuple[NDArray[A
     if scaling is None:
         raise BadDataError(f"The sidecar of {job.path(f'mni_{desc}')} has no scaling: run participant again.")
     return np.where(mask, volume * scaling.slope + scaling.intercept, -1.0), affine
+
+
+def _change(job: ScanJob) -> NDArray[Any] | None:
+    """The map of the anatomical change; None where an earlier version left none."""
+    path = job.path("mni_change")
+    return _load(path)[0] if path.is_file() else None
 
 
 def _anchor_volume(anchor: ScanJob) -> NDArray[Any] | None:

@@ -2,6 +2,8 @@
 
 from bids_mmh.derivatives.jobs import ScanJob
 
+IMAGES = ("mni_preproc", "mni_harmonized", "mni_change", "native_preproc", "native_harmonized", "native_mask")
+
 
 def remove_stale(job: ScanJob) -> None:
     """Remove results of earlier options before the scan is written anew.
@@ -16,7 +18,7 @@ def remove_stale(job: ScanJob) -> None:
     if job.is_current("preproc"):
         return
     kept = set(job.expected())
-    for output in ("mni_preproc", "mni_harmonized", "native_preproc", "native_harmonized", "native_mask"):
+    for output in IMAGES:
         if job.path(output) not in kept:
             # The sidecar goes first: an image without one counts as not done.
             job.sidecar(output).unlink(missing_ok=True)

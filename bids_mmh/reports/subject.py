@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bids_mmh.reports.figures import scan as figures
@@ -46,6 +47,8 @@ class ScanReport:
         warnings: One sentence for each thing that the user should check.
         model: Name of the model that harmonized the scan, or None.
         target: Site that it brings scans to, ``unified``, or None.
+        change: Map of the anatomical change, shape and units of ``before``, or None.
+        change_limit: Anatomical change above which a scan is flagged, scaled units.
         sidecars: Label to address (relative to the page) of machine-readable files.
     """
 
@@ -59,6 +62,8 @@ class ScanReport:
     after: NDArray[Any] | None = None
     statistics_after: Mapping[str, Any] | None = None
     space: str = "MNI"
+    change: NDArray[Any] | None = None
+    change_limit: float = 1.0
     template: NDArray[Any] | None = None
     anchor: NDArray[Any] | None = None
     native_image: NDArray[Any] | None = None
@@ -160,6 +165,13 @@ def _scan_context(number: int, scan: ScanReport) -> dict[str, Any]:
     }
 
 
+def _largest(change: NDArray[Any], mask: NDArray[Any], affine: NDArray[Any]) -> str:
+    size = np.where(np.asarray(mask) != 0, np.abs(change), -1)
+    voxel = np.unravel_index(int(size.argmax()), size.shape)
+    x, y, z = np.round(np.asarray(affine) @ [*voxel, 1])[:3].astype(int)
+    return f"The largest is {size[voxel]:.2f}, at x {x}, y {y}, z {z} mm."
+
+
 def _pictures(scan: ScanReport) -> list[_Picture]:
     """Draw the figures that the scan has the volumes for."""
     made: list[_Picture] = []
@@ -171,6 +183,14 @@ def _pictures(scan: ScanReport) -> list[_Picture]:
             "side and blue on the other is not: the anatomy changed there."
         )
         made.append(_Picture("Difference", caption, data_uri(image, "webp")))
+    if scan.change is not None:
+        image = figures.change_figure(scan.change, scan.mask, scan.affine, limit=scan.change_limit)
+        caption = (
+            "What of the difference no local change of contrast explains, averaged over the size of a small "
+            "lesion; in full colour where a scan is flagged. It should be pale: a coloured spot is something "
+            f"that appeared, vanished or moved. {_largest(scan.change, scan.mask, scan.affine)}"
+        )
+        made.append(_Picture("Anatomical change", caption, data_uri(image, "webp")))
     if scan.native_image is not None and scan.native_mask is not None and scan.native_affine is not None:
         image = figures.mask_outline_figure(scan.native_image, scan.native_mask, scan.native_affine)
         caption = (

@@ -72,6 +72,23 @@ def test_sidecar_of_a_stage_1_model(job, work):
     assert (image[~inside] == 0).all()
 
 
+def test_a_planted_change_is_mapped_flagged_and_where_it_is(job, work):
+    harmonized = nib.load(work["harmonized"])
+    changed = np.asarray(harmonized.dataobj).copy()
+    changed[14:16, 14:16, 14:16] += 1.5
+    nib.save(nib.Nifti1Image(changed, GRID.affine), work["harmonized"])
+    write_scan(job, work)
+    image = nib.load(job.path("mni_change"))
+    assert image.get_data_dtype() == np.int8
+    change = image.get_fdata()
+    assert np.abs(change - np.round(change, 2)).max() < 1e-6
+    assert change[14:16, 14:16, 14:16].min() > 2 * np.abs(change[11:13, 11:13, 11:13]).max()
+    record = sidecar_of(job)
+    assert record["AnatomicalChange"] == pytest.approx(np.abs(change).max(), abs=0.05)
+    assert "Harmonization changed more than contrast" in record["QualityWarnings"][-1]
+    assert json.loads(job.sidecar("mni_change").read_text())["AnatomicalChange"] == record["AnatomicalChange"]
+
+
 def test_sidecar_says_how_much_of_the_brain_is_too_dark_to_store(job, work):
     write_scan(job, work)
     assert sidecar_of(job)["ClippedFraction"] == 0

@@ -59,7 +59,22 @@ def difference_figure(
         A WebP image.
     """
     difference = np.asarray(after, np.float32) - np.asarray(before, np.float32)
-    return _signed_map(difference, mask, affine, percentile=99)
+    return _signed_map(difference, mask, affine, limit=_limit(difference, mask, 99))
+
+
+def change_figure(change: NDArray[Any], mask: NDArray[Any], affine: NDArray[Any], *, limit: float) -> bytes:
+    """Map an anatomical change inside the mask.
+
+    Args:
+        change: Scaled units, shape (x, y, z), RAS order.
+        mask: Brain mask on the same grid.
+        affine: Voxel to world, (4, 4).
+        limit: What is shown in full colour, scaled units.
+
+    Returns:
+        A WebP image.
+    """
+    return _signed_map(np.asarray(change, np.float32), mask, affine, limit=limit)
 
 
 def mask_outline_figure(image: NDArray[Any], mask: NDArray[Any], affine: NDArray[Any]) -> bytes:
@@ -119,23 +134,27 @@ def bias_figure(field: NDArray[Any], mask: NDArray[Any], affine: NDArray[Any]) -
     Returns:
         A WebP image: blue where the scan was too dark, red where it was too bright.
     """
-    return _signed_map(np.asarray(field, np.float32) - 1, mask, affine, percentile=99.5)
+    change = np.asarray(field, np.float32) - 1
+    return _signed_map(change, mask, affine, limit=_limit(change, mask, 99.5))
 
 
 def _signed_map(
-    values: NDArray[np.float32], mask: NDArray[Any], affine: NDArray[Any], *, percentile: float
+    values: NDArray[np.float32], mask: NDArray[Any], affine: NDArray[Any], *, limit: float
 ) -> bytes:
-    """Map values inside a mask, blue below zero and red above, to this percentile of their size."""
-    inside = np.asarray(mask) != 0
-    shown = np.where(inside, values, np.nan)
-    # A percentile keeps a few outliers from dominating the scale; the floor keeps rounding errors grey.
-    limit = max(float(np.nanpercentile(np.abs(shown[inside]), percentile)), 0.05) if inside.any() else 0.05
+    """Map values inside a mask, blue below zero and red above, in full colour from ``limit`` on."""
+    shown = np.where(np.asarray(mask) != 0, values, np.nan)
     placed = layout(mask, _zooms(affine), footer=2)
     figure = canvas(placed, background="white")
     _draw_slices(figure, placed, shown, window=(-limit, limit), colours="RdBu_r")
     annotate(figure, placed, affine, colour="#444444")
     _colour_bar(figure, limit)
     return encode(figure, "webp")
+
+
+def _limit(values: NDArray[np.float32], mask: NDArray[Any], percentile: float) -> float:
+    """A percentile keeps a few outliers from dominating the scale; the floor keeps rounding errors grey."""
+    inside = np.asarray(mask) != 0
+    return max(float(np.nanpercentile(np.abs(values[inside]), percentile)), 0.05) if inside.any() else 0.05
 
 
 def histogram_figure(before: ArrayLike, after: ArrayLike | None) -> bytes:

@@ -50,6 +50,15 @@ def test_no_difference_has_no_colour(brain):
     assert _coloured(pixels[: int(0.9 * len(pixels))]) == 0
 
 
+def test_a_change_has_full_colour_from_its_limit_on(brain):
+    volume, mask, affine = brain
+    strong, weak = (
+        _coloured(_pixels(figures.change_figure(0.0 * volume + size, mask, affine, limit=0.12)))
+        for size in (0.12, 0.001)
+    )
+    assert strong > 2 * weak  # which has the colour bar alone
+
+
 @pytest.mark.parametrize(("factor", "channel"), [(1.2, 0), (0.8, 2)])
 def test_a_bias_field_is_red_where_the_scan_was_too_bright(brain, factor, channel):
     volume, mask, affine = brain
