@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bids_mmh.derivatives.jobs import SessionJob
-    from bids_mmh.runtime.session_plugin import SessionPlugin
+    from bids_mmh.runtime.plugins.session_plugin import SessionPlugin
 
 ROOT = Path(__file__).parents[1]
 CHILD = [sys.executable, __file__, "one"]
@@ -223,7 +223,7 @@ def _jobs(folder: Path, count: int) -> "list[SessionJob]":
 
 def _instant_plugin() -> "SessionPlugin":
     """A plugin whose steps are over as soon as they begin."""
-    from bids_mmh.runtime.session_plugin import SessionPlugin
+    from bids_mmh.runtime.plugins.session_plugin import SessionPlugin
 
     class Instant(SessionPlugin):
         most = tasks = 0

@@ -45,7 +45,7 @@ def run_participant(settings: Settings, log_file: Path | None = None) -> ExitCod
 def _run_sessions(settings: Settings, log_file: Path | None) -> ExitCode:
     from bids_mmh.participant.setup import find_jobs, write_dataset
     from bids_mmh.preprocess.template import find_template
-    from bids_mmh.runtime.plugins import choose_plugin
+    from bids_mmh.runtime.plugins.choice import choose_plugin
     from bids_mmh.runtime.work_folder import TEMPLATES
 
     chosen = settings.model or EMBEDDED_MODEL

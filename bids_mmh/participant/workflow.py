@@ -22,7 +22,7 @@ from bids_mmh.preprocess.external import PrecomputedFile, PrecomputedFiles
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.options import PreprocessOptions
 from bids_mmh.preprocess.workflow import OUTPUT_FIELDS, ScanSpec, build_session_workflow
-from bids_mmh.runtime.plugins import HARMONIZE_GB
+from bids_mmh.runtime.plugins.choice import HARMONIZE_GB
 
 
 class _WriteInputs(DynamicTraitedSpec, BaseInterfaceInputSpec):

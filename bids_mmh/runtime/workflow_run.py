@@ -10,7 +10,7 @@ import networkx as nx
 from nipype import Workflow
 
 from bids_mmh.runtime.crashes import CrashFolder, Failure
-from bids_mmh.runtime.plugins import PluginChoice, choose_plugin, plugin_for_run, request_resources
+from bids_mmh.runtime.plugins.choice import PluginChoice, choose_plugin, plugin_for_run, request_resources
 from bids_mmh.runtime.work_folder import GRAPH
 from bids_mmh.settings import Settings
 

@@ -1,7 +1,7 @@
 from nipype import Node, Workflow
 from nipype.interfaces.utility import Function
 
-from bids_mmh.runtime.multiproc_plugin import SteadyMultiProcPlugin
+from bids_mmh.runtime.plugins.multiproc_plugin import SteadyMultiProcPlugin
 from bids_mmh.runtime.step_times import StepTimes
 
 

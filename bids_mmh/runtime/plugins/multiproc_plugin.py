@@ -19,8 +19,8 @@ from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
 from bids_mmh.runtime.devices import GpuPool
 from bids_mmh.runtime.log_file import log_file_handler
+from bids_mmh.runtime.plugins.session_plugin import SessionPlugin
 from bids_mmh.runtime.process_pool import process_pool
-from bids_mmh.runtime.session_plugin import SessionPlugin
 
 
 class SteadyMultiProcPlugin(SessionPlugin, MultiProcPlugin):

@@ -11,8 +11,8 @@ from nipype import Node
 from nipype.pipeline.plugins.multiproc import run_node
 
 from bids_mmh.errors import UsageError
-from bids_mmh.runtime.multiproc_plugin import Worker
-from bids_mmh.runtime.session_plugin import SPARE, SessionPlugin
+from bids_mmh.runtime.plugins.multiproc_plugin import Worker
+from bids_mmh.runtime.plugins.session_plugin import SPARE, SessionPlugin
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from nipype.pipeline.plugins.base import DistributedPluginBase, PluginBase
 
 from bids_mmh.errors import UsageError
 from bids_mmh.runtime.devices import gpus_of
-from bids_mmh.runtime.session_plugin import SessionPlugin, WholeGraphs
+from bids_mmh.runtime.plugins.session_plugin import SessionPlugin, WholeGraphs
 from bids_mmh.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -85,11 +85,11 @@ def plugin_for_run(
     arguments = {"n_procs": settings.nprocs, **choice.arguments, "status_callback": status_callback}
     workers = {"log_file": log_file, "measure_memory": settings.profile}
     if choice.name == "MultiProc":
-        from bids_mmh.runtime.multiproc_plugin import SteadyMultiProcPlugin
+        from bids_mmh.runtime.plugins.multiproc_plugin import SteadyMultiProcPlugin
 
         return SteadyMultiProcPlugin(_multiproc_arguments(settings) | arguments | workers)
     if choice.name == "Dask":
-        from bids_mmh.runtime.dask_plugin import DaskPlugin
+        from bids_mmh.runtime.plugins.dask_plugin import DaskPlugin
 
         return DaskPlugin(arguments | workers)
     # Nipype's batch plugins name their jobs by it, and a clean environment lacks it.

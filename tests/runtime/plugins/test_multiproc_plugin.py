@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from nipype import Node, Workflow
 from nipype.interfaces.utility import Function
 
-from bids_mmh.runtime.multiproc_plugin import SteadyMultiProcPlugin
+from bids_mmh.runtime.plugins.multiproc_plugin import SteadyMultiProcPlugin
 
 
 def occupy(use_gpu, meeting, gpu=None):

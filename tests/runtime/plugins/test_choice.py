@@ -7,9 +7,9 @@ from nipype import Node, Workflow
 from nipype.interfaces.utility import Function
 
 from bids_mmh.errors import UsageError
-from bids_mmh.runtime.multiproc_plugin import SteadyMultiProcPlugin
-from bids_mmh.runtime.plugins import PluginChoice, choose_plugin, plugin_for_run, request_resources
-from bids_mmh.runtime.session_plugin import SessionPlugin, WholeGraphs
+from bids_mmh.runtime.plugins.choice import PluginChoice, choose_plugin, plugin_for_run, request_resources
+from bids_mmh.runtime.plugins.multiproc_plugin import SteadyMultiProcPlugin
+from bids_mmh.runtime.plugins.session_plugin import SessionPlugin, WholeGraphs
 
 
 def settings(**changes):

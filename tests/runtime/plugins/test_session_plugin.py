@@ -6,7 +6,7 @@ import pytest
 from nipype import Node, Workflow
 from nipype.interfaces.utility import Function, Merge
 
-from bids_mmh.runtime.session_plugin import SPARE
+from bids_mmh.runtime.plugins.session_plugin import SPARE
 from bids_mmh.runtime.workflow_run import run_sessions
 
 PROCESSES = 2
@@ -118,7 +118,7 @@ def test_no_session_no_work(tmp_path, plugin):
 
 
 def test_the_engine_s_own_errors_are_not_taken_for_failures_of_steps(tmp_path, monkeypatch):
-    from bids_mmh.runtime.multiproc_plugin import SteadyMultiProcPlugin
+    from bids_mmh.runtime.plugins.multiproc_plugin import SteadyMultiProcPlugin
 
     def broken(self, node, updatehash=False):
         raise OSError("no more processes")

@@ -8,7 +8,7 @@ from nipype import Node, Workflow
 from nipype.interfaces.utility import Function
 
 from bids_mmh.errors import ExitCode, UsageError
-from bids_mmh.runtime import dask_plugin
+from bids_mmh.runtime.plugins import dask_plugin
 from bids_mmh.runtime.workflow_run import run_sessions
 
 
