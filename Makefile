@@ -22,9 +22,10 @@ demo: $(VENV)/.ready
 	$(BIN)/bids-mmh $(DEMO)/raw $(DEMO)/out group
 	@echo; echo "Open $(abspath $(DEMO))/out/group.html"
 
-# One process a core, each with one thread; the tests of a file share what is made for them, so files stay whole.
+# One process a core, each with one thread (tests/conftest.py); the tests of a file share what is made for them, so
+# files stay whole. ARGS goes to pytest, as in `make test ARGS=--durations=20`.
 test: $(VENV)/.ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -59,6 +60,7 @@ def once(tmp_path_factory) -> Once:
         folder, partial = shared / name, shared / f"{name}.partial"
         with FileLock(shared / f"{name}.lock"):
             if not folder.exists():
+                shutil.rmtree(partial, ignore_errors=True)  # of another process, where making it failed
                 make(partial)
                 partial.rename(folder)
         return folder

@@ -12,6 +12,12 @@ from bids_mmh.settings import Settings
 SPACE = "MNI152NLin2009aSym"
 
 
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Draw no figures, which is most of the time of a page; tests/reports and test_evaluate.py do."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, target, **__: target.write(b"picture"))
+
+
 def _group_settings(output_dir, **changes):
     given = {"bids_dir": output_dir.parent / "raw", "analysis_level": "group", "no_evaluation": True}
     given |= {"work_dir": output_dir.parent / "work", "nprocs": 1, "device": "cpu"}

@@ -19,6 +19,8 @@ from bids_mmh.preprocess.template import Template
 from bids_mmh.training.data import scans as training_scans
 from bids_mmh.training.recipe import load_recipe
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 RECIPE = """
 [model]
 preset = "tiny"

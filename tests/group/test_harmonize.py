@@ -26,6 +26,8 @@ from bids_mmh.runtime.processes import Process
 from bids_mmh.training.data.scans import find_scans
 from bids_mmh.training.recipe import model_on_grid
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def save_model(folder, spacing=8.0, **changes):
     torch.manual_seed(0)

@@ -19,6 +19,7 @@ from bids_mmh.participant.run import run_participant
 from bids_mmh.settings import Settings
 
 SPACE = "MNI152NLin2009cAsym"
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def _statistics(mean):

@@ -1,6 +1,7 @@
 """Raw data and a model for whole runs of the program."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 def write_raw(phantom):
     """Write a dataset without sessions, whose participants are visits of the phantom's subjects."""
 
-    def write(raw: Path, visits: dict[str, tuple[str, str]]) -> Path:
+    def write(
+        raw: Path, visits: dict[str, tuple[str, str]], sequences: Sequence[str] = ("T1w", "T2w")
+    ) -> Path:
         raw.mkdir(parents=True)
         for name in ("dataset_description.json", "README"):
             shutil.copy(phantom / name, raw)
@@ -20,7 +23,8 @@ def write_raw(phantom):
             anat = raw / f"sub-{label}" / "anat"
             anat.mkdir(parents=True)
             stem = f"sub-{subject}_ses-{site}"
-            for path in (phantom / f"sub-{subject}" / f"ses-{site}" / "anat").glob(f"{stem}_*"):
+            source = phantom / f"sub-{subject}" / f"ses-{site}" / "anat"
+            for path in (path for sequence in sequences for path in source.glob(f"{stem}_{sequence}.*")):
                 shutil.copy(path, anat / path.name.replace(stem, f"sub-{label}"))
         return raw
 

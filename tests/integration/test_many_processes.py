@@ -18,9 +18,7 @@ RUN = Path(__file__).parents[2] / "run.py"
 def study(tmp_path_factory, write_raw):
     """Two people with one stripped T1w each, so that a process is done soon."""
     folder = tmp_path_factory.mktemp("many")
-    write_raw(folder / "raw", {"001": ("002", "site01"), "002": ("001", "site02")})
-    for path in (folder / "raw").glob("sub-*/anat/*_T2w.*"):
-        path.unlink()
+    write_raw(folder / "raw", {"001": ("002", "site01"), "002": ("001", "site02")}, sequences=["T1w"])
     for path in (folder / "raw").glob("sub-*/anat/*.nii.gz"):
         image = nib.load(path)
         values = image.get_fdata()

@@ -9,22 +9,17 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
-
-from bids_mmh.method.config import PRESETS
-from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.phantom.dataset import make_phantom
 
 RUN = Path(__file__).parents[2] / "run.py"
 SESSIONS = 8
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(tmp_path_factory, write_raw, random_model):
     folder = tmp_path_factory.mktemp("order")
-    make_phantom(folder / "raw", subjects=SESSIONS, sites=2, resolution=4.0, sequences=["T1w"], truth=False)
-    torch.manual_seed(0)
-    Harmonizer(PRESETS["tiny"]).save_pretrained(folder / "model")
+    visits = {f"{n:03d}": ("001", f"site0{1 + n % 2}") for n in range(SESSIONS)}
+    write_raw(folder / "raw", visits, sequences=["T1w"])
+    random_model(folder / "model", 0)
     return folder
 
 
