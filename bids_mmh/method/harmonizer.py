@@ -211,8 +211,11 @@ class Harmonizer(nn.Module):
         mapped = self.landmark_map(Styled(volume, self.style(volume, anchor)), anchor, style)
         box = brain_box(anchor.mask, MARGIN, self.config.network.multiple)
         near, start = anchor.crop(box), Styled(mapped.value[box], mapped.style)
-        clean = self.sample(network, self.invert(start, near), near, style)
-        clean = self.denoise(self.finish(start.value, clean, near), near, mapped.style)
+        clean = start.value
+        if self.config.strength:
+            sampled = self.sample(network, self.invert(start, near), near, style)
+            clean = self.finish(clean, sampled, near)
+        clean = self.denoise(clean, near, mapped.style)
         result = torch.full_like(volume, BACKGROUND)
         result[box] = clean
         return result
