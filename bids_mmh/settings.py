@@ -30,6 +30,13 @@ _ALTERS_RESULTS = (
 )
 
 
+# What also decides which files there are, and where they come from.
+_ALTERS_FILES = (
+    *("bids_dir", "site_from", "all_runs", "model", "preproc_only", "output_spaces", "synthstrip_weights"),
+    "derivatives",
+)
+
+
 def _label_without(prefix: str) -> BeforeValidator:
     def clean(value: Any) -> tuple[str, ...]:  # noqa: ANN401
         labels = tuple(str(label).removeprefix(prefix) for label in _as_list(value))
@@ -203,6 +210,11 @@ class Settings(BaseModel):
         if self.preproc_engine == "synthstrip" and self.synthstrip_weights:
             options["synthstrip"] = self.weights_fingerprint
         return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
+
+    def result_options(self) -> dict[str, Any]:
+        """The options that results depend on, for pages: not where, how fast and by how many processes."""
+        included = {*_ALTERS_RESULTS, *_ALTERS_FILES}
+        return self.model_dump(mode="json", exclude_none=True, include=included)
 
     def to_toml(self) -> str:
         """Write all settings as TOML that ``--config-file`` reads back; what is None is left out."""
