@@ -149,7 +149,7 @@ class Sidecar(_Record):
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BadDataError(f"no readable JSON: {error}") from error
         if not isinstance(content, dict):
             raise BadDataError("no JSON object")
