@@ -1,11 +1,11 @@
 """Damaged files by the thousand: is each one read, or refused in a sentence?
 
 ``python benchmarks/fuzz.py [--cases 2000] [--processes 2] [--seed 0]`` changes bytes of small images, tables,
-sidecars and model folders and gives them to the functions that read them, in processes with limits on time and
-memory. It prints what it found as a table and a summary, and ends with 1 if it found anything: a crash, an end
-without an answer in time, too much memory, an error that is no sentence, or a scan that was read but is not what
-the file holds. ``--plant crash|hang|memory|error|wrong`` puts such a bug into the reading of images, to see it
-found.
+sidecars and model folders and gives them to the functions that read them, in processes with limits on time
+and memory. It prints what it found as a table and a summary, and ends with 1 if it found anything: a crash,
+an end without an answer in time, too much memory, an error that is no sentence, or a scan that was read but
+is not what the file holds. ``--plant crash|hang|memory|error|wrong`` puts such a bug into the reading of
+images, to see it found.
 """
 
 import argparse
