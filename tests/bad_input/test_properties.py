@@ -125,7 +125,7 @@ def test_tables_of_any_text_keep_every_cell_in_its_column_and_row(columns, rows)
         path = write_tsv(Path(folder) / "t.tsv", written, columns)
         if "\0" in path.read_text():
             return
-        lines = path.read_text(newline="").split("\n")
+        lines = path.read_bytes().decode().split("\n")
         assert len(lines) == len(written) + 2
         read = read_tsv(path)
     wanted = [[known(clean(row[name])) for name in columns] for row in written]
@@ -138,7 +138,7 @@ def clean(cell: str) -> str:
     return "".join(" " if mark in "\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029" else mark for mark in cell)
 
 
-LABEL = st.text("abcXYZ019+", min_size=1, max_size=6)
+LABEL = st.from_regex("[a-zA-Z0-9][a-zA-Z0-9+]{0,5}", fullmatch=True)
 ENTITIES = st.fixed_dictionaries(
     {"subject": LABEL},
     optional={

@@ -100,21 +100,26 @@ def killed_at(rename: int, write, out: Path) -> bool:
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
+RENAMES = range(2, 30)  # just before and just after each of the fourteen files gets its name
+
+
+@pytest.mark.parametrize(
+    "renames",
+    [pytest.param((3, 14, 29), id="some"), pytest.param(RENAMES, id="all", marks=pytest.mark.slow)],
+)
 def test_killed_at_any_rename_nothing_is_half_written_and_the_next_run_makes_it_whole(
-    root, write, whole, tmp_path
+    root, write, whole, tmp_path, renames
 ):
-    kills = 0
-    for rename in range(2, 2 * len(whole) + 2):
+    assert len(RENAMES) == 2 * len(whole)
+    for rename in renames:
         out = tmp_path / str(rename)
         assert killed_at(rename, write, out)
-        kills += 1
         found = content(out)
         temporary = {name for name in found if Path(name).name.startswith(".")}
         assert {name: found[name] for name in found.keys() - temporary}.items() <= whole.items()
         assert job_of(root, out).is_done() == (found.keys() - temporary == whole.keys())
         write(out)
         assert content(out) == whole
-    assert kills == 2 * len(whole) == 2 * 14
 
 
 def test_a_file_that_cannot_grow_leaves_nothing_half_written(root, write, whole, tmp_path):

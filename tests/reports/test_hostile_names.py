@@ -18,6 +18,7 @@ HOSTILE = (
     f"<a href='javascript:{DO}'>&lt;script&gt;{{{{7*7}}}}</a>--></style></title><script>{DO}</script>"
 )
 FLAT = (0.5,) * 100
+MEAN = {"mean": 0.1, "std": 0.2}
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +59,7 @@ def subject_page(brain) -> str:
 
 
 def group_page() -> str:
-    row = ScanRow("sub-1", None, "sub-1_T1w", "T1w", "MNI", True, before={"mean": 0.1}, after={"mean": 0.1})
+    row = ScanRow("sub-1", None, "sub-1_T1w", "T1w", "MNI", True, before=MEAN, after=MEAN)
     row = replace(row, histogram_before=FLAT, histogram_after=FLAT, page="sub-1.html")
     names = {
         "participant_id",
@@ -128,7 +129,7 @@ def test_a_browser_runs_nothing(kind, brain, tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
         if "<html" not in done.stdout:
             pytest.skip(f"Chromium does not run here: {done.stderr[-300:]}")
-        ran[name] = re.match(r"(?:<!DOCTYPE html>)?<html[^>]*data-ran", done.stdout, re.I) is not None
+        ran[name] = re.search(r"<html[^>]*data-ran", done.stdout) is not None
     assert ran == {"page": False, "control": True}
 
 
