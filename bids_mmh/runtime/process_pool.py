@@ -1,14 +1,11 @@
 """The pool of worker processes that everything that runs in parallel here uses."""
 
-import ctypes
-import signal
-import sys
+import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any
-
-_PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
 
 def process_pool(
@@ -21,8 +18,8 @@ def process_pool(
     """Make a pool whose workers are forked from a clean server.
 
     A forked child of a process that has run PyTorch can hang for ever, and a spawned one imports everything
-    anew; the server is forked before any of that. Where the process that asked for the pool is killed, the
-    server ends and its workers with it (on Linux): none goes on to write beside the next run.
+    anew; the server is forked before any of that. Workers end when the process that asked for them is killed:
+    none goes on to write beside the next run.
 
     Args:
         workers: most processes at a time.
@@ -39,12 +36,13 @@ def process_pool(
 
 
 def _start_worker(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
-    end_with_parent()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if initializer is not None:
         initializer(*initargs)
 
 
-def end_with_parent() -> None:
-    """Let the kernel kill this process when its parent ends, however that happens; on Linux only."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _end_with_parent() -> None:
+    """End this process when the one that asked for it has ended, however that happened."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
