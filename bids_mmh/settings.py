@@ -103,7 +103,13 @@ def model_location(value: str) -> str:
 
 
 def _absolute(path: Path) -> Path:
-    """Make a path absolute without following links, which datalad and cluster users keep on purpose."""
+    """Make a path absolute without following links, which datalad and cluster users keep on purpose.
+
+    Raises:
+        ValueError: its bytes are no UTF-8, in which logs and sidecars name files.
+    """
+    if any("\ud800" <= letter <= "\udfff" for letter in str(path)):
+        raise ValueError(f"{str(path)!a} is not UTF-8: rename it")
     return Path(os.path.normpath(path.expanduser().absolute()))
 
 

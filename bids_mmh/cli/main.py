@@ -21,6 +21,9 @@ def console() -> NoReturn:
     """Run the program as a command."""
     from bids_mmh.cli.signals import ending_on_sigterm
 
+    if sys.getfilesystemencoding().lower() != "utf-8":
+        # A locale of another encoding: names with accents would be written wrongly, or not at all.
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, "PYTHONUTF8": "1"})
     with ending_on_sigterm():
         code = main(sys.argv[1:])
         if code == ExitCode.INTERRUPTED:
