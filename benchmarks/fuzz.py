@@ -42,6 +42,7 @@ SECONDS = 20.0
 MEMORY = 3 * 2**30
 """Bytes of address space that reading a file of a few kilobytes may add."""
 _PASSED = ("read", "refused")
+_SCALE = (0.5, 3.0)  # slope and intercept of the whole images
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,10 @@ class Finding:
 
 def _image(ending: type[nib.Nifti1Image]) -> bytes:
     rng = np.random.default_rng(1)
-    affine = nib.affines.from_matvec([[0.2, 4.9, 0.1], [-5.0, 0.2, 0], [0, 0.1, 5.1]], [-50, 60, -55])
+    turned = nib.eulerangles.euler2mat(0.05, -0.04, 1.5) @ np.diag([5.0, 5.2, -5.1])
+    affine = nib.affines.from_matvec(turned, [-50, 60, 55])
     image = ending(rng.integers(0, 1000, (20, 22, 24)).astype(np.int16), affine)
-    image.header.set_slope_inter(0.5, 3)
+    image.header.set_slope_inter(*_SCALE)
     image.set_qform(affine, code=1)
     image.header.set_xyzt_units("mm", "sec")
     return bytes(image.to_bytes())
@@ -236,11 +238,11 @@ def run_case(case: int, seed: int, folder: Path) -> Finding:
 
 
 def plant(bug: str) -> None:
-    """Put a bug into the reading of images: it shows for headers whose unit of length is not millimetres."""
+    """Put a bug into the reading of images: it shows for headers with other scale factors."""
     sound = load.nifti1_in_mm
 
     def broken(image: nib.Nifti1Image) -> nib.Nifti1Image:
-        if int(image.header["xyzt_units"]) & 7 == 2:
+        if (image.dataobj.slope, image.dataobj.inter) == _SCALE:
             return sound(image)
         if bug == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
@@ -261,6 +263,13 @@ def _work(link: Connection, seed: int, folder: Path, bug: str | None) -> None:
     if bug:
         plant(bug)
     _model_files()
+    for kind in KINDS:  # what is whole is read without a word
+        path = folder / f"{os.getpid()}" / kind.name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(gzip.compress(kind.whole()) if kind.gzipped else kind.whole())
+        assert not kind.name.endswith((".nii", ".nii.gz")) or not load.load_scan(path).warnings
+        kind.check(path)
+        shutil.rmtree(path.parent)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -161,15 +161,15 @@ def _open(path: Path) -> "nib.Nifti1Image":
         raise _missing(path)
     try:
         image = nib.load(path)
+        if isinstance(image, nib.Nifti1Image):
+            return nifti1_in_mm(image)
     except PermissionError as error:
         raise NoInputError(f"{path} cannot be opened: change its permissions.") from error
     except MemoryError:
         raise
     except Exception as error:  # whatever nibabel says, it is about the file
         raise BadDataError(f"{path} is not a readable NIfTI file: copy or convert it again.") from error
-    if not isinstance(image, nib.Nifti1Image):
-        raise BadDataError(f"{path} is not a NIfTI file: convert it to .nii.gz.")
-    return nifti1_in_mm(image)
+    raise BadDataError(f"{path} is not a NIfTI file: convert it to .nii.gz.")
 
 
 def _missing(path: Path) -> NoInputError:
