@@ -108,8 +108,9 @@ def _voxels(job: ScanJob, work: Mapping[str, Any], fields: Sidecar, space: str) 
         return Voxels.of_grid(model_grid(job.spacing))
     replaced = "spatial_reference" in (fields.preprocessing or {})
     acquired = job.given.preproc.path if replaced and job.given.preproc else job.scan.path
-    # Of a study that is harmonized later the raw scans may be elsewhere.
-    return Voxels.of_file(Path(work["native_mask"]) if job.preprocessed else acquired)
+    # A study that is harmonized later may have left its raw scans elsewhere.
+    there = acquired.is_file() and not job.preprocessed
+    return Voxels.of_file(acquired if there else Path(work["native_mask"]))
 
 
 def _clipping_flags(job: ScanJob, clipped: Mapping[str, float]) -> tuple[str, ...]:
