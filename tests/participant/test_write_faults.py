@@ -100,12 +100,12 @@ def killed_at(rename: int, write, out: Path) -> bool:
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
-RENAMES = range(2, 28)  # just before and just after each of the thirteen files gets its name
+RENAMES = range(2, 32)  # just before and just after each of the fifteen files gets its name
 
 
 @pytest.mark.parametrize(
     "renames",
-    [pytest.param((3, 14, 27), id="some"), pytest.param(RENAMES, id="all", marks=pytest.mark.slow)],
+    [pytest.param((3, 16, 31), id="some"), pytest.param(RENAMES, id="all", marks=pytest.mark.slow)],
 )
 def test_killed_at_any_rename_nothing_is_half_written_and_the_next_run_makes_it_whole(
     root, write, whole, tmp_path, renames
