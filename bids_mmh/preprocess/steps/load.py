@@ -279,8 +279,13 @@ def _raw_sizes_missing(nifti: "nib.Nifti1Image", path: Path) -> bool:
 
 
 def _form_warnings(nifti: "nib.Nifti1Image") -> list[str]:
+    from nibabel.spatialimages import HeaderDataError
+
     sform, s_code = nifti.get_sform(coded=True)
-    qform, q_code = nifti.get_qform(coded=True)
+    try:
+        qform, q_code = nifti.get_qform(coded=True)
+    except (ValueError, HeaderDataError):  # no rotation; where the image relies on it, it was not opened
+        return ["The header's qform cannot be read: the sform was used."]
     if not s_code and not q_code:
         return ["The header gives neither sform nor qform: left and right were taken from the storage order."]
     if s_code and q_code:
