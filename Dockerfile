@@ -1,5 +1,5 @@
 # Build:  docker build -t bids-mmh .            (arguments: docs/containers.md)
-# Run:    docker run --rm --gpus all -v BIDS:/data:ro -v OUT:/out bids-mmh /data /out participant
+# Run:    docker run --rm --gpus all -u "$(id -u):$(id -g)" -v BIDS:/data:ro -v OUT:/out bids-mmh /data /out participant
 
 # A published build adds the digest of the base: --build-arg BASE_DIGEST=@sha256:...
 ARG BASE_DIGEST=
@@ -71,6 +71,7 @@ LABEL org.opencontainers.image.title="bids-mmh" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}" \
       org.opencontainers.image.base.name="docker.io/library/python:3.11-slim-bookworm${BASE_DIGEST}"
-# No USER: any id may run the image, and none needs a home.
+# Any id may run the image, and none needs a home; without --user it is not root.
+USER 1000:1000
 WORKDIR /tmp
 ENTRYPOINT ["/opt/venv/bin/bids-mmh"]

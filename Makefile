@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 DEMO   ?= demo
 NPROCS ?= $(shell nproc)
 
-.PHONY: demo test test-slow test-container lint docs bench lock clean-demo
+.PHONY: demo test test-slow test-container lint docs bench fuzz lock audit licences sbom clean-demo
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.12 ..."; exit 1; }
@@ -49,6 +49,22 @@ docs: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/session.py
+
+# Damaged files by the thousand; ends with 1 if one is neither read rightly nor refused in a sentence.
+fuzz: $(VENV)/.ready
+	$(BIN)/python benchmarks/fuzz.py --cases 2000 --processes $(NPROCS)
+
+# Known vulnerabilities of the locked packages; asks the Python Packaging Advisory Database over the network.
+audit: $(VENV)/.ready
+	$(BIN)/uv tool run --from 'pip-audit>=2.9,<3' pip-audit --requirement requirements.lock --no-deps --disable-pip --strict
+
+# The licence of every installed package; the tool comes over the network. None may ask for the source of a service.
+licences: $(VENV)/.ready
+	$(BIN)/uv tool run --from 'pip-licenses>=5,<6' pip-licenses --python $(BIN)/python --with-urls --format=markdown --order=license --partial-match --fail-on='AGPL;Affero' --output-file=licences.md
+
+# Bill of materials of the locked packages, CycloneDX; the tool comes over the network.
+sbom: $(VENV)/.ready
+	$(BIN)/uv tool run --from 'cyclonedx-bom>=7,<8' cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible --output-file sbom.cdx.json
 
 # Renew the lock; constraints.txt holds the builds that must stay together.
 lock: $(VENV)/.ready

@@ -1,5 +1,6 @@
 """Atomic writes (a hidden temporary file, then a rename), and fingerprints of files."""
 
+import glob
 import hashlib
 import os
 from collections.abc import Iterator
@@ -45,6 +46,17 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, beginning: str) -> None:
+    """Remove the temporary files of processes that were killed while they wrote.
+
+    Args:
+        folder: where they wrote; it need not exist.
+        beginning: how the final names begin. No other process may be writing such files now.
+    """
+    for path in folder.glob(f".{'[0-9a-f]' * 32}.{glob.escape(beginning)}*"):
+        path.unlink(missing_ok=True)
 
 
 def fingerprint(path: Path) -> str:

@@ -30,6 +30,13 @@ _ALTERS_RESULTS = (
 )
 
 
+# What also decides which files there are, and where they come from.
+_ALTERS_FILES = (
+    *("bids_dir", "site_from", "all_runs", "model", "preproc_only", "output_spaces", "synthstrip_weights"),
+    "derivatives",
+)
+
+
 def _label_without(prefix: str) -> BeforeValidator:
     def clean(value: Any) -> tuple[str, ...]:  # noqa: ANN401
         labels = tuple(str(label).removeprefix(prefix) for label in _as_list(value))
@@ -96,7 +103,13 @@ def model_location(value: str) -> str:
 
 
 def _absolute(path: Path) -> Path:
-    """Make a path absolute without following links, which datalad and cluster users keep on purpose."""
+    """Make a path absolute without following links, which datalad and cluster users keep on purpose.
+
+    Raises:
+        ValueError: its bytes are no UTF-8, in which logs and sidecars name files.
+    """
+    if any("\ud800" <= letter <= "\udfff" for letter in str(path)):
+        raise ValueError(f"{str(path)!a} is not UTF-8: rename it")
     return Path(os.path.normpath(path.expanduser().absolute()))
 
 
@@ -203,6 +216,11 @@ class Settings(BaseModel):
         if self.preproc_engine == "synthstrip" and self.synthstrip_weights:
             options["synthstrip"] = self.weights_fingerprint
         return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
+
+    def result_options(self) -> dict[str, Any]:
+        """The options that results depend on, for pages: not where, how fast and by how many processes."""
+        included = {*_ALTERS_RESULTS, *_ALTERS_FILES}
+        return self.model_dump(mode="json", exclude_none=True, include=included)
 
     def to_toml(self) -> str:
         """Write all settings as TOML that ``--config-file`` reads back; what is None is left out."""

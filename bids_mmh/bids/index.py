@@ -1,6 +1,7 @@
 """The pybids index of a dataset: anatomical images only, without metadata, optionally kept on disk."""
 
 import hashlib
+import logging
 import re
 import shutil
 from collections.abc import Collection, Iterator
@@ -8,9 +9,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+LOGGER = logging.getLogger(__name__)
+
 # Patterns see paths relative to the dataset: nothing but sub-*/[ses-*/]anat is worth indexing here.
 _NOT_A_SUBJECT = re.compile(r"^/(?!sub-)")
 _NOT_ANATOMICAL = re.compile(r"^/sub-[^/]+/(ses-[^/]+/)?(?!anat(/|$)|ses-)")
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what Python makes of such bytes, and no database takes
 
 
 def subject_labels(bids_dir: Path) -> list[str]:
@@ -45,7 +49,10 @@ def open_layout(bids_dir: Path, *, subjects: Collection[str] = (), database_dir:
 def _layout(bids_dir: Path, subjects: Collection[str] = (), **kwargs: Any) -> Any:  # noqa: ANN401
     from bids import BIDSLayout, BIDSLayoutIndexer
 
-    ignore = [_NOT_A_SUBJECT, _NOT_ANATOMICAL]
+    ignore = [_NOT_A_SUBJECT, _NOT_ANATOMICAL, _NOT_UTF8]
+    for folder in bids_dir.glob("sub-*"):
+        if _NOT_UTF8.search(folder.name):
+            LOGGER.warning("Leaving out %s: its name is not UTF-8.", ascii(folder.name))
     if subjects:
         wanted = "|".join(re.escape(label) for label in subjects)
         ignore.append(re.compile(rf"^/sub-(?!({wanted})(/|$))"))
@@ -71,7 +78,9 @@ def _fingerprint(bids_dir: Path) -> str:
     """Digest the subject, session and anat folders: their times change when a file comes or goes."""
     digest = hashlib.sha256(str(bids_dir).encode())
     for folder in sorted(_folders(bids_dir)):
-        digest.update(f"\n{folder.relative_to(bids_dir)} {folder.stat().st_mtime_ns}".encode())
+        digest.update(
+            f"\n{folder.relative_to(bids_dir)} {folder.stat().st_mtime_ns}".encode(errors="replace")
+        )
     return digest.hexdigest()[:16]
 
 

@@ -180,8 +180,13 @@ def voxel_size(path: Path) -> float:
     return parse_name(path.name).spacing
 
 
+def is_label(value: str) -> bool:
+    """Whether an entity of BIDS may have this value: letters, digits and plus."""
+    return value.replace("+", "").isalnum()
+
+
 def _label(value: str) -> str:
-    """Check that a value can stand in a file name (letters, digits, plus) and return it."""
-    if not value.replace("+", "").isalnum():
+    """Check that a value can stand in a file name and return it."""
+    if not is_label(value):
         raise ValueError(f"'{value}' cannot stand in a BIDS file name: use letters and digits only")
     return value

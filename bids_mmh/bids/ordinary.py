@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bids_mmh.bids.names import ENTITIES
+from bids_mmh.bids.names import ENTITIES, is_label
 
 _DERIVED = ("space", "res", "den", "label", "desc", "seg", "hemi", "from", "to", "mode")
 _MT_ON = re.compile(r"mt-?on", re.IGNORECASE)
@@ -27,6 +27,8 @@ def not_ordinary(name: str, wanted: Mapping[str, Any]) -> str | None:
         A few words such as ``part-phase is no magnitude``; None for an ordinary image.
     """
     labels = dict(pair.split("-", 1) for pair in name.partition(".")[0].split("_") if "-" in pair)
+    if wrong := [label for label in labels.values() if not is_label(label)]:
+        return f"'{wrong[0]}' is no label of BIDS, which has letters and digits only"
     if labels.get("part", "mag") != "mag":
         return f"part-{labels['part']} is no magnitude"
     for key, label in labels.items():

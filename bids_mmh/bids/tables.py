@@ -12,7 +12,7 @@ from bids_mmh.errors import BadDataError
 LOGGER = logging.getLogger(__name__)
 
 Row = Mapping[str, str | None]
-_NAMED = 5  # so many lines or labels are named in a sentence
+_NAMED, _SHOWN = 5, 40  # so many lines, labels or columns are named in a sentence, so many letters of each
 RowsOf = Callable[[Scan], Sequence[Row]]
 
 
@@ -164,7 +164,8 @@ def _by_label(rows: Iterable[Row], column: str, prefix: str) -> dict[str, list[R
     found: dict[str, list[Row]] = {}
     for row in rows:
         if column not in row:
-            LOGGER.warning("A table has no column '%s' but %s: it is not used.", column, ", ".join(row))
+            there = ", ".join(name[:_SHOWN] for name in list(row)[:_NAMED])
+            LOGGER.warning("A table has no column '%s' but %s: it is not used.", column, there)
             return {}
         found.setdefault((row.get(column) or "").removeprefix(prefix), []).append(row)
     return found

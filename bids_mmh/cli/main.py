@@ -1,6 +1,7 @@
 """The program: parse the command line, check the inputs, run one analysis level, return the exit code."""
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -18,7 +19,18 @@ LOGGER = logging.getLogger(__name__)
 
 def console() -> NoReturn:
     """Run the program as a command."""
-    sys.exit(main(sys.argv[1:]))
+    from bids_mmh.cli.signals import ending_on_sigterm
+
+    if sys.getfilesystemencoding().lower() != "utf-8":
+        # A locale of another encoding: names with accents would be written wrongly, or not at all.
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, "PYTHONUTF8": "1"})
+    with ending_on_sigterm():
+        code = main(sys.argv[1:])
+        if code == ExitCode.INTERRUPTED:
+            # An ordinary exit would wait for steps that workers are in the middle of.
+            sys.stderr.flush()
+            os._exit(code)
+    sys.exit(code)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -89,7 +89,7 @@ def _scan(sidecar: Path) -> DerivedScan:
     name = parse_name(sidecar.name)
     return DerivedScan(
         image=sidecar.with_suffix(".nii.gz"),
-        mask=sidecar.parent / str(fields.brain_mask),
+        mask=sidecar.parent / Path(str(fields.brain_mask)).name,  # never outside the folder
         sequence=str(fields.sequence),
         site=fields.site or UNKNOWN_SITE,
         subject=name.participant_id,

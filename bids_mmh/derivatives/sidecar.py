@@ -103,7 +103,7 @@ class Sidecar(_Record):
     quality_warnings: tuple[str, ...] | None = Field(default=None, description="sentences, each a flag")
     preprocessing: Mapping[str, Any] | None = Field(
         default=None,
-        description="engine of the mask, registration figures (mm, ml, degrees), CPU `seconds` of each step",
+        description="engine of the mask, registration figures (mm, ml, degrees)",
     )
     raw_fingerprint: Text = Field(default=None, description="of the raw file, 16 hexadecimal digits")
     derivatives_found: Mapping[str, str] | None = Field(
@@ -129,13 +129,15 @@ class Sidecar(_Record):
         description="change that no local change of contrast explains, 99.99th percentile, scaled units",
     )
     clipped_fraction: float | None = Field(
-        default=None, description="share of brain voxels darker than can be stored, 0 to 1"
+        default=None, description="share of brain voxels at the lowest or highest value of the brain, 0 to 1"
     )
     model: Model | None = Field(default=None, description="`Name`, `SHA256`, `Target` and `Encoder`")
     sampling: Sampling | None = Field(default=None, description="`Depth` and numbers of steps")
     device: Text = Field(default=None, description="what the model ran on: `cpu`, `cuda:0`")
     precision: Text = Field(default=None, description="of the network: `bf16-mixed` or `32-true`")
-    model_seconds: float | None = Field(default=None, description="wall time of the model, s")
+    device_fallback: Text = Field(
+        default=None, description="why the model ran on the CPU though another device was asked for"
+    )
     schema_version: int = Field(default=SCHEMA_VERSION, description="version of these fields")
 
     @classmethod
@@ -147,7 +149,7 @@ class Sidecar(_Record):
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BadDataError(f"no readable JSON: {error}") from error
         if not isinstance(content, dict):
             raise BadDataError("no JSON object")
@@ -218,9 +220,9 @@ KEPT = (*_SCAN, *_PLACE, *_QUALITY, "random_seed")
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "mni_preproc": (
         *(*_ON_GRID, *_SCAN, *_PLACE, "intensity_scaling", *_QUALITY, *_MADE),
-        *("random_seed", "image_statistics", "schema_version"),
+        *("random_seed", "image_statistics", "clipped_fraction", "schema_version"),
     ),
-    "native_preproc": (*_ON_OWN_VOXELS, *_SCAN, *_MADE, "schema_version"),
+    "native_preproc": (*_ON_OWN_VOXELS, *_SCAN, *_MADE, "clipped_fraction", "schema_version"),
     "mni_harmonized": (
         *(*_ON_GRID, *KEPT, *_MADE, "intensity_scaling", "image_statistics", "anatomy_preservation"),
         *(
@@ -230,12 +232,15 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
             "sampling",
             "device",
             "precision",
-            "model_seconds",
+            "device_fallback",
             "schema_version",
         ),
     ),
     "mni_change": (*_ON_GRID, *_SCAN, "anatomical_change", *_MADE, "schema_version"),
-    "native_harmonized": (*_ON_OWN_VOXELS, *_SCAN, *_MADE, "model", "intensity_scaling", "schema_version"),
+    "native_harmonized": (
+        *(*_ON_OWN_VOXELS, *_SCAN, *_MADE),
+        *("model", "intensity_scaling", "clipped_fraction", "schema_version"),
+    ),
     "mni_mask": ("type", "sources", "resolution", "schema_version"),
     "native_mask": ("type", "sources", "schema_version"),
 }

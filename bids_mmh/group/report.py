@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -138,7 +137,6 @@ def _facts(tables: Sequence[str], warnings: Sequence[str], rankings: Rankings, m
     return StudyFacts(
         warnings=warnings,
         tables=tables,
-        created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         version=__version__,
         rankings=rankings,
         methods=methods,

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 BACKGROUND = -1.0  # scaled intensity outside the brain
+_MOST, _DEEPEST = 2048, 8  # of channels, steps, bins and voxels of a side; of levels
 
 StyleCodeKind = Literal["tissues", "displacement", "record"]
 """What AdaIN is conditioned on, see :mod:`bids_mmh.method.style.code`."""
@@ -43,8 +44,11 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built from (ValueError)."""
+        _limit(self, ("res_blocks", "patch", "groups", "head_channels"), 1)
         if not self.channels or len(self.attention) != len(self.channels):
             raise ValueError("channels and attention must name the same levels, at least one")
+        if not all(0 < channels <= _MOST for channels in self.channels) or len(self.channels) > _DEEPEST:
+            raise ValueError(f"channels {self.channels} are no channels of a network that fits into memory")
         if any(channels % self.groups for channels in self.channels):
             raise ValueError(f"channels {self.channels} must be multiples of {self.groups} groups")
         if self.style_code not in get_args(StyleCodeKind):
@@ -155,6 +159,11 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together (ValueError)."""
+        _limit(self, ("bins", "depth", "inversion_steps", "sampling_steps"), 1)
+        if not self.sequences or not self.spacing > 0 or not all(0 < side <= _MOST for side in self.shape):
+            raise ValueError(
+                "sequences, spacing and shape must not be empty, and shape no larger than a head"
+            )
         if self.intensity_map not in get_args(IntensityMap):
             known = " or ".join(get_args(IntensityMap))
             raise ValueError(f"intensity_map is '{self.intensity_map}' but must be {known}")
@@ -185,6 +194,14 @@ class ModelConfig:
             "target": TargetConfig(**target) if target else None,
         }
         return cls(**{**_tuples(values), **nested})
+
+
+def _limit(config: Any, names: tuple[str, ...], least: int) -> None:  # noqa: ANN401
+    """Refuse whole numbers that no network has: a damaged file must not fill the memory."""
+    for name in names:
+        value = getattr(config, name)
+        if not isinstance(value, int) or not least <= value <= _MOST:
+            raise ValueError(f"{name} is {value!r} but must be a whole number from {least} to {_MOST}")
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

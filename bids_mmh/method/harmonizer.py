@@ -20,7 +20,15 @@ from bids_mmh.method.diffusion.patch_artifact import without_grid
 from bids_mmh.method.diffusion.sampling import Predictor, invert, sample
 from bids_mmh.method.diffusion.schedule import NoiseSchedule
 from bids_mmh.method.diffusion.unet import ConditionalUNet
-from bids_mmh.method.model_files import CONFIG_FILE, WEIGHTS_FILE, existing, read_config
+from bids_mmh.method.model_files import (
+    CONFIG_FILE,
+    SUMS_FILE,
+    WEIGHTS_FILE,
+    check_sums,
+    existing,
+    read_config,
+    write_sums,
+)
 from bids_mmh.method.padding import BACKGROUND, brain_box
 from bids_mmh.method.precision import fast_autocast
 from bids_mmh.method.style.code import style_code
@@ -304,10 +312,11 @@ class Harmonizer(nn.Module):
         return predict
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write ``config.json`` and ``model.safetensors`` into ``folder``, each atomically."""
+        """Write configuration, weights and their checksums into ``folder``, each atomically."""
         from safetensors.torch import save  # here and below: training on a bare machine goes without
 
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / SUMS_FILE).unlink(missing_ok=True)  # those of an earlier model would not fit
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         weights = folder / f".{WEIGHTS_FILE}.part"
         weights.write_bytes(save(tensors))
@@ -317,6 +326,7 @@ class Harmonizer(nn.Module):
         config.replace(folder / CONFIG_FILE)
         if self.target_styles is not None:
             self.target_styles.save(folder)
+        write_sums(folder)
 
     @classmethod
     def from_pretrained(cls, folder: Path, device: str | torch.device = "cpu") -> "Harmonizer":
@@ -324,7 +334,7 @@ class Harmonizer(nn.Module):
 
         Raises:
             NoInputError: a file of the model is missing.
-            BadDataError: a file is damaged, or weights and configuration do not fit together.
+            BadDataError: a file is damaged or has changed, or weights and configuration do not fit together.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -336,4 +346,5 @@ class Harmonizer(nn.Module):
             reason = " ".join(str(error).split())[:200]
             raise BadDataError(f"The weights in {folder} do not fit its configuration: {reason}.") from error
         model.target_styles = TargetStyles.load(folder)
+        check_sums(folder)
         return model.to(device).to(memory_format=torch.channels_last_3d).eval()

@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from bids_mmh.errors import BadDataError, NoInputError
+from bids_mmh.files import atomic_path
 from bids_mmh.method.config import ModelConfig
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -14,6 +15,8 @@ STYLES_FILE = (
 )
 STAGE1_FOLDER = "stage1"  # in the folder of a Stage II model: the model that it was fine-tuned from
 TRAINING_FOLDER = "training"  # in a model's folder: what its training left, the split above all
+SUMS_FILE = "SHA256SUMS"  # as sha256sum writes and checks them
+_SUMMED = (WEIGHTS_FILE, STYLES_FILE)  # a configuration may be edited: another depth is another model
 
 
 def embedded_folder() -> Path:
@@ -37,6 +40,37 @@ def model_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def write_sums(folder: Path) -> None:
+    """Write the SHA-256 of the weights, and of the target styles where there are some, beside them."""
+    there = [name for name in _SUMMED if (folder / name).is_file()]
+    text = "".join(f"{_sha256(folder / name)}  {name}\n" for name in there)
+    with atomic_path(folder / SUMS_FILE) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def check_sums(folder: Path) -> None:
+    """See that weights and target styles are those that were written; a folder without sums passes.
+
+    Raises:
+        BadDataError: a file has changed since, or is gone.
+    """
+    sums = folder / SUMS_FILE
+    if not sums.is_file():
+        return
+    for line in sums.read_text(encoding="utf-8", errors="replace").splitlines():
+        digest, _, name = line.partition("  ")
+        if name in _SUMMED and not ((folder / name).is_file() and _sha256(folder / name) == digest):
+            raise BadDataError(
+                f"{folder / name} is not the file that {SUMS_FILE} beside it was written for: copy the model "
+                "folder again."
+            )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def existing(file: Path) -> Path:
     """Give back a file of a model folder.
 
@@ -58,5 +92,5 @@ def read_config(folder: Path) -> ModelConfig:
     file = existing(folder / CONFIG_FILE)
     try:
         return ModelConfig.from_dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
         raise BadDataError(f"{file} is not a configuration of this version ({error}).") from error

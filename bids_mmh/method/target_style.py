@@ -83,7 +83,7 @@ class TargetStyles:
                 return cls(
                     subjects, stored.get_tensor("sequence").clone(), styles
                 )  # the file may be replaced
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise BadDataError(f"{file} is damaged ({error}): make the model again.") from error
 
 

@@ -1,5 +1,6 @@
 """The harmonize node: a preprocessed scan through the model, on CPU or GPU."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from bids_mmh.method.config import BACKGROUND
 
 if TYPE_CHECKING:
     from bids_mmh.method.harmonizer import Harmonizer
+
+logger = logging.getLogger(__name__)
 
 
 class _Inputs(BaseInterfaceInputSpec):
@@ -43,6 +46,7 @@ class _Outputs(TraitedSpec):
     device = traits.Str(desc="what it ran on")
     precision = traits.Str(desc="bf16-mixed or 32-true: what the network computed in")
     seconds = traits.Float(desc="wall time of the model")
+    fallback = traits.Any(desc="why it ran on the CPU though another device was asked for; None if not")
 
 
 class HarmonizeScan(SimpleInterface):
@@ -83,12 +87,14 @@ class Harmonized:
         after: the same after the model.
         slope: scaled = slope · value + intercept, for the scan before.
         intercept: of the same map.
+        fallback: why it ran on the CPU though another device was asked for; None where it did not.
     """
 
     before: np.ndarray
     after: np.ndarray
     slope: float
     intercept: float
+    fallback: str | None = None
 
 
 def scale_brain(values: np.ndarray, brain: np.ndarray) -> tuple[np.ndarray, float, float]:
@@ -121,6 +127,8 @@ def harmonize_volume(
 ) -> Harmonized:
     """Scale a preprocessed scan and harmonize it, where the model is.
 
+    A scan for which the memory of the GPU does not suffice is harmonized on the CPU.
+
     Args:
         model: in evaluation mode, on its device.
         values: (X, Y, Z) float32 intensities on the model's grid, in any unit.
@@ -133,12 +141,32 @@ def harmonize_volume(
     """
     import torch
 
-    device = next(model.parameters()).device
-    index = torch.tensor([model.sequence_index(sequence)], device=device)
     before, slope, intercept = scale_brain(values, brain)
+    index = model.sequence_index(sequence)
+    try:
+        after = _run_model(model, before, brain, index, subject=subject)
+        return Harmonized(before, after, slope, intercept)
+    except torch.OutOfMemoryError:  # only GPUs raise it
+        device = next(model.parameters()).device
+        logger.warning("The memory of %s does not suffice: a scan is harmonized on the CPU.", device)
+    try:
+        after = _run_model(model.to("cpu"), before, brain, index, subject=subject)
+    finally:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        model.to(device)
+    return Harmonized(before, after, slope, intercept, fallback=f"the memory of {device} did not suffice")
+
+
+def _run_model(
+    model: "Harmonizer", before: np.ndarray, brain: np.ndarray, sequence: int, *, subject: str | None
+) -> np.ndarray:
+    import torch
+
+    device = next(model.parameters()).device
     volume, mask = (torch.from_numpy(array)[None, None].to(device) for array in (before, brain))
-    after = model(volume, mask, index, subject=subject)[0, 0].cpu().numpy()
-    return Harmonized(before, after, slope, intercept)
+    index = torch.tensor([sequence], device=device)
+    return np.asarray(model(volume, mask, index, subject=subject)[0, 0].cpu().numpy())
 
 
 def harmonize_file(
@@ -183,6 +211,7 @@ def harmonize_image(
     import time
 
     import nibabel as nib
+    import torch
 
     from bids_mmh.method.precision import precision_name
     from bids_mmh.preprocess.images import save_nifti
@@ -193,7 +222,7 @@ def harmonize_image(
     start = time.perf_counter()
     result = harmonize_volume(model, values, brain, sequence, subject=subject)
     seconds = time.perf_counter() - start
-    device = next(model.parameters()).device
+    device = torch.device("cpu") if result.fallback else next(model.parameters()).device
     header = source.header.copy()
     header.set_data_dtype(np.float32)
     save_nifti(nib.Nifti1Image(result.after, source.affine, header), out_file)
@@ -204,6 +233,7 @@ def harmonize_image(
         "device": str(device),
         "precision": precision_name(device),
         "seconds": round(seconds, 2),
+        "fallback": result.fallback,
     }
 
 

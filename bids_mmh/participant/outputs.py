@@ -1,7 +1,9 @@
 """The derivatives of one scan: images, masks, transforms and sidecars, made from work files."""
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,13 @@ import numpy as np
 from bids_mmh import __version__
 from bids_mmh.bids.names import parse_name
 from bids_mmh.bids.provenance import APP_NAME, bids_uri
+from bids_mmh.derivatives.checked_images import (
+    Voxels,
+    clipping_flags,
+    publish_map,
+    publish_mask,
+    publish_scan,
+)
 from bids_mmh.derivatives.jobs import ScanJob
 from bids_mmh.derivatives.sidecar import (
     KEPT,
@@ -28,9 +37,10 @@ from bids_mmh.participant.intensity_units import (
     stored_image,
     stored_on_native,
 )
-from bids_mmh.participant.stale import remove_stale
+from bids_mmh.participant.stale import remove_stale, remove_temporary
 from bids_mmh.preprocess.grid import model_grid
-from bids_mmh.preprocess.images import save_nifti
+
+logger = logging.getLogger(__name__)
 
 
 def write_scan(job: ScanJob, work: Mapping[str, Any]) -> None:
@@ -51,14 +61,16 @@ def write_preprocessed(job: ScanJob, work: Mapping[str, Any]) -> None:
     """Write the derivatives of the preprocessing; see :func:`write_scan`."""
     from bids_mmh.evaluation.metrics.statistics import image_statistics
 
+    remove_temporary(job)
     before, mask, scaling = _scaled(work)
     statistics = ImageStatistics(before=image_statistics(before[mask]).to_dict())
     fields = _preproc_fields(job, work).with_fields(
         intensity_scaling=IntensityScaling(slope=scaling[0], intercept=scaling[1]),
         image_statistics=statistics,
     )
-    _copy_work_files(job, work)
-    _write_preproc_sidecars(job, fields)
+    _copy_transforms(job, work)
+    clipped = _publish_preprocessed(job, work, fields)
+    _write_preproc_sidecars(job, fields, clipped)
 
 
 def _scaled(work: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
@@ -71,32 +83,51 @@ def _scaled(work: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, tuple[floa
     return before, mask, (slope, intercept)
 
 
-def _copy_work_files(job: ScanJob, work: Mapping[str, Any]) -> None:
-    copies = {
-        job.path("mni_preproc"): work["mni_preproc"],
-        job.path("mni_mask"): work["mni_mask"],
-    }
-    if not job.from_standard:
-        copies[job.path("to_template")] = work["to_mni_xfm"]
+def _copy_transforms(job: ScanJob, work: Mapping[str, Any]) -> None:
+    copies = {} if job.from_standard else {job.path("to_template"): work["to_mni_xfm"]}
     if not job.is_anchor and not job.from_standard:
         copies[job.path("to_anchor")] = work["to_anchor_xfm"]
-    if "native" in job.settings.output_spaces:
-        copies[job.path("native_preproc")] = work["native_preproc"]
-        copies[job.path("native_mask")] = work["native_mask"]
     for target, source in copies.items():
         with atomic_path(target) as temporary:
             temporary.write_bytes(Path(source).read_bytes())
 
 
+def _publish_preprocessed(job: ScanJob, work: Mapping[str, Any], fields: Sidecar) -> dict[str, float]:
+    """Copy mask and scan of each space; returns the clipped fraction of each scan by its key."""
+    clipped = {}
+    for space in job.wanted_spaces():
+        mask, scan, voxels = f"{space}_mask", f"{space}_preproc", _voxels(job, work, fields, space)
+        brain = publish_mask(Path(work[mask]), job.path(mask), voxels)
+        clipped[scan] = publish_scan(Path(work[scan]), job.path(scan), voxels, brain)
+    return clipped
+
+
+def _voxels(job: ScanJob, work: Mapping[str, Any], fields: Sidecar, space: str) -> Voxels:
+    """What results of a space must lie on: the grid, or the voxels of the file that was acquired or given."""
+    if space == "mni":
+        return Voxels.of_grid(model_grid(job.spacing))
+    replaced = "spatial_reference" in (fields.preprocessing or {})
+    acquired = job.given.preproc.path if replaced and job.given.preproc else job.scan.path
+    # A study that is harmonized later may have left its raw scans elsewhere.
+    there = acquired.is_file() and not job.preprocessed
+    return Voxels.of_file(acquired if there else Path(work["native_mask"]))
+
+
+def _clipping_flags(job: ScanJob, clipped: Mapping[str, float]) -> tuple[str, ...]:
+    return tuple(flag for key, share in clipped.items() for flag in clipping_flags(job.path(key).name, share))
+
+
 def _preproc_fields(job: ScanJob, work: Mapping[str, Any]) -> Sidecar:
     qc = json.loads(Path(work["qc_json"]).read_text(encoding="utf-8"))
+    # Times go to the log: the files of two runs with one input and one seed are the same.
+    logger.info("%s: CPU seconds of the steps: %s", job.scan.path.name, qc.get("seconds") or "not known")
     fields = Sidecar(
         site=job.scan.site,
         sequence=job.scan.sequence,
         space=job.space,
         brain_mask=job.path("mni_mask").name,
         quality_warnings=tuple(qc.get("warnings", [])),
-        preprocessing={key: value for key, value in qc.items() if key != "warnings"},
+        preprocessing={key: value for key, value in qc.items() if key not in ("warnings", "seconds")},
         raw_fingerprint=job.raw_fingerprint,
         configuration_hash=job.preprocessing_hash,
         generated_by=GeneratedBy(name=APP_NAME, version=__version__),
@@ -106,20 +137,31 @@ def _preproc_fields(job: ScanJob, work: Mapping[str, Any]) -> Sidecar:
     return fields.with_fields(derivatives_found=found) if found else fields
 
 
-def _write_preproc_sidecars(job: ScanJob, fields: Sidecar) -> None:
+def _write_preproc_sidecars(job: ScanJob, fields: Sidecar, clipped: Mapping[str, float]) -> None:
     given = (fields.preprocessing or {}).get("given", {})
     standard = [job.given.standard.uri] if job.from_standard and job.given.standard else []
     sources = (_raw_uri(job), *standard, *given.values())
     mask = Sidecar(type="Brain", sources=(given.get("mask", sources[0]),))
     resolution = _resolution(job)
-    mni = fields.with_fields(skull_stripped=True, sources=sources, resolution=resolution)
-    _write_sidecar(job, "mni_preproc", mni)
     _write_sidecar(job, "mni_mask", mask.with_fields(resolution=resolution))
     if "native" in job.wanted_spaces():
-        voxels = _native_reference(job, fields)
-        native = fields.with_fields(skull_stripped=False, sources=sources, spatial_reference=voxels)
-        _write_sidecar(job, "native_preproc", native)
+        native = fields.with_fields(
+            skull_stripped=False,
+            sources=sources,
+            spatial_reference=_native_reference(job, fields),
+            clipped_fraction=clipped["native_preproc"],
+        )
         _write_sidecar(job, "native_mask", mask)
+        _write_sidecar(job, "native_preproc", native)
+    # The template-space sidecar comes last: it is what says that the scan is done.
+    mni = fields.with_fields(
+        skull_stripped=True,
+        sources=sources,
+        resolution=resolution,
+        clipped_fraction=clipped["mni_preproc"],
+        quality_warnings=_joined(fields.quality_warnings or (), _clipping_flags(job, clipped)),
+    )
+    _write_sidecar(job, "mni_preproc", mni)
 
 
 def _write_sidecar(job: ScanJob, output: str, fields: Sidecar) -> Path:
@@ -150,42 +192,61 @@ def write_harmonized(job: ScanJob, work: Mapping[str, Any]) -> None:
     from bids_mmh.evaluation.metrics.statistics import image_statistics
 
     assert job.model is not None
+    logger.info("%s: %s s in the model on %s", job.scan.path.name, work["seconds"], work["device"])
+    remove_temporary(job)
     before, mask, scaling = _scaled(work)
     image = nib.Nifti1Image.from_filename(work["harmonized"])
     after = np.asarray(image.dataobj, dtype=np.float32)
-    change_map = anatomical_change_map(before, after, mask, spacing_mm=job.model.config.spacing)
+    grid, target = Voxels.of_grid(model_grid(job.spacing)), job.path("mni_harmonized")
+    clipped = {"mni_harmonized": publish_scan(stored_image(after, mask, image), target, grid, mask)}
+    kept = anatomy_preservation(before, after, mask)
+    spacing = job.model.config.spacing
+    change_map = anatomical_change_map(before, after, mask, spacing_mm=spacing)
     change = anatomical_change(change_map, mask)
-    fields = _harmonized_fields(job, work, image_statistics(after[mask]).to_dict()).with_fields(
-        anatomy_preservation=anatomy_preservation(before, after, mask),
-        anatomical_change=change,
-        quality_warnings=_with_flag(job, change),
-        clipped_fraction=float((after[mask] < STORED_INTERCEPT).mean()),
-    )
-    save_nifti(stored_image(after, mask, image), job.path("mni_harmonized"))
+    fields = _harmonized_fields(job, work, image_statistics(after[mask]).to_dict())
     if "native" in job.settings.output_spaces:
-        _write_native(job, work, result=Harmonized(before, after, *scaling), mask=mask, fields=fields)
+        result = Harmonized(before, after, *scaling)
+        clipped["native_harmonized"] = _write_native(job, work, result=result, mask=mask, fields=fields)
+    flags = (fields.quality_warnings or (), _anatomy_flags(kept, change), _clipping_flags(job, clipped))
     # The template-space sidecar comes last: it is what says that the scan is done.
-    source = bids_uri("", job.path("mni_preproc"), job.settings.output_dir)
-    content = fields.with_fields(skull_stripped=True, sources=(source,), resolution=_resolution(job))
-    save_nifti(change_image(change_map, image), job.path("mni_change"))
-    compared = (source, bids_uri("", job.path("mni_harmonized"), job.settings.output_dir))
-    _write_sidecar(job, "mni_change", content.with_fields(sources=compared))
+    content = fields.with_fields(
+        skull_stripped=True,
+        sources=(bids_uri("", job.path("mni_preproc"), job.settings.output_dir),),
+        resolution=_resolution(job),
+        anatomy_preservation=kept,
+        anatomical_change=change,
+        clipped_fraction=clipped["mni_harmonized"],
+        quality_warnings=_joined(*flags),
+    )
+    publish_map(change_image(change_map, image), job.path("mni_change"), grid)
+    compared = [bids_uri("", file, job.settings.output_dir) for file in (job.path("mni_preproc"), target)]
+    _write_sidecar(job, "mni_change", content.with_fields(sources=tuple(compared)))
     written = _write_sidecar(job, "mni_harmonized", content)
     _remove_other_grids(written)
 
 
-def _with_flag(job: ScanJob, change: float) -> tuple[str, ...]:
-    """What is flagged of the preprocessed scan, and that its anatomy changed where it did."""
-    from bids_mmh.evaluation.metrics.anatomical_change import THRESHOLD
+def _joined(*flags: Iterable[str]) -> tuple[str, ...]:
+    """Sentences in order, each once: what is averaged from a finer image has its flags already."""
+    return tuple(dict.fromkeys(chain.from_iterable(flags)))
 
-    flags = tuple(Sidecar.read(job.sidecar("mni_preproc")).quality_warnings or ())
-    if change <= THRESHOLD:
-        return flags
-    sentence = (
-        f"Harmonization changed more than contrast: {change:.2f} of the intensity range is explained by no "
-        f"local change of contrast (flagged above {THRESHOLD:g}). Compare the images before and after."
-    )
-    return (*flags, sentence)
+
+def _anatomy_flags(kept: float, change: float) -> tuple[str, ...]:
+    """Sentences on anatomy that a harmonized scan has lost."""
+    from bids_mmh.evaluation.metrics.anatomical_change import THRESHOLD
+    from bids_mmh.evaluation.outliers import ANATOMY_LOST
+
+    flags = []
+    if kept < ANATOMY_LOST:
+        flags.append(
+            f"Harmonization did not keep the anatomy: the gradients before and after have a cosine of "
+            f"{kept:.2f} (flagged below {ANATOMY_LOST:g}). Do not use the image before you have looked at it."
+        )
+    if change > THRESHOLD:
+        flags.append(
+            f"Harmonization changed more than contrast: {change:.2f} of the intensity range is explained by "
+            f"no local change of contrast (flagged above {THRESHOLD:g}). Compare the images before and after."
+        )
+    return tuple(flags)
 
 
 def _harmonized_fields(job: ScanJob, work: Mapping[str, Any], after: Mapping[str, Any]) -> Sidecar:
@@ -209,7 +270,7 @@ def _harmonized_fields(job: ScanJob, work: Mapping[str, Any], after: Mapping[str
         ),
         device=work["device"],
         precision=work["precision"],
-        model_seconds=work["seconds"],
+        **({"device_fallback": work["fallback"]} if work.get("fallback") else {}),
     )
 
 
@@ -227,7 +288,10 @@ def _remove_other_grids(sidecar_file: Path) -> None:
 
 def _write_native(
     job: ScanJob, work: Mapping[str, Any], *, result: Harmonized, mask: np.ndarray, fields: Sidecar
-) -> None:
+) -> float:
+    """Write the harmonized scan on its own voxels; returns its clipped fraction."""
+    import nibabel as nib
+
     native = stored_on_native(
         result,
         mask,
@@ -237,7 +301,9 @@ def _write_native(
         brain=Path(work["native_mask"]),
         outside=job.settings.outside,
     )
-    save_nifti(native, job.path("native_harmonized"))
+    brain = np.asarray(nib.Nifti1Image.from_filename(work["native_mask"]).dataobj) > 0
+    voxels = Voxels.of_file(Path(work["native_preproc"]))
+    clipped = publish_scan(native, job.path("native_harmonized"), voxels, brain)
     root = job.settings.output_dir
     content = fields.with_fields(
         skull_stripped=job.settings.outside == "zero",
@@ -245,8 +311,10 @@ def _write_native(
             bids_uri("", path, root) for path in (job.path("native_preproc"), job.path("mni_harmonized"))
         ),
         spatial_reference=_native_reference(job, fields),
+        clipped_fraction=clipped,
     )
     _write_sidecar(job, "native_harmonized", content)
+    return clipped
 
 
 def _resolution(job: ScanJob) -> str:

@@ -11,6 +11,7 @@ from bids_mmh.bids.atomic import write_text
 from bids_mmh.derivatives.jobs import ScanJob, SessionJob
 from bids_mmh.derivatives.sidecar import ImageStatistics, Model, Sidecar
 from bids_mmh.errors import BadDataError
+from bids_mmh.files import remove_leftovers
 from bids_mmh.participant.boilerplate import boilerplate, versions
 
 if TYPE_CHECKING:
@@ -34,10 +35,11 @@ def write_session_page(job: SessionJob, warnings: tuple[str, ...] = ()) -> Path:
         scans=reports,
         log=_log(found),
         boilerplate=boilerplate(job.settings, job.scans[0].model, job.template, _device(found)),
-        settings=job.settings.model_dump(mode="json", exclude_none=True),
+        settings=job.settings.result_options(),
         versions=versions(),
         warnings=warnings,
     )
+    remove_leftovers(job.page.parent, job.page.name)
     return write_text(job.page, html)
 
 
@@ -172,7 +174,14 @@ def _template(session: SessionJob, spacing: float) -> NDArray[Any]:
 
 def _flat(fields: Sidecar) -> dict[str, Any]:
     """Quality figures in one level, for a table."""
-    own = ("anatomy_preservation", "anatomical_change", "device", "precision", "model_seconds")
+    own = (
+        "anatomy_preservation",
+        "anatomical_change",
+        "clipped_fraction",
+        "device",
+        "precision",
+        "device_fallback",
+    )
     shown = fields.model_dump(by_alias=True, include=set(own) & fields.model_fields_set)
     for key, value in (fields.preprocessing or {}).items():
         if isinstance(value, dict):
@@ -193,18 +202,17 @@ def _is_harmonized(job: ScanJob) -> bool:
 
 
 def _log(scans: list[ScanJob]) -> str:
-    """What was done to each scan, with seconds, from the sidecars."""
+    """What was done to each scan, from the sidecars."""
     return "\n".join(line for job in scans for line in _log_lines(job))
 
 
 def _log_lines(job: ScanJob) -> list[str]:
     fields = _sidecar(job, "harmonized" if _is_harmonized(job) else "preproc")
-    seconds = (fields.preprocessing or {}).get("seconds", {})
-    lines = [job.scan.path.name, *(f"  {step}: {value} s CPU" for step, value in seconds.items())]
+    lines = [job.scan.path.name, *(f"  {note}" for note in (fields.preprocessing or {}).get("notes", []))]
     if fields.model is not None:
         model = fields.model
         lines.append(
-            f"  harmonize: {fields.model_seconds} s on {fields.device} ({fields.precision}), "
-            f"{model.name} ({(model.sha256 or '')[:8]}), target {model.target}"
+            f"  harmonized on {fields.device} ({fields.precision}) by {model.name} "
+            f"({(model.sha256 or '')[:8]}), target {model.target}"
         )
     return [*lines, *(f"  warning: {sentence}" for sentence in fields.quality_warnings or ())]

@@ -1,6 +1,8 @@
 """Removing what other options, or another raw file, left of a scan and the new ones would not overwrite."""
 
 from bids_mmh.derivatives.jobs import ScanJob
+from bids_mmh.derivatives.outputs import OUTPUTS
+from bids_mmh.files import remove_leftovers
 
 IMAGES = ("mni_preproc", "mni_harmonized", "mni_change", "native_preproc", "native_harmonized", "native_mask")
 
@@ -23,3 +25,14 @@ def remove_stale(job: ScanJob) -> None:
             # The sidecar goes first: an image without one counts as not done.
             job.sidecar(output).unlink(missing_ok=True)
             job.path(output).unlink(missing_ok=True)
+
+
+def remove_temporary(job: ScanJob) -> None:
+    """Remove the temporary files of a run that was killed while it wrote derivatives of the scan.
+
+    Args:
+        job: a scan that only this process writes now.
+    """
+    for output in (key for key, kind in OUTPUTS.items() if "{scan}" in kind.pattern):
+        path = job.path(output)
+        remove_leftovers(path.parent, path.name.partition(".")[0] + ".")

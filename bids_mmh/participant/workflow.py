@@ -126,7 +126,7 @@ def _add_scan(workflow: Workflow, job: ScanJob, key: str, device: str) -> Node:
         mem_gb=HARMONIZE_GB,
     )
     workflow.connect([(out, harmonize, [("mni_preproc", "image"), ("mni_mask", "mask")])])
-    for field in ("harmonized", "device", "precision", "seconds"):
+    for field in ("harmonized", "device", "precision", "seconds", "fallback"):
         write.interface.inputs.add_trait(field, traits.Any())
         workflow.connect(harmonize, field, write, field)
     return write

@@ -78,7 +78,6 @@ class StudyFacts:
     Attributes:
         warnings: Sentences about the study as a whole.
         tables: Addresses of the TSV files, relative to the page.
-        created: Date and time, as shown.
         version: Version of the program.
         rankings: Title to table of sites that a target was chosen from, the same columns in each row.
         methods: The methods text, Markdown.
@@ -86,7 +85,6 @@ class StudyFacts:
 
     warnings: Sequence[str]
     tables: Sequence[str]
-    created: str
     version: str
     rankings: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
     methods: str = ""

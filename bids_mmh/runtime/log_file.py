@@ -11,7 +11,7 @@ def log_file_handler(path: Path) -> logging.Handler:
 
     Lines that several processes append at once stay whole, as each is written at one go.
     """
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter(_FORMAT))
     handler.addFilter(without_polling)
     return handler

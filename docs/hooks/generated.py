@@ -89,6 +89,7 @@ _LETTERS = {
     "native_preproc": "p",
     "mni_harmonized": "H",
     "native_harmonized": "h",
+    "mni_change": "C",
     "mni_mask": "M",
     "native_mask": "m",
 }

@@ -19,6 +19,7 @@ PAGES = {
     "README.md": "index.md",
     "CHANGES.md": "changes.md",
     "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
     "bids_mmh/resources/embedded/README.md": "model_cards/embedded.md",
     "bids_mmh/resources/slice_encoder/README.md": "model_cards/slice_encoder.md",
 }

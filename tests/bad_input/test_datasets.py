@@ -1,6 +1,7 @@
 """Datasets, tables and folders that are not what they should be: looked at by a run that reads no image."""
 
 import json
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -173,3 +174,25 @@ def test_sessions_of_a_treatment_are_no_sites(raw, tmp_path, run):
     assert outcome.code == 0
     assert set(sites(tmp_path / "out").values()) == {"n/a"}
     assert "The sessions postop, preop count as visits, not sites" in outcome.text
+
+
+@pytest.mark.parametrize(
+    "label", [b"Z\xfcrich", "Zürich".encode(), b"a.b", b"a b", b"a+b", b"<i>", b"$HOME"], ids=repr
+)
+def test_labels_that_bids_does_not_know_stop_nobody_else(raw, tmp_path, run, label):
+    folder = Path(os.fsdecode(bytes(raw) + b"/sub-" + label + b"/anat"))
+    folder.mkdir(parents=True)
+    image = os.fsdecode(b"sub-" + label + b"_T1w.nii.gz")
+    nib.save(nib.Nifti1Image(np.ones((2, 2, 2), np.uint8), np.eye(4)), folder / "x.nii.gz")
+    (folder / "x.nii.gz").rename(folder / image)
+    outcome = run(raw, tmp_path / "out", *DRY)
+    assert outcome.code in {0, 65}
+    assert {"sub-01", "sub-02"} <= set(sites(tmp_path / "out"))
+    before = {path.name for path in tmp_path.iterdir()}
+    assert before <= {"raw", "out"}
+
+
+def test_a_path_that_is_no_utf_8_is_refused(raw, tmp_path, run):
+    outcome = run(raw, Path(os.fsdecode(bytes(tmp_path) + b"/\xfc")), *DRY)
+    assert outcome.code == 64
+    assert "is not UTF-8: rename it" in outcome.errors[0]

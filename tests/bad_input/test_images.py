@@ -98,6 +98,7 @@ READ = {
     "one spike": (with_voxel(1e7), "far brighter or darker"),
     "no form": (stored_header(sform_code=0, qform_code=0), "neither sform nor qform"),
     "two forms": (stored_header(sform_code=1, qform_code=1, qoffset_x=50), "disagree"),
+    "a qform that is no rotation": (stored_header(sform_code=1, qform_code=1, quatern_b=1e30), "qform"),
     "mirrored axes": (nifti(values(), np.diag([-5.0, 5, 5, 1])), None),
     "unknown unit": (nifti(values(), xyzt_units=7), None),
     "slope not finite": (stored_header(scl_slope=np.inf, scl_inter=0), None),

@@ -44,3 +44,11 @@ def test_the_version_of_the_image_is_the_program_s():
     from bids_mmh import __version__
 
     assert re.findall(r"^ARG VERSION=(.*)$", DOCKERFILE, re.M) == [__version__]
+
+
+def test_the_image_does_not_run_as_root():
+    final = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
+    assert re.findall(r"^USER (\d+):(\d+)$", final, re.M) == [("1000", "1000")]
+    after = final[final.index("\nUSER ") :]
+    assert "\nRUN " not in after
+    assert "\nCOPY " not in after

@@ -66,7 +66,7 @@ def test_a_value_of_another_kind_is_unknown_when_read_and_refused_when_written()
     with pytest.raises(ValidationError):
         Sidecar(anatomy_preservation=float("nan"))
     with pytest.raises(ValidationError):
-        FULL.with_fields(model_seconds="soon")
+        FULL.with_fields(clipped_fraction="much")
 
 
 def test_lacking_names_the_key():

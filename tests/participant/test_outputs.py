@@ -8,6 +8,7 @@ import pytest
 from bids_mmh.bids.session import Scan
 from bids_mmh.derivatives.jobs import ScanJob
 from bids_mmh.derivatives.models import ModelReference
+from bids_mmh.errors import BadDataError
 from bids_mmh.method.config import PRESETS, TargetConfig
 from bids_mmh.participant.outputs import write_scan
 from bids_mmh.preprocess.grid import model_grid
@@ -61,7 +62,8 @@ def test_sidecar_of_a_stage_1_model(job, work):
     write_scan(job, work)
     fields = sidecar_of(job)
     assert fields["Model"] == {"Name": "m", "SHA256": "d" * 64, "Target": "unified", "Encoder": None}
-    assert (fields["Device"], fields["Precision"], fields["ModelSeconds"]) == ("cpu", "32-true", 1.5)
+    assert (fields["Device"], fields["Precision"]) == ("cpu", "32-true")
+    assert "DeviceFallback" not in fields
     image = nib.load(job.path("mni_harmonized")).get_fdata()
     scaled = nib.load(work["harmonized"]).get_fdata()
     inside = nib.load(work["mni_mask"]).get_fdata() > 0
@@ -89,15 +91,53 @@ def test_a_planted_change_is_mapped_flagged_and_where_it_is(job, work):
     assert json.loads(job.sidecar("mni_change").read_text())["AnatomicalChange"] == record["AnatomicalChange"]
 
 
-def test_sidecar_says_how_much_of_the_brain_is_too_dark_to_store(job, work):
-    write_scan(job, work)
-    assert sidecar_of(job)["ClippedFraction"] == 0
+def change_harmonized(work, change):
     image = nib.load(work["harmonized"])
     scaled = image.get_fdata()
-    scaled[10:20, 10:20, 10] = -1.7  # one of ten slices of the brain
+    change(scaled)
     nib.save(nib.Nifti1Image(scaled.astype(np.float32), image.affine), work["harmonized"])
+
+
+def test_sidecar_says_how_much_of_the_brain_is_clipped_and_flags_it(job, work):
     write_scan(job, work)
-    assert sidecar_of(job)["ClippedFraction"] == pytest.approx(0.1)
+    assert sidecar_of(job)["ClippedFraction"] == pytest.approx(
+        2 / 1000
+    )  # the darkest and the brightest voxel
+    assert sidecar_of(job)["QualityWarnings"] == []
+
+    def darken(scaled):
+        scaled[10:20, 10:20, 10] = -1.7  # one of ten slices of the brain
+
+    change_harmonized(work, darken)
+    write_scan(job, work)
+    fields = sidecar_of(job)
+    assert fields["ClippedFraction"] == pytest.approx(0.101)
+    assert f"10.1% of the brain's voxels in {job.path('mni_harmonized').name}" in " ".join(
+        fields["QualityWarnings"]
+    )
+
+
+def test_a_result_whose_anatomy_is_another_is_flagged(job, work):
+    def shuffle(scaled):
+        inside = scaled[10:20, 10:20, 10:20]
+        inside[:] = np.random.default_rng(1).permutation(inside.ravel()).reshape(inside.shape)
+
+    change_harmonized(work, shuffle)
+    write_scan(job, work)
+    assert "did not keep the anatomy" in " ".join(sidecar_of(job)["QualityWarnings"])
+
+
+def test_a_result_that_is_not_finite_gets_no_name_and_is_not_done(job, work):
+    change_harmonized(work, lambda scaled: scaled.__setitem__((12, 12, 12), np.nan))
+    with pytest.raises(BadDataError, match="1 of its values are not finite"):
+        write_scan(job, work)
+    assert not job.path("mni_harmonized").exists()
+    assert not job.is_done()
+
+
+def test_a_result_of_the_fallback_is_marked(job, work):
+    write_scan(job, work | {"fallback": "the memory of cuda:0 did not suffice"})
+    assert sidecar_of(job)["DeviceFallback"] == "the memory of cuda:0 did not suffice"
 
 
 def test_sidecar_of_a_stage_2_model_names_target_and_encoder(job, work):

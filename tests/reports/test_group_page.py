@@ -38,7 +38,7 @@ def _row(number, site, **changes):
 
 
 def _render(rows, comparison=None, **changes):
-    defaults = {"warnings": (), "tables": ["group_T1w_table.tsv"], "created": "2026-11-22 10:00 UTC"}
+    defaults = {"warnings": (), "tables": ["group_T1w_table.tsv"]}
     defaults["version"] = "9.9"
     return render_group_page(
         [StudyPart("T1w", "MNI", rows, comparison)], StudyFacts(**{**defaults, **changes})

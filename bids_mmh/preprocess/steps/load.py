@@ -161,15 +161,15 @@ def _open(path: Path) -> "nib.Nifti1Image":
         raise _missing(path)
     try:
         image = nib.load(path)
+        if isinstance(image, nib.Nifti1Image):
+            return nifti1_in_mm(image)
     except PermissionError as error:
         raise NoInputError(f"{path} cannot be opened: change its permissions.") from error
     except MemoryError:
         raise
     except Exception as error:  # whatever nibabel says, it is about the file
         raise BadDataError(f"{path} is not a readable NIfTI file: copy or convert it again.") from error
-    if not isinstance(image, nib.Nifti1Image):
-        raise BadDataError(f"{path} is not a NIfTI file: convert it to .nii.gz.")
-    return nifti1_in_mm(image)
+    raise BadDataError(f"{path} is not a NIfTI file: convert it to .nii.gz.")
 
 
 def _missing(path: Path) -> NoInputError:
@@ -279,8 +279,13 @@ def _raw_sizes_missing(nifti: "nib.Nifti1Image", path: Path) -> bool:
 
 
 def _form_warnings(nifti: "nib.Nifti1Image") -> list[str]:
+    from nibabel.spatialimages import HeaderDataError
+
     sform, s_code = nifti.get_sform(coded=True)
-    qform, q_code = nifti.get_qform(coded=True)
+    try:
+        qform, q_code = nifti.get_qform(coded=True)
+    except (ValueError, HeaderDataError):  # no rotation; where the image relies on it, it was not opened
+        return ["The header's qform cannot be read: the sform was used."]
     if not s_code and not q_code:
         return ["The header gives neither sform nor qform: left and right were taken from the storage order."]
     if s_code and q_code:

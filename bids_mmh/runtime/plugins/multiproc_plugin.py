@@ -15,11 +15,12 @@ from typing import Any
 
 from nipype import Node
 from nipype import config as nipype_config
-from nipype.pipeline.plugins.multiproc import MultiProcPlugin
+from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
 
 from bids_mmh.runtime.devices import GpuPool
 from bids_mmh.runtime.log_file import log_file_handler
 from bids_mmh.runtime.plugins.session_plugin import SessionPlugin
+from bids_mmh.runtime.plugins.suspects import Suspects
 from bids_mmh.runtime.process_pool import process_pool
 
 
@@ -27,7 +28,8 @@ class SteadyMultiProcPlugin(SessionPlugin, MultiProcPlugin):
     """Run nodes in several processes.
 
     Nipype's own plugin waits for ever once the system has killed a worker, as it does where memory runs out.
-    Here the nodes that were running fail and the others go on in new workers. Nipype counts the nodes on
+    Here the nodes that were running are run again, each alone: what ends its worker once more fails, and the
+    others go on. Nipype counts the nodes on
     GPUs but gives them no device: here each gets one of its own.
 
     Args:
@@ -40,6 +42,8 @@ class SteadyMultiProcPlugin(SessionPlugin, MultiProcPlugin):
         self.pool = self._new_pool()
         self._gpus = GpuPool(self.plugin_args.get("gpus", ()))
         self._lent: dict[int, int] = {}  # task: GPU
+        self._submitted: dict[int, tuple[Node, bool]] = {}
+        self._suspects = Suspects(self._run_again)
 
     def _new_pool(self) -> ProcessPoolExecutor:
         worker = Worker.of(self.plugin_args)
@@ -60,6 +64,8 @@ class SteadyMultiProcPlugin(SessionPlugin, MultiProcPlugin):
         None begins before one of an older session that waits for memory only, or large steps would wait for
         as long as there are small ones.
         """
+        if self._suspects.are_there:
+            return []
         memory, _, gpus = self._check_resources(self.pending_tasks)
         allowed = []
         for number in jobids:
@@ -83,13 +89,21 @@ class SteadyMultiProcPlugin(SessionPlugin, MultiProcPlugin):
         except BrokenProcessPool:
             self.pool = self._new_pool()
             task = int(super()._submit_job(node, updatehash))
+        self._submitted[task] = node, updatehash
         if gpu is not None:
             self._lent[task] = gpu
         return task
 
+    def _run_again(self, task: int) -> None:
+        self.pool = self._new_pool()
+        future = self.pool.submit(run_node, *self._submitted[task], task)
+        future.add_done_callback(self._async_callback)
+        self._task_obj[task] = future
+
     def _clear_task(self, taskid: int) -> None:
         super()._clear_task(taskid)
         self._taskresult.pop(taskid, None)  # Nipype keeps the results of all nodes to the end
+        self._submitted.pop(taskid, None)
         if taskid in self._lent:
             self._gpus.give_back(self._lent.pop(taskid))
 
@@ -100,6 +114,11 @@ class SteadyMultiProcPlugin(SessionPlugin, MultiProcPlugin):
     def _get_result(self, taskid: int) -> Any:  # noqa: ANN401
         future = self._task_obj[taskid]
         error = future.exception() if future.done() else None
+        if isinstance(error, BrokenProcessPool) and not self._suspects.killed(taskid):
+            self._suspects.go_on(sum(not other.done() for other in self._task_obj.values()))
+            return None
+        if future.done():
+            self._suspects.ended(taskid)
         if error is None:
             return super()._get_result(taskid)
         return {"result": None, "traceback": format_exception(error), "taskid": taskid}

@@ -1,6 +1,7 @@
 from itertools import combinations
 from types import SimpleNamespace
 
+import pytest
 from nipype import Node, Workflow
 from nipype.interfaces.utility import Function
 
@@ -66,3 +67,33 @@ def test_no_step_overtakes_an_older_one_that_waits_for_memory_only():
     assert ready((9, False), (1, False)) == [0]  # what needs more than there is runs alone
     # Steps that wait for the GPU hold up nobody else.
     assert ready((1, True), (3, True), (2, False), (1, False)) == [0, 2, 3]
+
+
+def live(name):
+    """A step that is killed as the system kills where memory runs out, or one that takes a while."""
+    import os
+    import signal
+    import time
+
+    if name == "killed":
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(1.5)
+    return name
+
+
+@pytest.mark.timeout(240)
+def test_a_worker_that_is_killed_fails_its_own_step_alone(tmp_path, one_graph):
+    graph = Workflow("graph", base_dir=str(tmp_path))
+    execution = {"poll_sleep_duration": "0.02", "crashdump_dir": str(tmp_path), "crashfile_format": "txt"}
+    graph.config["execution"] = execution
+    for name in ("killed", "beside", "later"):
+        node = Node(Function(input_names=["name"], output_names=["name"], function=live), name)
+        node.inputs.name = name
+        graph.add_nodes([node])
+    graph.run(plugin=one_graph(SteadyMultiProcPlugin({"n_procs": 2})))
+    (crash,) = tmp_path.glob("crash-*.txt")
+    assert "graph.killed" in crash.read_text()
+    assert "BrokenProcessPool" in crash.read_text()
+    for name in ("beside", "later"):
+        assert list((tmp_path / "graph" / name).glob("result_*.pklz"))
