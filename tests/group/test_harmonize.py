@@ -40,16 +40,6 @@ def save_model(folder, spacing=8.0, **changes):
 
 
 @pytest.fixture
-def quick_pages(monkeypatch):
-    """Pages without pictures: those take seconds each."""
-    nowhere = Template("MNI152NLin2009aSym", Path("t1w"), Path("mask"), "")
-    monkeypatch.setattr("bids_mmh.group.jobs.find_template", lambda *_: nowhere)
-    monkeypatch.setattr(
-        "bids_mmh.participant.report.write_session_page", lambda job: job.page.write_text("page")
-    )
-
-
-@pytest.fixture
 def four_visits(tmp_path, write_visit):
     for subject, site in (("01", "a"), ("02", "a"), ("01", "b"), ("03", "b")):
         write_visit(tmp_path / "out", subject, site)
@@ -96,7 +86,7 @@ def test_outputs_are_those_of_the_participant_level(tmp_path, write_visit, group
 
 
 def test_participant_finds_done_what_group_has_harmonized(
-    tmp_path, write_visit, group_settings, model, quick_pages
+    tmp_path, write_visit, group_settings, model, no_session_pages
 ):
     write_visit(tmp_path / "out", "01", "a", sequences=("T1w", "T2w"))
     settings = group_settings(tmp_path / "out")
@@ -116,7 +106,7 @@ def test_participant_finds_done_what_group_has_harmonized(
 
 
 def test_only_what_is_not_harmonized_with_this_model_is_done(
-    four_visits, group_settings, model, tmp_path, caplog, quick_pages
+    four_visits, group_settings, model, tmp_path, caplog, no_session_pages
 ):
     settings = group_settings(four_visits)
     harmonize(settings, model)
@@ -155,7 +145,7 @@ def test_cores_go_to_the_model_on_a_cpu_and_to_writing_beside_a_gpu(
     assert cores(settings, device, Process(local_count=local_count)) == shares
 
 
-def test_weights_are_loaded_once(four_visits, group_settings, model, monkeypatch, quick_pages):
+def test_weights_are_loaded_once(four_visits, group_settings, model, monkeypatch, no_session_pages):
     loads = []
     load = Harmonizer.from_pretrained.__func__
     monkeypatch.setattr(
@@ -176,7 +166,7 @@ def test_writers_of_their_own_leave_the_same(tmp_path, write_visit, group_settin
 
 
 def test_without_native_derivatives_there_are_no_native_outputs(
-    tmp_path, write_visit, group_settings, model, quick_pages
+    tmp_path, write_visit, group_settings, model, no_session_pages
 ):
     write_visit(tmp_path / "out", "01", "a", native=False, sessions=False)
     assert harmonize(group_settings(tmp_path / "out"), model) == []
@@ -184,7 +174,7 @@ def test_without_native_derivatives_there_are_no_native_outputs(
     assert names == {"sub-01_space-MNI152NLin2009aSym_res-8_desc-harmonized_T1w.nii.gz"}
 
 
-def test_a_coarser_model_gets_averaged_scans(tmp_path, write_visit, group_settings, quick_pages):
+def test_a_coarser_model_gets_averaged_scans(tmp_path, write_visit, group_settings, no_session_pages):
     write_visit(tmp_path / "out", "01", "a", sequences=("T1w", "T2w"), spacing=4.0)
     coarse = save_model(tmp_path / "coarse", spacing=8.0)
     assert harmonize(group_settings(tmp_path / "out"), coarse) == []
@@ -213,7 +203,7 @@ def test_a_coarser_model_gets_averaged_scans(tmp_path, write_visit, group_settin
         harmonize(group_settings(tmp_path / "out"), save_model(tmp_path / "finer", spacing=2.0))
 
 
-def test_a_broken_scan_does_not_stop_the_others(four_visits, group_settings, model, caplog, quick_pages):
+def test_a_broken_scan_does_not_stop_the_others(four_visits, group_settings, model, caplog, no_session_pages):
     (broken,) = four_visits.glob("sub-02/ses-a/anat/*_res-8_desc-brain_mask.nii.gz")
     image = nib.load(broken)
     nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), broken)
