@@ -1,11 +1,9 @@
 """The scans of a study through a model, from derivatives alone."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -21,7 +19,6 @@ from bids_mmh.group.harmonize import cores, harmonize_study
 from bids_mmh.method.config import PRESETS
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.precision import precision_name
-from bids_mmh.preprocess.template import Template
 from bids_mmh.runtime.processes import Process
 from bids_mmh.training.data.scans import find_scans
 from bids_mmh.training.recipe import model_on_grid
@@ -221,35 +218,41 @@ def test_a_sequence_that_the_model_does_not_know(tmp_path, write_visit, group_se
         harmonize(group_settings(tmp_path / "out"), model)
 
 
-# The program, with pages that take no time.
+# The program, with pages that take no time, in two processes that share one import of the libraries.
 PROGRAM = """
+import os
 import sys
 from pathlib import Path
+
+import bids_mmh.group.harmonize
+import bids_mmh.group.run
+from bids_mmh.cli.main import main
 from bids_mmh.group import jobs as derived_jobs
 from bids_mmh.participant import report as session_page
-from bids_mmh.cli.main import main
 from bids_mmh.preprocess.template import Template
+from torch.multiprocessing import start_processes
 
 derived_jobs.find_template = lambda *_: Template("MNI152NLin2009aSym", Path("a"), Path("b"), "")
 session_page.write_session_page = lambda job: job.page.write_text("page")
-sys.exit(main(sys.argv[1:]))
+
+
+def as_rank(rank, said, *arguments):
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
+    os.dup2(os.open(f"{said}{rank}", os.O_WRONLY | os.O_CREAT), sys.stderr.fileno())
+    sys.exit(main(arguments))
+
+
+start_processes(as_rank, tuple(sys.argv[1:]), nprocs=2, start_method="fork")
 """
 
 
 def test_two_processes_as_torchrun_starts_them_share_the_scans(four_visits, model, tmp_path):
     """Each says what it harmonized; the second one leaves the report to the first."""
     options = ["group", "--model", str(model.folder), "--no-evaluation", "--device", "cpu", "--nprocs", "1"]
-    launched = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(tmp_path / "raw"), str(four_visits), *options],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "RANK": str(rank), "WORLD_SIZE": "2"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    texts = [process.communicate(timeout=600)[1] for process in launched]
-    assert [process.returncode for process in launched] == [0, 0], texts
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "said"), str(tmp_path / "raw"), str(four_visits)]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    texts = [(tmp_path / f"said{rank}").read_text() for rank in range(2)]
     lines = [line for text in texts for line in text.splitlines() if ": harmonized (" in line]
     assert len({line.split(":")[1] for line in lines}) == len(lines) == 4
     assert "group.html" in texts[0]
