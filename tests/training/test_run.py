@@ -50,10 +50,10 @@ def test_another_split_starts_anew(derivatives, short, tmp_path, caplog):
 
 def test_readers_do_not_change_the_result(derivatives, short, tmp_path, losses_of):
     augmented = replace(short, augmentation=Augmentation(flip=True, shift=1, gamma=0.1))
-    for workers in (0, 2):
+    for workers in (0, 1):  # how several of them take turns is in data/test_loader.py
         compute = replace(CPU, workers=workers)
         train(augmented, [derivatives], tmp_path / str(workers), compute=compute)
-    assert losses_of(tmp_path / "0") == losses_of(tmp_path / "2")
+    assert losses_of(tmp_path / "0") == losses_of(tmp_path / "1")
     train(short, [derivatives], tmp_path / "plain", compute=CPU)
     assert losses_of(tmp_path / "plain") != losses_of(tmp_path / "0")
 
