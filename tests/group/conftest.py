@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ from bids_mmh.bids.session import Scan
 from bids_mmh.derivatives.jobs import ScanJob
 from bids_mmh.participant.outputs import write_preprocessed
 from bids_mmh.preprocess.grid import model_grid
+from bids_mmh.preprocess.template import Template
 from bids_mmh.preprocess.transforms import from_matrix, save_transform
 from bids_mmh.settings import Settings
 
@@ -16,6 +19,16 @@ SPACE = "MNI152NLin2009aSym"
 def no_pictures(monkeypatch):
     """Draw no figures, which is most of the time of a page; tests/reports and test_evaluate.py do."""
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, target, **__: target.write(b"picture"))
+
+
+@pytest.fixture
+def no_session_pages(monkeypatch):
+    """Write a word in place of a session's page, whose pictures take seconds."""
+    nowhere = Template("MNI152NLin2009aSym", Path("t1w"), Path("mask"), "")
+    monkeypatch.setattr("bids_mmh.group.jobs.find_template", lambda *_: nowhere)
+    monkeypatch.setattr(
+        "bids_mmh.participant.report.write_session_page", lambda job: job.page.write_text("page")
+    )
 
 
 def _group_settings(output_dir, **changes):

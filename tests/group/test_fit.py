@@ -15,11 +15,10 @@ from bids_mmh.derivatives.splits import trained_subjects
 from bids_mmh.errors import UsageError
 from bids_mmh.method.encoder.style_network import StyleNetwork, StyleNetworkConfig, save_style_network
 from bids_mmh.method.harmonizer import read_config
-from bids_mmh.preprocess.template import Template
 from bids_mmh.training.data import scans as training_scans
 from bids_mmh.training.recipe import load_recipe
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
+pytestmark = pytest.mark.usefixtures("no_pictures", "no_session_pages")
 
 RECIPE = """
 [model]
@@ -48,15 +47,6 @@ slices = 2
 guard_scans = 4
 validate_every = 1
 """
-
-
-@pytest.fixture(autouse=True)
-def quick_pages(monkeypatch, tmp_path):
-    nowhere = Template("MNI152NLin2009aSym", tmp_path, tmp_path, "")
-    monkeypatch.setattr("bids_mmh.group.jobs.find_template", lambda *_: nowhere)
-    monkeypatch.setattr(
-        "bids_mmh.participant.report.write_session_page", lambda job: job.page.write_text("page")
-    )
 
 
 @pytest.fixture

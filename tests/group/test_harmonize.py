@@ -1,11 +1,9 @@
 """The scans of a study through a model, from derivatives alone."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -21,7 +19,6 @@ from bids_mmh.group.harmonize import cores, harmonize_study
 from bids_mmh.method.config import PRESETS
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.precision import precision_name
-from bids_mmh.preprocess.template import Template
 from bids_mmh.runtime.processes import Process
 from bids_mmh.training.data.scans import find_scans
 from bids_mmh.training.recipe import model_on_grid
@@ -37,16 +34,6 @@ def save_model(folder, spacing=8.0, **changes):
         model.records.mean[index], model.records.std[index] = 0.1, 0.4
     model.save_pretrained(folder)
     return resolve_model(str(folder))
-
-
-@pytest.fixture
-def quick_pages(monkeypatch):
-    """Pages without pictures: those take seconds each."""
-    nowhere = Template("MNI152NLin2009aSym", Path("t1w"), Path("mask"), "")
-    monkeypatch.setattr("bids_mmh.group.jobs.find_template", lambda *_: nowhere)
-    monkeypatch.setattr(
-        "bids_mmh.participant.report.write_session_page", lambda job: job.page.write_text("page")
-    )
 
 
 @pytest.fixture
@@ -96,7 +83,7 @@ def test_outputs_are_those_of_the_participant_level(tmp_path, write_visit, group
 
 
 def test_participant_finds_done_what_group_has_harmonized(
-    tmp_path, write_visit, group_settings, model, quick_pages
+    tmp_path, write_visit, group_settings, model, no_session_pages
 ):
     write_visit(tmp_path / "out", "01", "a", sequences=("T1w", "T2w"))
     settings = group_settings(tmp_path / "out")
@@ -116,7 +103,7 @@ def test_participant_finds_done_what_group_has_harmonized(
 
 
 def test_only_what_is_not_harmonized_with_this_model_is_done(
-    four_visits, group_settings, model, tmp_path, caplog, quick_pages
+    four_visits, group_settings, model, tmp_path, caplog, no_session_pages
 ):
     settings = group_settings(four_visits)
     harmonize(settings, model)
@@ -155,7 +142,7 @@ def test_cores_go_to_the_model_on_a_cpu_and_to_writing_beside_a_gpu(
     assert cores(settings, device, Process(local_count=local_count)) == shares
 
 
-def test_weights_are_loaded_once(four_visits, group_settings, model, monkeypatch, quick_pages):
+def test_weights_are_loaded_once(four_visits, group_settings, model, monkeypatch, no_session_pages):
     loads = []
     load = Harmonizer.from_pretrained.__func__
     monkeypatch.setattr(
@@ -176,7 +163,7 @@ def test_writers_of_their_own_leave_the_same(tmp_path, write_visit, group_settin
 
 
 def test_without_native_derivatives_there_are_no_native_outputs(
-    tmp_path, write_visit, group_settings, model, quick_pages
+    tmp_path, write_visit, group_settings, model, no_session_pages
 ):
     write_visit(tmp_path / "out", "01", "a", native=False, sessions=False)
     assert harmonize(group_settings(tmp_path / "out"), model) == []
@@ -184,7 +171,7 @@ def test_without_native_derivatives_there_are_no_native_outputs(
     assert names == {"sub-01_space-MNI152NLin2009aSym_res-8_desc-harmonized_T1w.nii.gz"}
 
 
-def test_a_coarser_model_gets_averaged_scans(tmp_path, write_visit, group_settings, quick_pages):
+def test_a_coarser_model_gets_averaged_scans(tmp_path, write_visit, group_settings, no_session_pages):
     write_visit(tmp_path / "out", "01", "a", sequences=("T1w", "T2w"), spacing=4.0)
     coarse = save_model(tmp_path / "coarse", spacing=8.0)
     assert harmonize(group_settings(tmp_path / "out"), coarse) == []
@@ -213,7 +200,7 @@ def test_a_coarser_model_gets_averaged_scans(tmp_path, write_visit, group_settin
         harmonize(group_settings(tmp_path / "out"), save_model(tmp_path / "finer", spacing=2.0))
 
 
-def test_a_broken_scan_does_not_stop_the_others(four_visits, group_settings, model, caplog, quick_pages):
+def test_a_broken_scan_does_not_stop_the_others(four_visits, group_settings, model, caplog, no_session_pages):
     (broken,) = four_visits.glob("sub-02/ses-a/anat/*_res-8_desc-brain_mask.nii.gz")
     image = nib.load(broken)
     nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), broken)
@@ -231,35 +218,41 @@ def test_a_sequence_that_the_model_does_not_know(tmp_path, write_visit, group_se
         harmonize(group_settings(tmp_path / "out"), model)
 
 
-# The program, with pages that take no time.
+# The program, with pages that take no time, in two processes that share one import of the libraries.
 PROGRAM = """
+import os
 import sys
 from pathlib import Path
+
+import bids_mmh.group.harmonize
+import bids_mmh.group.run
+from bids_mmh.cli.main import main
 from bids_mmh.group import jobs as derived_jobs
 from bids_mmh.participant import report as session_page
-from bids_mmh.cli.main import main
 from bids_mmh.preprocess.template import Template
+from torch.multiprocessing import start_processes
 
 derived_jobs.find_template = lambda *_: Template("MNI152NLin2009aSym", Path("a"), Path("b"), "")
 session_page.write_session_page = lambda job: job.page.write_text("page")
-sys.exit(main(sys.argv[1:]))
+
+
+def as_rank(rank, said, *arguments):
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
+    os.dup2(os.open(f"{said}{rank}", os.O_WRONLY | os.O_CREAT), sys.stderr.fileno())
+    sys.exit(main(arguments))
+
+
+start_processes(as_rank, tuple(sys.argv[1:]), nprocs=2, start_method="fork")
 """
 
 
 def test_two_processes_as_torchrun_starts_them_share_the_scans(four_visits, model, tmp_path):
     """Each says what it harmonized; the second one leaves the report to the first."""
     options = ["group", "--model", str(model.folder), "--no-evaluation", "--device", "cpu", "--nprocs", "1"]
-    launched = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(tmp_path / "raw"), str(four_visits), *options],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "RANK": str(rank), "WORLD_SIZE": "2"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    texts = [process.communicate(timeout=600)[1] for process in launched]
-    assert [process.returncode for process in launched] == [0, 0], texts
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "said"), str(tmp_path / "raw"), str(four_visits)]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    texts = [(tmp_path / f"said{rank}").read_text() for rank in range(2)]
     lines = [line for text in texts for line in text.splitlines() if ": harmonized (" in line]
     assert len({line.split(":")[1] for line in lines}) == len(lines) == 4
     assert "group.html" in texts[0]

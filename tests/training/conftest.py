@@ -1,3 +1,4 @@
+import csv
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -43,6 +44,17 @@ def write_scan(write_derivative):
         return write_derivative(root, entities, array, mask, sequence=sequence, site=site, **fields)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def losses_of():
+    """Read the rows of the table of losses that Stage I has left in a model's folder."""
+
+    def read(folder):
+        with (folder / "training" / "stage1" / "losses.tsv").open(newline="") as stream:
+            return list(csv.DictReader(stream, delimiter="\t"))
+
+    return read
 
 
 @pytest.fixture

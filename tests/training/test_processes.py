@@ -1,4 +1,3 @@
-import csv
 import runpy
 import subprocess
 import sys
@@ -13,11 +12,6 @@ from bids_mmh.training.processes import gather_in_order, on_first, shares
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 TRAINED = runpy.run_path(str(SCRIPT))["trained"]
-
-
-def losses_of(folder):
-    with (folder / "training" / "stage1" / "losses.tsv").open(newline="") as stream:
-        return list(csv.DictReader(stream, delimiter="\t"))
 
 
 class Pretend:
@@ -54,7 +48,7 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     "launcher", [pytest.param((), id="fork"), pytest.param(TORCHRUN, id="torchrun", marks=pytest.mark.slow)]
 )
 @pytest.mark.timeout(600)
-def test_two_processes_train_what_one_trains(derivatives, tmp_path, launcher):
+def test_two_processes_train_what_one_trains(derivatives, tmp_path, launcher, losses_of):
     """Three volumes a step: one process has two of them, the other one. Both end with the same model and the
     same records of both kinds, which are those of one process alone."""
     command = [sys.executable, *launcher, SCRIPT, "state", derivatives, tmp_path, "3"]

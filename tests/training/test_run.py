@@ -1,4 +1,3 @@
-import csv
 from dataclasses import replace
 
 import pytest
@@ -19,11 +18,6 @@ def short(recipe):
     return replace(recipe, phases=(replace(recipe.phases[0], steps=2),))
 
 
-def losses_of(folder):
-    with (folder / "training" / "stage1" / "losses.tsv").open(newline="") as stream:
-        return list(csv.DictReader(stream, delimiter="\t"))
-
-
 def test_test_subjects_are_never_read(derivatives, short, tmp_path, monkeypatch):
     read = []
 
@@ -37,7 +31,7 @@ def test_test_subjects_are_never_read(derivatives, short, tmp_path, monkeypatch)
     assert "sub-02\ttest" in (tmp_path / "m" / "training" / "split.tsv").read_text().splitlines()
 
 
-def test_a_split_can_be_used_again(derivatives, short, tmp_path):
+def test_a_split_can_be_used_again(derivatives, short, tmp_path, losses_of):
     table = tmp_path / "split.tsv"
     table.write_text("participant_id\tsplit\nsub-01\ttest\nsub-02\tvalidation\nsub-03\ttrain\n")
     first = train(short, [derivatives], tmp_path / "a", compute=CPU, options=StudyOptions(split=table))
@@ -54,17 +48,17 @@ def test_another_split_starts_anew(derivatives, short, tmp_path, caplog):
     assert "on other scans: training starts anew" in caplog.text
 
 
-def test_readers_do_not_change_the_result(derivatives, short, tmp_path):
+def test_readers_do_not_change_the_result(derivatives, short, tmp_path, losses_of):
     augmented = replace(short, augmentation=Augmentation(flip=True, shift=1, gamma=0.1))
-    for workers in (0, 2):
+    for workers in (0, 1):  # how several of them take turns is in data/test_loader.py
         compute = replace(CPU, workers=workers)
         train(augmented, [derivatives], tmp_path / str(workers), compute=compute)
-    assert losses_of(tmp_path / "0") == losses_of(tmp_path / "2")
+    assert losses_of(tmp_path / "0") == losses_of(tmp_path / "1")
     train(short, [derivatives], tmp_path / "plain", compute=CPU)
     assert losses_of(tmp_path / "plain") != losses_of(tmp_path / "0")
 
 
-def test_recomputed_activations_give_the_same_losses(derivatives, short, tmp_path):
+def test_recomputed_activations_give_the_same_losses(derivatives, short, tmp_path, losses_of):
     train(short, [derivatives], tmp_path / "kept", compute=CPU)
     recomputed = replace(short, activation_checkpointing=True)
     train(recomputed, [derivatives], tmp_path / "recomputed", compute=CPU)

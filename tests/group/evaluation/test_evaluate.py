@@ -263,7 +263,7 @@ def test_page_and_tables_of_an_evaluated_study(study):
     ):
         assert text in page
     assert page.count("<img") >= 6  # matrix, histograms, strips, violins, two pictures, map
-    assert not re.search(r'(?:src|href)="(?!data:|#|evaluation_|group_)', page)
+    assert not re.search(r'(?:src|href)="(?!data:|#|evaluation_|group_|site_distances_)', page)
     with (root / "group_T1w_table.tsv").open(newline="") as stream:
         ages = {row["participant_id"]: row["age"] for row in csv.DictReader(stream, delimiter="\t")}
     assert (ages["sub-t1"], ages["sub-t2"]) == ("30.0", "n/a")

@@ -1,5 +1,4 @@
 import copy
-import csv
 import logging
 from dataclasses import replace
 
@@ -21,11 +20,6 @@ from bids_mmh.training.stage1.task import Stage1Task
 from bids_mmh.training.workspace import Workspace
 
 CPU = Compute(device="cpu")
-
-
-def losses_of(folder):
-    with (folder / "training" / "stage1" / "losses.tsv").open(newline="") as stream:
-        return list(csv.DictReader(stream, delimiter="\t"))
 
 
 def checkpoint_of(folder):
@@ -57,7 +51,7 @@ def interrupt_after(monkeypatch, steps):
     monkeypatch.setattr(Loop, "_optimizer_step", step)
 
 
-def test_a_run_leaves_a_model_and_its_history(derivatives, recipe, tmp_path):
+def test_a_run_leaves_a_model_and_its_history(derivatives, recipe, tmp_path, losses_of):
     model = train(recipe, [derivatives], tmp_path / "model", compute=CPU)
     rows = losses_of(tmp_path / "model")
     assert [(row["step"], row["split"]) for row in rows] == [
@@ -98,7 +92,7 @@ def test_the_model_has_the_averaged_records(derivatives, recipe, tmp_path):
     assert model.records.decay == recipe.model.decay  # whatever they were averaged with
 
 
-def test_a_resumed_run_repeats_an_unbroken_one(derivatives, recipe, tmp_path, monkeypatch):
+def test_a_resumed_run_repeats_an_unbroken_one(derivatives, recipe, tmp_path, monkeypatch, losses_of):
     """Killed in its fifth step, two phases long, it goes on from the checkpoint after the third."""
     recipe = replace(
         recipe, phases=(recipe.phases[0], replace(recipe.phases[0], steps=2, learning_rate=2e-3))
@@ -118,7 +112,7 @@ def test_a_resumed_run_repeats_an_unbroken_one(derivatives, recipe, tmp_path, mo
         assert_same(ends[0][kind], ends[1][kind])
 
 
-def test_a_finished_run_is_not_trained_further(derivatives, recipe, tmp_path, monkeypatch):
+def test_a_finished_run_is_not_trained_further(derivatives, recipe, tmp_path, monkeypatch, losses_of):
     first = train(recipe, [derivatives], tmp_path / "model", compute=CPU)
     rows = losses_of(tmp_path / "model")
     interrupt_after(monkeypatch, 0)
@@ -127,7 +121,7 @@ def test_a_finished_run_is_not_trained_further(derivatives, recipe, tmp_path, mo
     assert torch.equal(first.state_dict()["network.head.bias"], again.state_dict()["network.head.bias"])
 
 
-def test_another_recipe_starts_anew(derivatives, recipe, tmp_path, caplog):
+def test_another_recipe_starts_anew(derivatives, recipe, tmp_path, caplog, losses_of):
     short = replace(recipe, phases=(replace(recipe.phases[0], steps=1),))
     train(short, [derivatives], tmp_path / "model", compute=CPU)
     with caplog.at_level(logging.WARNING, logger="bids_mmh.training"):
@@ -136,7 +130,7 @@ def test_another_recipe_starts_anew(derivatives, recipe, tmp_path, caplog):
     assert [row["split"] for row in losses_of(tmp_path / "model")] == ["train", "validation"]
 
 
-def test_a_single_subject_has_no_validation(tmp_path, recipe, write_scan):
+def test_a_single_subject_has_no_validation(tmp_path, recipe, write_scan, losses_of):
     write_scan(tmp_path / "in", "01")
     short = replace(recipe, phases=(replace(recipe.phases[0], steps=1),))
     train(short, [tmp_path / "in"], tmp_path / "model", compute=CPU)
