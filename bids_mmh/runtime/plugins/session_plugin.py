@@ -35,6 +35,12 @@ class SessionPlugin(DistributedPluginBase):
     stay the same throughout.
     """
 
+    # Nipype's own, which it declares by what they are before a run.
+    pending_tasks: list[tuple[int, int]]  # of the plugin's task and the node's number
+    procs: list[Node]
+    proc_done: Any
+    proc_pending: Any
+
     def run_sessions(self, source: SessionGraphs) -> None:
         """Run all sessions of a source; nodes that fail leave their crash files.
 
@@ -46,7 +52,7 @@ class SessionPlugin(DistributedPluginBase):
         """
         self._source, self._ran_to_the_end = source, False
         self._sessions: list[nx.DiGraph] = []
-        self.procs: list[Node] = []
+        self.procs = []
         graph = nx.DiGraph()
         if not self._join(graph):
             return
