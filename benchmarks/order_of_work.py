@@ -81,6 +81,8 @@ def _print_runs(folder: Path, options: argparse.Namespace) -> None:
     raw = folder / "raw"
     if not raw.exists():
         make_phantom(raw, subjects=options.sessions, sites=2, resolution=options.resolution, truth=False)
+        if options.resolution > 1:
+            _strip(raw)
     print(
         "| code | sessions | first done at s | last done at s | done at half of the time | CPU s a session |"
         "\n|---|---|---|---|---|---|"
@@ -108,7 +110,7 @@ def _print_run(name: str, code: Path, folder: Path, options: argparse.Namespace)
     command += ["-w", str(folder / f"work-{name}"), "--nprocs", str(options.nprocs), "--omp-nthreads", "1"]
     command += ["--skip-bids-validation", "--device", "cpu", "--template", "MNI152NLin2009aSym"]
     if options.resolution > 1:
-        command += ["--sloppy", "--model", str(_small_model(folder))]
+        command += ["--sloppy", "--skull-strip", "skip", "--model", str(_small_model(folder))]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.time()
     with (folder / f"{name}.txt").open("w") as said:
@@ -124,6 +126,21 @@ def _print_run(name: str, code: Path, folder: Path, options: argparse.Namespace)
         f"| {name} | {len(ends)} | {ends[0]:.0f} | {ends[-1]:.0f} | {half:.0%} | {cpu / len(ends):.1f} |",
         flush=True,
     )
+
+
+def _strip(raw: Path) -> None:
+    """Leave a ball of each head, so that no brain has to be found and a session takes a few seconds."""
+    import nibabel as nib
+    import numpy as np
+    from scipy import ndimage
+
+    for path in raw.glob("sub-*/**/*.nii.gz"):
+        image = nib.load(path)
+        values = np.asanyarray(image.dataobj).astype(np.float32)
+        middle = np.array(ndimage.center_of_mass(values))
+        places = np.moveaxis(np.indices(values.shape), 0, -1)
+        values[np.linalg.norm((places - middle) * image.header.get_zooms(), axis=-1) > 65] = 0
+        nib.save(nib.Nifti1Image(values, image.affine), path)
 
 
 def _small_model(folder: Path) -> Path:

@@ -15,18 +15,10 @@ RUN = Path(__file__).parents[2] / "run.py"
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory, write_raw):
+def study(tmp_path_factory, write_stripped):
     """Two people with one stripped T1w each, so that a process is done soon."""
     folder = tmp_path_factory.mktemp("many")
-    write_raw(folder / "raw", {"001": ("002", "site01"), "002": ("001", "site02")}, sequences=["T1w"])
-    for path in (folder / "raw").glob("sub-*/anat/*.nii.gz"):
-        image = nib.load(path)
-        values = image.get_fdata()
-        indices = np.moveaxis(np.indices(values.shape), 0, -1)
-        middle = np.average(indices.reshape(-1, 3), axis=0, weights=values.ravel())
-        outside = np.linalg.norm((indices - middle) * image.header.get_zooms(), axis=-1) > 65
-        values[outside] = 0
-        nib.save(nib.Nifti1Image(values.astype(np.float32), image.affine), path)
+    write_stripped(folder / "raw", {"001": ("002", "site01"), "002": ("001", "site02")})
     return folder
 
 

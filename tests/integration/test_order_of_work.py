@@ -15,10 +15,9 @@ SESSIONS = 8
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory, write_raw, random_model):
+def study(tmp_path_factory, write_stripped, random_model):
     folder = tmp_path_factory.mktemp("order")
-    visits = {f"{n:03d}": ("001", f"site0{1 + n % 2}") for n in range(SESSIONS)}
-    write_raw(folder / "raw", visits, sequences=["T1w"])
+    write_stripped(folder / "raw", {f"{n:03d}": ("001", f"site0{n % 2 + 1}") for n in range(1, SESSIONS + 1)})
     random_model(folder / "model", 0)
     return folder
 
@@ -34,7 +33,7 @@ def start(study):
         "1",
         "--sloppy",
     ]
-    fixed += ["--template", "MNI152NLin2009aSym", "--model", study / "model", "--device", "cpu", "--profile"]
+    fixed += ["--template", "MNI152NLin2009aSym", "--skull-strip", "skip", "--preproc-only", "--profile"]
     command = [sys.executable, RUN, study / "raw", study / "out", "participant", *fixed]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
