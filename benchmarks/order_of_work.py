@@ -43,6 +43,7 @@ def main() -> None:
     run.add_argument("--resolution", type=float, default=4.0, help="mm; 1 for the embedded model")
     run.add_argument("--nprocs", type=int, default=2)
     run.add_argument("--before", help="Git revision to compare with")
+    run.add_argument("--profile", action="store_true", help="draw the run of this code, see --keep")
     run.add_argument("--keep", type=Path, help="folder for data, results and logs (default: a temporary one)")
     scale = commands.add_parser("scale")
     scale.add_argument("--sessions", type=int, nargs="+", default=[100, 1000, 4000])
@@ -111,6 +112,8 @@ def _print_run(name: str, code: Path, folder: Path, options: argparse.Namespace)
     command += ["--skip-bids-validation", "--device", "cpu", "--template", "MNI152NLin2009aSym"]
     if options.resolution > 1:
         command += ["--sloppy", "--skull-strip", "skip", "--model", str(_small_model(folder))]
+    if options.profile and code == ROOT:
+        command.append("--profile")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.time()
     with (folder / f"{name}.txt").open("w") as said:
