@@ -50,7 +50,7 @@ def session_outcomes(job: SessionJob, failures: Sequence[Failure]) -> list[Outco
         failures: the nodes of it that failed.
     """
     by_scan: dict[str, list[Failure]] = {key: [] for key in job.keys.values()}
-    others = []
+    others: list[Failure] = []
     for failure in failures:
         by_scan.get(failure.node.partition("_")[2], others).append(failure)
     outcomes = [_scan_outcome(job, scan, by_scan) for scan in job.scans]

@@ -62,12 +62,15 @@ class Progress:
             )
 
 
+LAST_SESSION = 0.75  # how much of its length the last session is waited for: half of it to all
+
+
 class TimeLeft:
     """Estimates from what is over how long the rest of a run will take.
 
     The rate at which sessions end does not tell: the first ones end late, and several at once. So work is
     counted in seconds of steps, also that of sessions under way, and the rest is taken to need as much a scan
-    as the sessions that are over, at the same rate.
+    as the sessions that are over, at the same rate. At the end processes wait for the last session.
 
     Args:
         scans: how many there are in the run.
@@ -79,7 +82,7 @@ class TimeLeft:
         self._first: float | None = None
         self._began: dict[tuple[str, str], float] = {}
         self._work: dict[str, float] = {}  # of sessions under way
-        self._work_over = 0.0
+        self._work_over, self._sessions_over = 0.0, 0
 
     def step_began(self, session: str, step: str) -> None:
         """Take note that a step of a session begins."""
@@ -100,6 +103,7 @@ class TimeLeft:
         if work is not None:
             self._work_over += work
             self._scans_over += scans
+            self._sessions_over += 1
 
     def seconds(self) -> float | None:
         """Seconds until the end, 0 when all is over; None as long as there is nothing to estimate it from."""
@@ -107,8 +111,12 @@ class TimeLeft:
         elapsed = self._clock() - self._first if self._first is not None else 0.0
         if not (self._work_over and elapsed):
             return None
+        if not self._scans_left:
+            return 0.0
         expected = self._work_over / self._scans_over * self._scans_left
-        return max(expected - under_way, 0.0) * elapsed / (self._work_over + under_way)
+        at_a_time = max((self._work_over + under_way) / elapsed, 1.0)
+        waiting = LAST_SESSION * self._work_over / self._sessions_over * (1 - 1 / at_a_time)
+        return max(expected - under_way, 0.0) / at_a_time + waiting
 
 
 def _duration(seconds: float) -> str:

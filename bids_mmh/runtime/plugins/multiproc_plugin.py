@@ -96,7 +96,8 @@ class SteadyMultiProcPlugin(SessionPlugin, MultiProcPlugin):
 
     def _run_again(self, task: int) -> None:
         self.pool = self._new_pool()
-        future = self.pool.submit(run_node, *self._submitted[task], task)
+        node, updatehash = self._submitted[task]
+        future = self.pool.submit(run_node, node, updatehash, task)
         future.add_done_callback(self._async_callback)
         self._task_obj[task] = future
 
