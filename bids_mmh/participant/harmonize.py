@@ -215,12 +215,14 @@ def harmonize_image(
 
     from bids_mmh.method.precision import precision_name
     from bids_mmh.preprocess.images import save_nifti
+    from bids_mmh.runtime.memory import freed_memory_kept
 
     source = nib.Nifti1Image.from_filename(image)
     values = np.asarray(source.dataobj, dtype=np.float32)
     brain = np.asarray(nib.Nifti1Image.from_filename(mask).dataobj) > 0
     start = time.perf_counter()
-    result = harmonize_volume(model, values, brain, sequence, subject=subject)
+    with freed_memory_kept():
+        result = harmonize_volume(model, values, brain, sequence, subject=subject)
     seconds = time.perf_counter() - start
     device = torch.device("cpu") if result.fallback else next(model.parameters()).device
     header = source.header.copy()

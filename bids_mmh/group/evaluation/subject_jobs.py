@@ -22,6 +22,7 @@ from bids_mmh.evaluation.scans import Scan
 from bids_mmh.evaluation.segmentation import Segmenter
 from bids_mmh.evaluation.subject_metrics import SubjectMetrics, measure_subject
 from bids_mmh.preprocess.grid import Grid, model_grid
+from bids_mmh.runtime.memory import freed_memory_kept
 from bids_mmh.runtime.process_pool import process_pool
 
 logger = logging.getLogger(__name__)
@@ -185,8 +186,9 @@ def _measure(job: SubjectJob, fit: Fit | None, segmenter: Segmenter, threads: in
 
     torch.set_num_threads(threads)
     try:
-        scans = [read_both(scan, job.grid) for scan in job.scans]
-        return measure_subject(scans, job.pairs, fit, segmenter, raw_target=job.raw_target)
+        with freed_memory_kept():
+            scans = [read_both(scan, job.grid) for scan in job.scans]
+            return measure_subject(scans, job.pairs, fit, segmenter, raw_target=job.raw_target)
     except BadDataError as error:
         return str(error)
 
