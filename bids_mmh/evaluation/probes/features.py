@@ -8,13 +8,17 @@ deviation of the brain.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist
 
 from bids_mmh.errors import BadDataError
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 FEATURES = 512
 SEED = 0
@@ -52,13 +56,8 @@ def random_features(volumes: Iterable[NDArray[Any]], *, seed: int = SEED) -> NDA
         BadDataError: If a volume is not three-dimensional or not finite.
     """
     import torch
-    from monai.networks.nets.resnet import resnet18
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = resnet18(
-            spatial_dims=3, n_input_channels=1, conv1_t_stride=2, feed_forward=False, bias_downsample=False
-        ).eval()
+    network = _random_network(seed)
     rows = []
     with torch.inference_mode():
         for volume in volumes:
@@ -69,6 +68,20 @@ def random_features(volumes: Iterable[NDArray[Any]], *, seed: int = SEED) -> NDA
                 )
             rows.append(network(torch.from_numpy(array)[None, None] + 1)[0].numpy())
     return np.stack(rows) if rows else np.empty((0, FEATURES), np.float32)
+
+
+@cache
+def _random_network(seed: int) -> "Module":
+    """Drawing its 33 million weights takes longer than a scan takes in it: made once a process."""
+    import torch
+    from monai.networks.nets.resnet import resnet18
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = resnet18(
+            spatial_dims=3, n_input_channels=1, conv1_t_stride=2, feed_forward=False, bias_downsample=False
+        )
+    return network.eval()
 
 
 def feature_distances(features: ArrayLike, sites: Sequence[str]) -> FeatureDistances:
