@@ -220,19 +220,20 @@ def _jobs(folder: Path, count: int) -> "list[SessionJob]":
     from bids_mmh.settings import Settings
 
     settings = Settings(
-        bids_dir=folder,
+        bids_dir=folder / "raw",
         output_dir=folder / "out",
         analysis_level="participant",
         preproc_only=True,
         work_dir=folder / "work",
     )
+    settings.bids_dir.mkdir()
     brain = folder / "template.nii.gz"
     brain.touch()
     jobs = []
     for number in range(count):
         scans = []
         for sequence in ("T1w", "T2w"):
-            path = folder / f"sub-{number:04d}_{sequence}.nii.gz"
+            path = settings.bids_dir / f"sub-{number:04d}_{sequence}.nii.gz"
             path.write_bytes(b"tiny")
             scans.append(Scan(path, sequence, {"subject": f"{number:04d}"}))
         own = tuple(ScanJob(scan, scans[0], "MNI152NLin2009aSym", 1.0, settings, None) for scan in scans)
