@@ -227,6 +227,21 @@ def test_names_in_options_never_lead_out_of_a_folder(option, name):
 
 
 @quick
+@given(
+    site=st.one_of(
+        st.text(min_size=1, max_size=10), st.sampled_from(["..", "../x", "/etc", "a/../../b", "\0"])
+    )
+)
+def test_models_named_after_sites_stay_in_their_folder(site):
+    from bids_mmh.group.transfer import model_name
+
+    options = Settings(bids_dir="/raw", output_dir="/out", analysis_level="group")
+    folder = Path("/out/models") / model_name(options, site)
+    assert folder.parent == Path("/out/models")
+    assert "\0" not in folder.name
+
+
+@quick
 @given(content=st.binary(max_size=300))
 def test_an_atomic_write_gives_all_or_nothing(content):
     with TemporaryDirectory() as folder:

@@ -95,11 +95,11 @@ def test_number_of_processes_and_order_of_subjects_change_no_byte(study, whole):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
 def test_stopped_at_several_steps_it_ends_as_if_unbroken(study, whole, kind):
     """Stopped ever later, by what has been logged; a scheduler's signal ends the run within ten seconds."""
     name = f"broken{kind.value}"
-    for step in ("load", "register", "finish", "harmonize", "write"):
+    for step in ("load", "bias", "finish", "harmonize", "write"):
         process = start(study, name, "--nprocs", "2")
         while process.poll() is None and not _begun(study / name, step):
             sleep(0.05)
