@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -87,11 +88,17 @@ def write_visit():
     return _write_visit
 
 
-@pytest.fixture
-def study(tmp_path):
-    """Derivatives of sites a and b with four subjects each, and of a subject who was at both."""
-    out = tmp_path / "out"
+@pytest.fixture(scope="session")
+def written_study(tmp_path_factory):
+    """What ``study`` is a copy of."""
+    out = tmp_path_factory.mktemp("study") / "out"
     for site, subjects in (("a", ("01", "02", "03", "04", "20")), ("b", ("11", "12", "13", "14", "20"))):
         for subject in subjects:
             _write_visit(out, subject, site, level=0.0 if site == "a" else 0.6)
     return out
+
+
+@pytest.fixture
+def study(written_study, tmp_path):
+    """Derivatives of sites a and b with four subjects each, and of a subject who was at both."""
+    return Path(shutil.copytree(written_study, tmp_path / "out"))

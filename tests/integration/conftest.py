@@ -4,7 +4,24 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
+
+
+@pytest.fixture(scope="session")
+def strip():
+    """Leave little more than the brain of a scan, so that no network has to find it."""
+
+    def strip(path: Path) -> None:
+        image = nib.load(path)
+        values = image.get_fdata()
+        indices = np.moveaxis(np.indices(values.shape), 0, -1)
+        middle = np.average(indices.reshape(-1, 3), axis=0, weights=values.ravel())
+        values[np.linalg.norm((indices - middle) * image.header.get_zooms(), axis=-1) > 65] = 0
+        nib.save(nib.Nifti1Image(values.astype(np.float32), image.affine), path)
+
+    return strip
 
 
 @pytest.fixture(scope="session")
@@ -32,23 +49,13 @@ def write_raw(phantom):
 
 
 @pytest.fixture(scope="session")
-def write_stripped(write_raw):
+def write_stripped(write_raw, strip):
     """The same with a T1w alone, of which a ball is left: no step of it takes long."""
-    import nibabel as nib
-    import numpy as np
 
     def write(raw: Path, visits: dict[str, tuple[str, str]]) -> Path:
-        write_raw(raw, visits)
-        for path in raw.glob("sub-*/anat/*_T2w.*"):
-            path.unlink()
+        write_raw(raw, visits, sequences=["T1w"])
         for path in raw.glob("sub-*/anat/*.nii.gz"):
-            image = nib.load(path)
-            values = image.get_fdata()
-            indices = np.moveaxis(np.indices(values.shape), 0, -1)
-            middle = np.average(indices.reshape(-1, 3), axis=0, weights=values.ravel())
-            outside = np.linalg.norm((indices - middle) * image.header.get_zooms(), axis=-1) > 65
-            values[outside] = 0
-            nib.save(nib.Nifti1Image(values.astype(np.float32), image.affine), path)
+            strip(path)
         return raw
 
     return write

@@ -12,7 +12,7 @@ from bids_mmh.runtime.locks import file_lock
 
 
 @pytest.fixture(scope="module")
-def raw(tmp_path_factory, phantom, write_raw, random_model):
+def raw(tmp_path_factory, write_raw, strip, random_model):
     """Three people: the first with half a T1w file, the second with two volumes, the third without a T1w."""
     root = tmp_path_factory.mktemp("errors")
     first, second = ("001", "site01"), ("002", "site01")
@@ -26,17 +26,8 @@ def raw(tmp_path_factory, phantom, write_raw, random_model):
     )
     (root / "raw" / "sub-002" / "anat" / "sub-002_T2w.nii.gz").unlink()
     (root / "raw" / "sub-003" / "anat" / "sub-003_T1w.nii.gz").unlink()
-    _strip(root / "raw" / "sub-003" / "anat" / "sub-003_T2w.nii.gz", phantom)
+    strip(root / "raw" / "sub-003" / "anat" / "sub-003_T2w.nii.gz")
     return root
-
-
-def _strip(path, phantom):
-    """Leave nothing but the brain, so that no network has to find it."""
-    truth = phantom / "derivatives" / "truth" / "sub-002" / "ses-site01" / "anat"
-    mask = nib.load(truth / "sub-002_ses-site01_space-T2w_desc-brain_mask.nii.gz")
-    image = nib.load(path)
-    brain = np.where(np.asanyarray(mask.dataobj) > 0, np.asanyarray(image.dataobj), 0)
-    nib.save(nib.Nifti1Image(brain, image.affine, image.header), path)
 
 
 @pytest.fixture

@@ -7,41 +7,19 @@ import sys
 from pathlib import Path
 from time import monotonic, sleep
 
-import nibabel as nib
-import numpy as np
 import pytest
-import torch
-
-from bids_mmh.method.config import PRESETS
-from bids_mmh.method.harmonizer import Harmonizer
-from bids_mmh.phantom.dataset import make_phantom
 
 RUN = Path(__file__).parents[2] / "run.py"
 SUBJECTS = ("001", "002")
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory) -> Path:
+def study(tmp_path_factory, write_stripped, random_model) -> Path:
     """Two subjects with one stripped T1w each, and a model of 4 mm."""
     root = tmp_path_factory.mktemp("reproducible")
-    make_phantom(root / "raw", subjects=2, sites=1, resolution=4.0, sequences=["T1w"], truth=False)
-    for path in (root / "raw").glob("sub-*/anat/*.nii.gz"):
-        _strip(path)
-    torch.manual_seed(0)
-    model = Harmonizer(PRESETS["tiny"])
-    for weights in model.network.parameters():
-        torch.nn.init.normal_(weights, std=0.02)
-    model.save_pretrained(root / "model")
+    write_stripped(root / "raw", {label: (label, "site01") for label in SUBJECTS})
+    random_model(root / "model", 0)
     return root
-
-
-def _strip(path: Path) -> None:
-    image = nib.load(path)
-    values = image.get_fdata()
-    indices = np.moveaxis(np.indices(values.shape), 0, -1)
-    middle = np.average(indices.reshape(-1, 3), axis=0, weights=values.ravel())
-    values[np.linalg.norm((indices - middle) * image.header.get_zooms(), axis=-1) > 65] = 0
-    nib.save(nib.Nifti1Image(values.astype(np.float32), image.affine), path)
 
 
 def start(study: Path, name: str, *options: str) -> "subprocess.Popen[str]":

@@ -1,6 +1,8 @@
 import csv
+import shutil
 from dataclasses import dataclass, replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,14 +59,19 @@ def losses_of():
     return read
 
 
-@pytest.fixture
-def derivatives(write_scan, tmp_path):
-    """Three subjects, T1w and T2w each, on the grid of 16 mm."""
-    root = tmp_path / "derivatives"
-    for subject in ("01", "02", "03"):
-        for sequence in ("T1w", "T2w"):
-            write_scan(root, subject, sequence)
+@pytest.fixture(scope="session")
+def three_subjects(write_scan, tmp_path_factory):
+    """What ``derivatives`` is a copy of."""
+    root = tmp_path_factory.mktemp("three")
+    for subject, sequence in product(("01", "02", "03"), ("T1w", "T2w")):
+        write_scan(root, subject, sequence)
     return root
+
+
+@pytest.fixture
+def derivatives(three_subjects, tmp_path):
+    """Three subjects, T1w and T2w each, on the grid of 16 mm."""
+    return Path(shutil.copytree(three_subjects, tmp_path / "derivatives"))
 
 
 @pytest.fixture(scope="session")
@@ -84,10 +91,16 @@ def write_study(write_scan):
     return write
 
 
+@pytest.fixture(scope="session")
+def two_sites(write_study, tmp_path_factory):
+    """What ``sites`` is a copy of."""
+    return write_study(tmp_path_factory.mktemp("two"))
+
+
 @pytest.fixture
-def sites(write_study, tmp_path):
+def sites(two_sites, tmp_path):
     """Derivatives of two sites and of a subject who was at both."""
-    return write_study(tmp_path / "sites")
+    return Path(shutil.copytree(two_sites, tmp_path / "sites"))
 
 
 @pytest.fixture
@@ -195,10 +208,10 @@ class Prepared:
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory, write_study, small_encoder):
+def prepared(tmp_path_factory, two_sites, small_encoder):
     """Made once for all tests; not to be changed."""
     folder = tmp_path_factory.mktemp("prepared")
-    scans = find_scans([write_study(folder / "sites")], ["T1w", "T2w"])
+    scans = find_scans([two_sites], ["T1w", "T2w"])
     fabric, stage1 = make_fabric(Compute("cpu")), _stage1_model()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
