@@ -46,7 +46,7 @@ def load_encoder(file: Path) -> None:
 
 
 def load_checkpoint(file: Path) -> None:
-    from bids_mmh.training.checkpoint import load_checkpoint
+    from bids_mmh.training.loop.checkpoint import load_checkpoint
 
     load_checkpoint(file, "fingerprint", torch.device("cpu"))
 
