@@ -21,6 +21,7 @@ Matrix = NDArray[np.float64]
 CROP_MARGIN_MM = 12.0
 RADIUS_MM = 60.0  # a rotation is measured by how far it moves a point at this distance from the centre
 REACH_MM = 40.0  # of a search, along each parameter
+MIN_VOXELS = 500
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,10 @@ class Edges:
 
     points: Matrix
     directions: NDArray[np.float32]
+
+    def thinned(self, step: int) -> "Edges":
+        """Keep every ``step``-th edge."""
+        return Edges(self.points[:, ::step], self.directions[:, ::step])
 
     def _along(self, field: GradientField, matrix: Matrix) -> NDArray[np.float32]:
         """Gradients of another image at the points, turned into the fixed image's frame: a gradient of
@@ -205,3 +210,30 @@ def refined(
         options={"direc": np.eye(n) * step_mm, "xtol": tolerance_mm, "ftol": 1e-5, "maxiter": 8},
     )
     return displaced(base, found.x, centre)
+
+
+def points_inside(mask: "SimpleITK.Image", margin_mm: float, count: int, seed: int) -> Matrix:
+    """Draw random points inside a mask.
+
+    Args:
+        mask: uint8 mask.
+        margin_mm: Distance from its surface, ignored where little would be left.
+        count: Number of points.
+        seed: Of the random generator.
+
+    Returns:
+        LPS mm, shape (3, count); no points in an empty mask.
+    """
+    import SimpleITK
+
+    shrink = [max(1, min(int(2.0 / s), n)) for s, n in zip(mask.GetSpacing(), mask.GetSize(), strict=True)]
+    coarse = SimpleITK.BinShrink(SimpleITK.Cast(mask > 0, SimpleITK.sitkFloat32), shrink) >= 0.5
+    eroded = SimpleITK.BinaryErode(coarse, [round(margin_mm / size) for size in coarse.GetSpacing()])
+    voxels = np.argwhere(to_array(eroded) > 0)
+    if len(voxels) < MIN_VOXELS:
+        voxels = np.argwhere(to_array(coarse) > 0)
+    if not len(voxels):
+        return np.zeros((3, 0))
+    rng = np.random.default_rng(seed)
+    chosen = voxels[rng.integers(len(voxels), size=count)] + rng.uniform(-0.5, 0.5, (count, 3))
+    return apply_matrix(voxels_to_world(coarse), chosen.T)
