@@ -2,7 +2,8 @@
 
 The signals come from the training generator (:mod:`bids_mmh.synthesis`: random protocols, relaxation times
 with the spread between subjects); the anatomy is a label map of a head with its skin, fat, bone and eyes
-(``labels/*_dseg.nii.gz``, see ``anatomies.py``), because what surrounds a brain is what misleads an alignment.
+(``labels/*_dseg.nii.gz``, see ``anatomies.py``), because what surrounds a brain is what misleads an
+alignment.
 """
 
 from collections.abc import Mapping
@@ -155,7 +156,8 @@ def travel(head: Head, scanner: int, seed: int, folder: Path) -> Traveller:
     for number, suffix in enumerate(scans):
         if not scans[suffix].is_file():
             machine = draw_scanner(suffix, torch.Generator().manual_seed(1000 * seed + 10 * scanner + number))
-            _scan(head, kind, machine, poses[suffix], centre, scans[suffix], rng)
+            grid = _grid(kind, suffix, poses[suffix], centre)
+            _scan(head, kind, machine, grid, scans[suffix], rng=rng)
     points = head.affine @ np.c_[inside, np.ones(len(inside))].T
     return Traveller(head.name, scanner, kind, scans, poses, points)
 
@@ -180,21 +182,21 @@ def _rigid(rng: np.random.Generator, turn_deg: float, move_mm: float, centre: Ma
     return matrix
 
 
+@dataclass(frozen=True)
+class Grid:
+    """Voxels of a scan: sizes in mm, shape, affine (RAS), and the pose of the head in the scanner."""
+
+    voxel: NDArray[np.float64]
+    shape: tuple[int, ...]
+    affine: Matrix
+    pose: Matrix
+
+
 def _scan(
-    head: Head,
-    kind: Kind,
-    machine: Scanner,
-    pose: Matrix,
-    centre: NDArray[np.float64],
-    out: Path,
-    rng: np.random.Generator,
+    head: Head, kind: Kind, machine: Scanner, grid: Grid, out: Path, *, rng: np.random.Generator
 ) -> None:
-    suffix = machine.sequence
-    voxel = np.array(kind.t1w if suffix == "T1w" else kind.t2w)
-    extent = np.array([190.0, 236.0, kind.height_mm if suffix == "T2w" else 230.0])
-    shape = tuple(np.round(extent / voxel).astype(int).tolist())
-    affine = _scanner_affine(kind, suffix, voxel, shape, pose, centre)
-    values = _acquire(head, _signal(head, kind, machine), pose, affine, voxel, shape)
+    suffix, shape, affine = machine.sequence, grid.shape, grid.affine
+    values = _acquire(head, _signal(head, kind, machine), grid)
     log_field = smooth_noise(rng, shape, max(shape)) + _radial(shape)
     field = np.exp(kind.field * (log_field - log_field.mean()))
     noise = kind.noise * rng.standard_normal((2, *shape), dtype=np.float32)
@@ -202,28 +204,24 @@ def _scan(
     tissues = np.zeros(shape, np.uint8)
     for number, regions in ((1, (Region.CORTEX,)), (2, (Region.WHITE,))):
         pure = np.isin(head.labels, [n for n, r in FREESURFER.items() if r in regions]).astype(np.float32)
-        tissues[_acquire(head, pure, pose, affine, voxel, shape) > 0.95] = number
+        tissues[_acquire(head, pure, grid) > 0.95] = number
     with atomic_path(out.with_name(f"{suffix}_tissues.nrrd")) as temporary:
         SimpleITK.WriteImage(to_sitk(tissues, affine), str(temporary), useCompression=True)
     save_nifti(nib.Nifti1Image(image.astype(np.int16), affine), out)
 
 
-def _scanner_affine(
-    kind: Kind,
-    suffix: str,
-    voxel: NDArray[np.float64],
-    shape: tuple[int, ...],
-    pose: Matrix,
-    centre: NDArray[np.float64],
-) -> Matrix:
+def _grid(kind: Kind, suffix: str, pose: Matrix, centre: NDArray[np.float64]) -> Grid:
     """Slices tilted about the left-right axis; the operator centres them on the brain."""
+    voxel = np.array(kind.t1w if suffix == "T1w" else kind.t2w)
+    extent = np.array([190.0, 236.0, kind.height_mm if suffix == "T2w" else 230.0])
+    shape = tuple(np.round(extent / voxel).astype(int).tolist())
     affine = np.eye(4)
     affine[:3, :3] = Rotation.from_euler("x", kind.oblique_deg, degrees=True).as_matrix() @ np.diag(voxel)
     target = (pose @ np.append(centre, 1.0))[:3]
-    if suffix == "T1w" or kind.height_mm > 190:  # a part of the face and the neck is in the scan
+    if extent[2] > 190:  # a part of the face and the neck is in the scan
         target = target - affine[:3, :3] @ (np.array([0.0, -8.0, 22.0]) / voxel)
     affine[:3, 3] = target - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
-    return affine
+    return Grid(voxel, shape, affine, pose)
 
 
 def _signal(head: Head, kind: Kind, machine: Scanner) -> NDArray[np.float32]:
@@ -251,25 +249,17 @@ def _signal(head: Head, kind: Kind, machine: Scanner) -> NDArray[np.float32]:
     return ndimage.gaussian_filter(values, PARTIAL_VOLUME_MM)
 
 
-def _acquire(
-    head: Head,
-    values: NDArray[np.float32],
-    pose: Matrix,
-    affine: Matrix,
-    voxel: NDArray[np.float64],
-    shape: tuple[int, ...],
-) -> NDArray[np.float32]:
+def _acquire(head: Head, values: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
     """Sample a map of the head on the voxels of a scan; a thick slice is the mean of thin ones."""
-    thin = np.maximum(1, np.round(voxel / 1.2)).astype(int)
-    fine = affine @ np.diag([*(1 / thin), 1.0])
-    fine[:3, 3] = affine[:3, 3] + affine[:3, :3] @ ((1 / thin - 1) / 2)
-    size = np.array(shape) * thin
-    reference = to_sitk(np.zeros(size, np.uint8), fine)
-    to_head = from_matrix(_FLIP @ np.linalg.inv(pose) @ _FLIP)
+    thin = np.maximum(1, np.round(grid.voxel / 1.2)).astype(int)
+    fine = grid.affine @ np.diag([*(1 / thin), 1.0])
+    fine[:3, 3] = grid.affine[:3, 3] + grid.affine[:3, :3] @ ((1 / thin - 1) / 2)
+    reference = to_sitk(np.zeros(np.array(grid.shape) * thin, np.uint8), fine)
+    to_head = from_matrix(_FLIP @ np.linalg.inv(grid.pose) @ _FLIP)
     moved = SimpleITK.Resample(
         to_sitk(values, head.affine), reference, to_head, SimpleITK.sitkLinear, 0.0, SimpleITK.sitkFloat32
     )
-    array = to_array(moved).reshape([n for pair in zip(shape, thin, strict=True) for n in pair])
+    array = to_array(moved).reshape([n for pair in zip(grid.shape, thin, strict=True) for n in pair])
     return array.mean(axis=(1, 3, 5))
 
 

@@ -109,10 +109,13 @@ class Edges:
         return Edges(self.points[:, ::step], self.directions[:, ::step])
 
     def _along(self, field: GradientField, matrix: Matrix) -> NDArray[np.float32]:
-        """Gradients of another image at the points, turned into the fixed image's frame: a gradient of
-        I(M x) with respect to x is the transposed matrix times the gradient of I.
-        """
-        return matrix[:3, :3].T.astype(np.float32) @ field.at(apply_matrix(matrix, self.points))
+        """Gradients of another image at the points, turned into the fixed image's frame."""
+        # The gradient of I(M x) by x is the transposed matrix times that of I, but keeps its length here:
+        # otherwise a larger scale would be a better one.
+        found = field.at(apply_matrix(matrix, self.points))
+        turned = matrix[:3, :3].T.astype(np.float32) @ found
+        before, after = (np.linalg.norm(vectors, axis=0) for vectors in (found, turned))
+        return np.asarray(turned * (before / np.maximum(after, 1e-9)), np.float32)
 
     def similarity(self, field: GradientField, matrix: Matrix) -> float:
         """Mean squared inner product with another image's gradients.

@@ -140,8 +140,6 @@ def rigid(
 
 def _centred(fixed: "SimpleITK.Image", moving: "SimpleITK.Image") -> Matrix:
     """The translation between the centres of mass of two heads, or masks."""
-    import SimpleITK
-
     low = [_prepare(image, FAST_REGISTRATION) for image in (fixed, moving)]
     matrix = np.eye(4)
     matrix[:3, 3] = to_matrix(_centred_start(*low))[:3, 3]
