@@ -8,6 +8,9 @@ difficulty.
 ``python benchmarks/preprocessing.py study BIDS_DIR [--other-masks DIR]`` real scans: nothing is known of
 them, but copies of a scan have to end at the same place, and two sessions of a person too.
 ``--other-masks`` holds brain masks that another tool made, named like the scans.
+``python benchmarks/preprocessing.py travel LABELS_DIR --pairs 24`` travelling subjects: whole heads made of
+label maps (``*_dseg.nii.gz``) at scanners of six kinds, with the true transforms: does every scan land where
+it should, and at the same place at every scanner?
 
 ``--work`` keeps everything (what is there is not made again), ``--out`` writes the table to a file too, and
 ``--pictures`` draws the outlines of the true brain (green) and of the mask (red).
@@ -42,6 +45,7 @@ from preprocessing_measures import (
 from preprocessing_phantoms import Case, Truth, difficulties, ordinary, write_case
 from preprocessing_pictures import draw
 from preprocessing_run import Outcome, preprocess
+from preprocessing_travel import travel_rows, travel_summary
 
 from bids_mmh.errors import BidsMmhError
 from bids_mmh.preprocess.images import read_nifti, to_array
@@ -281,7 +285,12 @@ def main(argv: Sequence[str]) -> int:
     study.add_argument("--other-masks", type=Path)
     study.add_argument("--only", nargs="+", default=[], help="sessions, such as sub-01_ses-a")
     study.add_argument("--copied", nargs="*", help="sessions of which copies are made (default: all)")
-    for kind in (accuracy, hard, study):
+    travel = kinds.add_parser("travel")
+    travel.add_argument("labels", type=Path)
+    travel.add_argument("--pairs", type=int, default=24, help="heads times scanners")
+    travel.add_argument("--scanners", type=int, default=6)
+    travel.add_argument("--seed", type=int, default=7)
+    for kind in (accuracy, hard, study, travel):
         kind.add_argument("--work", type=Path, default=Path("work-preprocessing"))
         kind.add_argument("--out", type=Path)
         kind.add_argument("--pictures", type=Path)
@@ -301,6 +310,8 @@ def main(argv: Sequence[str]) -> int:
 def _tables(options: argparse.Namespace) -> str:
     if options.kind == "study":
         return markdown(study_rows(options))
+    if options.kind == "travel":
+        return _travel_tables(options)
     if options.kind == "accuracy":
         cases = [ordinary(seed, number) for number, seed in enumerate(options.seeds)]
         rows, copies = phantom_rows(cases, options.work, options.pictures, options.copies)
@@ -308,6 +319,20 @@ def _tables(options: argparse.Namespace) -> str:
     cases = [case for case in difficulties(options.seed) if not options.only or case.name in options.only]
     rows, _ = phantom_rows(cases, options.work, options.pictures)
     return markdown(rows)
+
+
+def _travel_tables(options: argparse.Namespace) -> str:
+    labels = sorted(options.labels.glob("*_dseg.nii.gz"))
+    heads = -(-options.pairs // options.scanners)
+    if heads > len(labels):
+        raise SystemExit(
+            f"{options.labels} holds {len(labels)} label maps: give more --scanners for that many."
+        )
+    rows: list[Row] = []
+    for row in travel_rows(labels[:heads], options.scanners, options.seed, options.work):
+        tell(row)
+        rows.append(row)
+    return f"{len(rows)} pairs\n\n{markdown(travel_summary(rows))}\n\n{markdown(rows)}"
 
 
 if __name__ == "__main__":

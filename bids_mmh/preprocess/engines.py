@@ -116,10 +116,10 @@ def align_to_anchor(
         options: Engine, threads and effort.
 
     Returns:
-        A transform that resamples the scan onto the anchor, and the mutual information of the two, None if
-        the program does not report it.
+        A transform that resamples the scan onto the anchor, and the coherence of their edges, None if the
+        program does not report it.
     """
-    from bids_mmh.preprocess.steps.register import LOW_INFORMATION, registration_settings, rigid
+    from bids_mmh.preprocess.steps.register import CLEAR_COHERENCE, registration_settings, rigid
 
     threads = options.omp_nthreads
     if options.engine == "freesurfer":
@@ -128,7 +128,7 @@ def align_to_anchor(
         return coregister(anchor, anchor_mask, scan, dof=6, work_dir=work_dir, threads=threads), None
     settings = registration_settings(sloppy=options.sloppy)
     found = rigid(anchor, scan, anchor_mask, settings)
-    if found[1] < LOW_INFORMATION:
+    if found[1] < CLEAR_COHERENCE:
         # A false optimum, or a poor pair: the scan's own brain is a start that cannot be far off.
         with suppress(BadDataError):
             brain_mask = DEEPBET.extract(scan, work_dir, threads)

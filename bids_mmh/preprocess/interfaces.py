@@ -250,10 +250,10 @@ def _options(step: _Step) -> PreprocessOptions:
     return PreprocessOptions(inputs.num_threads, sloppy=inputs.sloppy, engine=inputs.engine)
 
 
-def _note(report: dict[str, Any], name: str, information: float | None) -> None:
-    """Note the mutual information of an alignment that was done here."""
-    if information is not None:
-        report[name] = round(information, 4)
+def _note(report: dict[str, Any], name: str, agreement: float | None) -> None:
+    """Note how well the images of an alignment agree that was done here."""
+    if agreement is not None:
+        report[name] = round(agreement, 4)
 
 
 class _AlignInputs(_XfmInputs, _MaskInputs):
@@ -281,12 +281,12 @@ class AlignToAnchor(_Step):
 
         with self.step("align to anchor") as report:
             head, mask = read_work(self.inputs.head_file), read_work(self.inputs.anchor_mask)
-            xfm, information = _precomputed_transform(self, "transform", report) or self._align(
+            xfm, coherence = _precomputed_transform(self, "transform", report) or self._align(
                 head, mask, Path(runtime.cwd)
             )
             found = _precomputed_mask(self, head, report) or inherit_mask(head, mask, xfm)
             report["mask_engine"] = found.engine
-            _note(report, "anchor_mutual_information", information)
+            _note(report, "anchor_coherence", coherence)
             report["warnings"] += found.warnings
             report["notes"] += found.notes
             self.keep(

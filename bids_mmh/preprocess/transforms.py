@@ -100,3 +100,31 @@ def read_transform(path: str | Path) -> "SimpleITK.AffineTransform":
     import SimpleITK
 
     return from_matrix(to_matrix(SimpleITK.ReadTransform(str(path))))
+
+
+def apply_matrix(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Transform points.
+
+    Args:
+        matrix: Homogeneous matrix, 4 x 4.
+        points: Shape (3, n).
+
+    Returns:
+        The transformed points, shape (3, n).
+    """
+    return np.asarray(matrix[:3, :3] @ points + matrix[:3, 3:])
+
+
+def voxels_to_world(image: "SimpleITK.Image") -> np.ndarray:
+    """Compute the matrix from voxel indices to LPS mm.
+
+    Args:
+        image: Three-dimensional image.
+
+    Returns:
+        Homogeneous matrix, 4 x 4.
+    """
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.array(image.GetSpacing())
+    matrix[:3, 3] = image.GetOrigin()
+    return matrix

@@ -1,0 +1,268 @@
+"""Travelling subjects for ``preprocessing.py travel``: whole heads at several scanners, with true transforms.
+
+The signals come from the training generator (:mod:`bids_mmh.synthesis`: random protocols, relaxation times
+with the spread between subjects); the anatomy is a label map of a head with its skin, fat, bone and eyes
+(``labels/*_dseg.nii.gz``, see ``anatomies.py``), because what surrounds a brain is what misleads an
+alignment.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import SimpleITK
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from bids_mmh.files import atomic_path
+from bids_mmh.phantom.head.grid import smooth_noise
+from bids_mmh.preprocess.images import save_nifti, to_array, to_sitk
+from bids_mmh.preprocess.transforms import from_matrix
+from bids_mmh.synthesis.regions import FREESURFER, Region
+from bids_mmh.synthesis.relaxation import relaxation
+from bids_mmh.synthesis.scanner import Scanner, draw_scanner, signals
+
+Matrix = NDArray[np.float64]
+PARTIAL_VOLUME_MM = 0.6
+CLOSING_MM = 4
+MOVE_MM, TURN_DEG = 10.0, 10.0  # between the two scans of a session
+LOST_MM, LOST_DEG = 120.0, 15.0  # where the header of the second scan says nothing
+FAT_LEFT = 0.08  # of the signal of fat, after saturation
+_FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS to LPS
+
+
+@dataclass(frozen=True)
+class Surround:
+    """A tissue around the brain: labels, T1 and T2 in ms at 3 T, proton density, share of fat."""
+
+    labels: tuple[int, ...]
+    t1: float
+    t2: float
+    density: float
+    fat: float = 0.0
+
+
+SURROUNDS = (
+    Surround((507, 511), 600, 60, 0.75, 0.7),  # skin with the fat below it, and what lies between
+    Surround((508, 509), 1400, 40, 0.80),  # muscle, mucosa
+    Surround((515,), 250, 1, 0.20),  # cortical bone
+    Surround((516,), 400, 55, 0.55, 0.6),  # marrow
+    Surround((506,), 4200, 1600, 1.0),  # vitreous
+    Surround((512, 530), 900, 75, 0.74),  # cord, optic nerve
+    Surround((502, 514), 1700, 60, 0.80),  # vessels
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a scanner does to both scans of a session.
+
+    Attributes:
+        name: for tables.
+        t1w: voxel size of the T1w, right, front, up, in mm.
+        t2w: of the T2w.
+        oblique_deg: tilt of both scans.
+        height_mm: field of view of the T2w from bottom to top.
+        fat_saturated: whether the T2w is.
+        lost: whether the two headers share nothing.
+        noise: relative to white matter.
+        field: standard deviation of the logarithm of the receive field, about.
+    """
+
+    name: str
+    t1w: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    t2w: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    oblique_deg: float = 0.0
+    height_mm: float = 216.0
+    fat_saturated: bool = False
+    lost: bool = False
+    noise: float = 0.03
+    field: float = 0.15
+
+
+KINDS = (
+    Kind("3D, 1 mm"),
+    Kind("sagittal T1w, T2w 2 mm", (1.2, 0.94, 0.94), (0.9, 0.9, 2.0), oblique_deg=4),
+    Kind("oblique, fat-saturated 3 mm", (0.9,) * 3, (0.9, 0.9, 3.0), 9, 168, fat_saturated=True, field=0.25),
+    Kind("2D both, noisy", (0.95, 0.95, 3.0), (0.9, 0.9, 4.0), 6, 184, noise=0.06),
+    Kind("3D, fat-saturated, headers lost", fat_saturated=True, lost=True, field=0.3),
+    Kind("coronal T2w 3 mm, headers lost", (1.0,) * 3, (0.95, 3.0, 0.95), 5, lost=True, noise=0.05),
+)
+
+
+@dataclass(frozen=True)
+class Traveller:
+    """One head at one scanner.
+
+    Attributes:
+        head: name of the label map.
+        scanner: number of the scanner.
+        kind: of the scanner.
+        scans: file of each suffix.
+        poses: 4 x 4 from the head's own mm to the mm of each scan, RAS.
+        brain: points of the brain in the head's own mm, (4, n) homogeneous RAS.
+    """
+
+    head: str
+    scanner: int
+    kind: Kind
+    scans: Mapping[str, Path]
+    poses: Mapping[str, Matrix]
+    brain: Matrix
+
+    def tissues(self, suffix: str) -> SimpleITK.Image:
+        """1 in pure grey and 2 in pure white matter on the voxels of a scan."""
+        return SimpleITK.ReadImage(str(self.scans[suffix].with_name(f"{suffix}_tissues.nrrd")))
+
+
+@dataclass(frozen=True)
+class Head:
+    """A label map: regions and surrounds by number, cropped, with the affine of the crop (RAS)."""
+
+    name: str
+    labels: NDArray[np.int16]
+    affine: Matrix
+
+    def brain(self) -> NDArray[np.bool_]:
+        """Tissue and the fluid between it."""
+        regions = np.isin(self.labels, [n for n, r in FREESURFER.items() if r != Region.CSF])
+        return ndimage.binary_closing(regions, iterations=CLOSING_MM)
+
+
+def read_head(path: Path) -> Head:
+    """Read ``*_dseg.nii.gz``, axes close to RAS+."""
+    image = nib.as_closest_canonical(nib.Nifti1Image.from_filename(path))
+    labels = np.asarray(image.dataobj).astype(np.int16)
+    box = ndimage.find_objects((labels > 0).astype(np.uint8))[0]
+    affine = image.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [s.start for s in box]
+    return Head(path.name.split("_")[0], labels[box], affine)
+
+
+def travel(head: Head, scanner: int, seed: int, folder: Path) -> Traveller:
+    """Scan a head at a scanner; what is in ``folder`` already is not made again."""
+    kind = KINDS[scanner % len(KINDS)]
+    where = folder / f"{head.name}_scanner{scanner}"
+    scans = {suffix: where / f"{suffix}.nii.gz" for suffix in ("T1w", "T2w")}
+    rng = np.random.default_rng([seed, int(head.name[-2:]), scanner])
+    brain = head.brain()
+    inside = np.argwhere(brain)[::499]
+    centre = head.affine[:3, :3] @ inside.mean(0) + head.affine[:3, 3]
+    poses = _poses(kind, centre, rng)
+    for number, suffix in enumerate(scans):
+        if not scans[suffix].is_file():
+            machine = draw_scanner(suffix, torch.Generator().manual_seed(1000 * seed + 10 * scanner + number))
+            grid = _grid(kind, suffix, poses[suffix], centre)
+            _scan(head, kind, machine, grid, scans[suffix], rng=rng)
+    points = head.affine @ np.c_[inside, np.ones(len(inside))].T
+    return Traveller(head.name, scanner, kind, scans, poses, points)
+
+
+def _poses(kind: Kind, centre: NDArray[np.float64], rng: np.random.Generator) -> dict[str, Matrix]:
+    """The head in the magnet, and moved between the scans; a header that is lost moves the world too."""
+    first = _rigid(rng, 8.0, 8.0, centre)
+    second = _rigid(rng, TURN_DEG, MOVE_MM, centre) @ first
+    if kind.lost:
+        second = _rigid(rng, LOST_DEG, LOST_MM, centre) @ second
+    return {"T1w": first, "T2w": second}
+
+
+def _rigid(rng: np.random.Generator, turn_deg: float, move_mm: float, centre: Matrix) -> Matrix:
+    """A rotation and a translation of random directions, of at most these sizes."""
+    turn, move = rng.normal(size=(2, 3))
+    turn *= np.deg2rad(turn_deg) * rng.uniform() / np.linalg.norm(turn)
+    move *= move_mm * rng.uniform() / np.linalg.norm(move)
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_rotvec(turn).as_matrix()
+    matrix[:3, 3] = centre - matrix[:3, :3] @ centre + move
+    return matrix
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Voxels of a scan: sizes in mm, shape, affine (RAS), and the pose of the head in the scanner."""
+
+    voxel: NDArray[np.float64]
+    shape: tuple[int, ...]
+    affine: Matrix
+    pose: Matrix
+
+
+def _scan(
+    head: Head, kind: Kind, machine: Scanner, grid: Grid, out: Path, *, rng: np.random.Generator
+) -> None:
+    suffix, shape, affine = machine.sequence, grid.shape, grid.affine
+    values = _acquire(head, _signal(head, kind, machine), grid)
+    log_field = smooth_noise(rng, shape, max(shape)) + _radial(shape)
+    field = np.exp(kind.field * (log_field - log_field.mean()))
+    noise = kind.noise * rng.standard_normal((2, *shape), dtype=np.float32)
+    image = 1000 * np.hypot(values * field + noise[0], noise[1])
+    tissues = np.zeros(shape, np.uint8)
+    for number, regions in ((1, (Region.CORTEX,)), (2, (Region.WHITE,))):
+        pure = np.isin(head.labels, [n for n, r in FREESURFER.items() if r in regions]).astype(np.float32)
+        tissues[_acquire(head, pure, grid) > 0.95] = number
+    with atomic_path(out.with_name(f"{suffix}_tissues.nrrd")) as temporary:
+        SimpleITK.WriteImage(to_sitk(tissues, affine), str(temporary), useCompression=True)
+    save_nifti(nib.Nifti1Image(image.astype(np.int16), affine), out)
+
+
+def _grid(kind: Kind, suffix: str, pose: Matrix, centre: NDArray[np.float64]) -> Grid:
+    """Slices tilted about the left-right axis; the operator centres them on the brain."""
+    voxel = np.array(kind.t1w if suffix == "T1w" else kind.t2w)
+    extent = np.array([190.0, 236.0, kind.height_mm if suffix == "T2w" else 230.0])
+    shape = tuple(np.round(extent / voxel).astype(int).tolist())
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.from_euler("x", kind.oblique_deg, degrees=True).as_matrix() @ np.diag(voxel)
+    target = (pose @ np.append(centre, 1.0))[:3]
+    if extent[2] > 190:  # a part of the face and the neck is in the scan
+        target = target - affine[:3, :3] @ (np.array([0.0, -8.0, 22.0]) / voxel)
+    affine[:3, 3] = target - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    return Grid(voxel, shape, affine, pose)
+
+
+def _signal(head: Head, kind: Kind, machine: Scanner) -> NDArray[np.float32]:
+    """Signal of every voxel of a head, 1 in white matter; the subject is the same at every scanner."""
+    subject = int(head.name[-2:])
+    properties = relaxation(machine.tesla, torch.Generator().manual_seed(subject))
+    brain = signals(machine, properties).numpy()
+    table = np.zeros(head.labels.max() + 1, np.float32)
+    for label, region in FREESURFER.items():
+        if label < len(table):
+            table[label] = brain[region]
+    white = float(machine.pulse(properties)[Region.WHITE])
+    fat_saturated = kind.fat_saturated and machine.sequence == "T2w"
+    for tissue in SURROUNDS:
+        one = torch.tensor([[tissue.t1], [tissue.t2], [tissue.density]])
+        level = float(machine.pulse(one)) / white
+        # An echo train refocuses fat: it is as bright as fluid.
+        bright = 1.6 if machine.sequence == "T2w" else 1.4
+        fat = FAT_LEFT if fat_saturated else bright
+        for label in tissue.labels:
+            if label < len(table):
+                table[label] = (1 - tissue.fat) * level + tissue.fat * fat
+    texture = smooth_noise(np.random.default_rng(subject), head.labels.shape, 12.0)
+    values = table[head.labels] * (1 + np.float32(0.03) * texture)
+    return ndimage.gaussian_filter(values, PARTIAL_VOLUME_MM)
+
+
+def _acquire(head: Head, values: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
+    """Sample a map of the head on the voxels of a scan; a thick slice is the mean of thin ones."""
+    thin = np.maximum(1, np.round(grid.voxel / 1.2)).astype(int)
+    fine = grid.affine @ np.diag([*(1 / thin), 1.0])
+    fine[:3, 3] = grid.affine[:3, 3] + grid.affine[:3, :3] @ ((1 / thin - 1) / 2)
+    reference = to_sitk(np.zeros(np.array(grid.shape) * thin, np.uint8), fine)
+    to_head = from_matrix(_FLIP @ np.linalg.inv(grid.pose) @ _FLIP)
+    moved = SimpleITK.Resample(
+        to_sitk(values, head.affine), reference, to_head, SimpleITK.sitkLinear, 0.0, SimpleITK.sitkFloat32
+    )
+    array = to_array(moved).reshape([n for pair in zip(grid.shape, thin, strict=True) for n in pair])
+    return array.mean(axis=(1, 3, 5))
+
+
+def _radial(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    x, y, z = np.ix_(*(np.linspace(-1, 1, n, dtype=np.float32) ** 2 for n in shape))
+    return 0.8 * (1 - x - y - z)

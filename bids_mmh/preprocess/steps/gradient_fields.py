@@ -1,0 +1,242 @@
+"""Alignment by normalised gradient fields: images agree where their edges run in the same directions.
+
+A receive field, saturated fat or another contrast change how bright a tissue is, and with it the joint
+histogram that mutual information looks at; the direction of the edge between two tissues stays (Haber and
+Modersitzki 2006, MICCAI, doi:10.1007/11866763_89). ITK has no such metric.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_mmh.preprocess.images import to_array
+from bids_mmh.preprocess.transforms import apply_matrix, voxels_to_world
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+Matrix = NDArray[np.float64]
+CROP_MARGIN_MM = 12.0
+RADIUS_MM = 60.0  # a rotation is measured by how far it moves a point at this distance from the centre
+REACH_MM = 40.0  # of a search, along each parameter
+MIN_VOXELS = 500
+
+
+@dataclass(frozen=True)
+class GradientField:
+    """Normalised gradients of an image.
+
+    Attributes:
+        vectors: Directions of steepest ascent in LPS, shape (3, x, y, z); their length is below 1, and small
+            where the gradient is below the image's average.
+        to_voxels: From LPS mm to voxel indices, 4 x 4.
+    """
+
+    vectors: NDArray[np.float32]
+    to_voxels: Matrix
+
+    def at(self, points: Matrix) -> NDArray[np.float32]:
+        """Interpolate linearly.
+
+        Args:
+            points: LPS mm, shape (3, n).
+
+        Returns:
+            Vectors, shape (3, n); 0 outside the image.
+        """
+        from scipy.ndimage import map_coordinates
+
+        where = apply_matrix(self.to_voxels, points)
+        return np.stack([map_coordinates(v, where, order=1, mode="constant") for v in self.vectors])
+
+
+def gradient_field(image: "SimpleITK.Image", sigma_mm: float, around: Matrix | None = None) -> GradientField:
+    """Compute the normalised gradients of an image.
+
+    Args:
+        image: float32 image.
+        sigma_mm: Width of the Gaussian (standard deviation); finer voxels are averaged first.
+        around: Points (3, n), LPS mm, near which they are wanted; None for everywhere.
+
+    Returns:
+        The gradients.
+    """
+    import SimpleITK
+
+    near = image if around is None else _crop(image, around)
+    shrink = [
+        min(max(1, int(sigma_mm / s)), n) for s, n in zip(near.GetSpacing(), near.GetSize(), strict=True)
+    ]
+    coarse = SimpleITK.BinShrink(near, shrink)
+    if min(coarse.GetSize()) < 4:  # ITK's recursive filters need four voxels
+        coarse = near
+    gradient = SimpleITK.GradientRecursiveGaussian(coarse, sigma=sigma_mm)
+    vectors = np.moveaxis(SimpleITK.GetArrayViewFromImage(gradient), -1, 0).transpose(0, 3, 2, 1)
+    length = np.sqrt((vectors.astype(np.float32) ** 2).sum(axis=0))
+    typical = float(length.mean()) or 1.0
+    unit = (vectors / np.sqrt(length**2 + typical**2)).astype(np.float32)
+    return GradientField(unit, np.linalg.inv(voxels_to_world(coarse)))
+
+
+def _crop(image: "SimpleITK.Image", around: Matrix) -> "SimpleITK.Image":
+    """The part of an image around some points; the whole image where none is inside."""
+    where = apply_matrix(np.linalg.inv(voxels_to_world(image)), around)
+    margin = CROP_MARGIN_MM / np.array(image.GetSpacing())
+    low = np.maximum(np.floor(where.min(axis=1) - margin), 0).astype(int)
+    high = np.minimum(np.ceil(where.max(axis=1) + margin) + 1, image.GetSize()).astype(int)
+    if (high - low < 4).any():
+        return image
+    (a, b, c), (d, e, f) = low.tolist(), high.tolist()
+    return image[a:d, b:e, c:f]
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Edges of the fixed image.
+
+    Attributes:
+        points: LPS mm, shape (3, n).
+        directions: Normalised gradients there, shape (3, n).
+    """
+
+    points: Matrix
+    directions: NDArray[np.float32]
+
+    def thinned(self, step: int) -> "Edges":
+        """Keep every ``step``-th edge."""
+        return Edges(self.points[:, ::step], self.directions[:, ::step])
+
+    def _along(self, field: GradientField, matrix: Matrix) -> NDArray[np.float32]:
+        """Gradients of another image at the points, turned into the fixed image's frame."""
+        # The gradient of I(M x) by x is the transposed matrix times that of I, but keeps its length here:
+        # otherwise a larger scale would be a better one.
+        found = field.at(apply_matrix(matrix, self.points))
+        turned = matrix[:3, :3].T.astype(np.float32) @ found
+        before, after = (np.linalg.norm(vectors, axis=0) for vectors in (found, turned))
+        return np.asarray(turned * (before / np.maximum(after, 1e-9)), np.float32)
+
+    def similarity(self, field: GradientField, matrix: Matrix) -> float:
+        """Mean squared inner product with another image's gradients.
+
+        Args:
+            field: Of the moving image.
+            matrix: From the fixed image's points to those of the moving one, 4 x 4.
+
+        Returns:
+            0 to 1; points outside the moving image count as 0.
+        """
+        inner = (self.directions * self._along(field, matrix)).sum(axis=0)
+        return float(np.mean(inner**2))
+
+    def coherence(self, field: GradientField, matrix: Matrix) -> float:
+        """Mean squared cosine of the angle to another image's gradients, weighted by their strengths.
+
+        Args:
+            field: Of the moving image.
+            matrix: From the fixed image's points to those of the moving one, 4 x 4.
+
+        Returns:
+            1/3 for edges that have nothing to do with each other, up to 1; 0 where no point is inside.
+        """
+        other = self._along(field, matrix)
+        strength = (self.directions**2).sum(axis=0) * (other**2).sum(axis=0)
+        inner = (self.directions * other).sum(axis=0)
+        return float((inner**2).sum() / max(float(strength.sum()), 1e-9))
+
+
+def strongest_edges(field: GradientField, points: Matrix, share: float = 0.5) -> Edges:
+    """Choose the points at which an image has its strongest edges.
+
+    Args:
+        field: Of the fixed image.
+        points: Candidates, LPS mm, shape (3, n).
+        share: Of the candidates.
+
+    Returns:
+        The edges.
+    """
+    directions = field.at(points)
+    length = np.linalg.norm(directions, axis=0)
+    strong = length >= np.quantile(length, 1 - share)
+    return Edges(points[:, strong], directions[:, strong])
+
+
+def displaced(base: Matrix, parameters: NDArray[np.float64], centre: NDArray[np.float64]) -> Matrix:
+    """Change a linear map by a rotation, a translation and perhaps three scales.
+
+    Args:
+        base: From the fixed image's points to those of the moving one, 4 x 4.
+        parameters: Rotation vector and translation of the moving image, in mm (the rotation at 60 mm from
+            the centre), then perhaps changes of scale along the fixed image's axes, in mm likewise.
+        centre: What the rotation and the scales leave in place, in LPS mm of the fixed image, shape (3,).
+
+    Returns:
+        4 x 4 matrix.
+    """
+    from scipy.spatial.transform import Rotation
+
+    linear = Rotation.from_rotvec(parameters[:3] / RADIUS_MM).as_matrix() @ base[:3, :3]
+    if len(parameters) > 6:
+        linear = linear * np.exp(parameters[6:] / RADIUS_MM)
+    matrix = np.eye(4)
+    matrix[:3, :3] = linear
+    matrix[:3, 3] = base[:3, :3] @ centre + base[:3, 3] + parameters[3:6] - linear @ centre
+    return matrix
+
+
+def refined(
+    edges: Edges, field: GradientField, base: Matrix, *, step_mm: float, tolerance_mm: float, scales: bool
+) -> Matrix:
+    """Improve a linear map until the gradients agree best, by Powell's method.
+
+    Args:
+        edges: Of the fixed image.
+        field: Gradients of the moving image.
+        base: Where to start, 4 x 4.
+        step_mm: First step along each parameter.
+        tolerance_mm: Accuracy.
+        scales: Whether three scales are free too.
+
+    Returns:
+        4 x 4 matrix.
+    """
+    from scipy.optimize import minimize
+
+    centre, n = edges.points.mean(axis=1), 9 if scales else 6
+    found = minimize(
+        lambda parameters: -edges.similarity(field, displaced(base, parameters, centre)),
+        np.zeros(n),
+        method="Powell",
+        bounds=[(-REACH_MM, REACH_MM)] * n,
+        options={"direc": np.eye(n) * step_mm, "xtol": tolerance_mm, "ftol": 1e-5, "maxiter": 8},
+    )
+    return displaced(base, found.x, centre)
+
+
+def points_inside(mask: "SimpleITK.Image", margin_mm: float, count: int, seed: int) -> Matrix:
+    """Draw random points inside a mask.
+
+    Args:
+        mask: uint8 mask.
+        margin_mm: Distance from its surface, ignored where little would be left.
+        count: Number of points.
+        seed: Of the random generator.
+
+    Returns:
+        LPS mm, shape (3, count); no points in an empty mask.
+    """
+    import SimpleITK
+
+    shrink = [max(1, min(int(2.0 / s), n)) for s, n in zip(mask.GetSpacing(), mask.GetSize(), strict=True)]
+    coarse = SimpleITK.BinShrink(SimpleITK.Cast(mask > 0, SimpleITK.sitkFloat32), shrink) >= 0.5
+    eroded = SimpleITK.BinaryErode(coarse, [round(margin_mm / size) for size in coarse.GetSpacing()])
+    voxels = np.argwhere(to_array(eroded) > 0)
+    if len(voxels) < MIN_VOXELS:
+        voxels = np.argwhere(to_array(coarse) > 0)
+    if not len(voxels):
+        return np.zeros((3, 0))
+    rng = np.random.default_rng(seed)
+    chosen = voxels[rng.integers(len(voxels), size=count)] + rng.uniform(-0.5, 0.5, (count, 3))
+    return apply_matrix(voxels_to_world(coarse), chosen.T)
