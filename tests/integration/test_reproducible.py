@@ -59,7 +59,7 @@ def whole(study) -> dict[str, bytes]:
     """What one process makes of both subjects in one run."""
     finish(start(study, "whole", "--nprocs", "1"))
     found = content(study / "whole")
-    assert sum(name.endswith(".nii.gz") for name in found) == 2 * 6
+    assert sum(name.endswith(".nii.gz") for name in found) == 2 * 7
     return found
 
 
