@@ -83,10 +83,10 @@ def combat_volumes(
         for own in np.flatnonzero(~others):
             values = {name: float(column[own]) for name, column in known.items()}
             corrected[own] = effects.remove(rows[own], str(at[own]), values)
-    names = " and ".join(known) or "no covariate"
+    given = f"with {' and '.join(known)} as covariates" if known else "without covariates"
     return corrected, (
-        f"ComBat was fitted with {names} as covariates to the raw volumes of all subjects but the one whose "
-        "volumes it then corrected."
+        f"ComBat was fitted {given} to the raw volumes of all subjects but the one whose volumes it then "
+        "corrected."
     )
 
 

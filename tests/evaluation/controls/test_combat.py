@@ -57,7 +57,7 @@ def test_age_that_goes_with_the_site_is_kept_only_if_it_is_known(study):
     unknown, sentence = combat_volumes(volumes, sites, subjects, {"age": [None] * len(ages)})
     assert slopes(known, ages).mean() == pytest.approx(-loss.mean(), rel=0.15)
     assert slopes(unknown, ages).mean() > 0.8 * slopes(known, ages).mean()  # nearer to none
-    assert "no covariate" in sentence
+    assert "without covariates" in sentence
 
 
 def test_fit_and_removal_are_those_of_neurocombat(study):
@@ -92,7 +92,7 @@ def test_covariate_that_goes_with_the_sites_is_left_out(study):
     male = at(sites, "B").astype(float)
     corrected, sentence = combat_volumes(volumes, sites, subjects, {"sex": male})
     np.testing.assert_array_equal(corrected, combat_volumes(volumes, sites, subjects, {})[0])
-    assert "no covariate" in sentence
+    assert "without covariates" in sentence
 
 
 def test_covariate_that_one_subject_alone_tells_is_left_out_of_the_fit_without_it(study):

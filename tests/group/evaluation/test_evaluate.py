@@ -214,7 +214,7 @@ def test_scan_that_cannot_be_read_is_a_sentence_and_the_others_are_measured(stud
     assert part.summary is not None
 
 
-def test_figures_kept_in_an_older_format_are_measured_again(make_study, monkeypatch):
+def test_metrics_kept_in_an_older_format_are_measured_again(make_study, monkeypatch):
     root = make_study(travellers=("t1",))
     kept = root.parent / "work"
 
@@ -230,8 +230,8 @@ def test_figures_kept_in_an_older_format_are_measured_again(make_study, monkeypa
     assert not before & keys()
 
 
-def test_combat_has_figures_of_volumes_alone(make_study):
-    part = evaluate(make_study(), ages={f"sub-{name}": 30.0 + len(name) for name in TRAVELLERS})
+def test_combat_has_metrics_of_volumes_alone(study):
+    part = evaluate(study)
     assert list(part.summary.volumes) == [*CONTROLS, COMBAT, HARMONIZED]
     rows = [row for row in evaluation_rows(part) if row.method == COMBAT]
     assert {row.measure for row in rows if row.level == "study"} == {
@@ -240,7 +240,7 @@ def test_combat_has_figures_of_volumes_alone(make_study):
         "regional_site_null_high",
     }
     assert [row.measure for row in rows if row.level == "scan"] == ["regional_grey_matter"] * 13
-    assert any(note.startswith("ComBat was fitted with no covariate") for note in part.notes)
+    assert any(note.startswith("ComBat was fitted without covariates") for note in part.notes)
 
 
 def test_what_is_missing_is_a_sentence(make_study):
