@@ -1,4 +1,4 @@
-"""The participants table: carried into the derivatives, where the group level reads ages from it."""
+"""The participants table: carried into the derivatives, where the group level reads ages and sexes."""
 
 import json
 import logging
@@ -20,6 +20,7 @@ OLDEST = 120.0
 # How many of a unit make a year, by the beginning of its name.
 _PER_YEAR = {"year": 1.0, "month": 12.0, "week": 365.25 / 7, "day": 365.25}
 _NAMED = 3
+_SEXES = {"f": "F", "female": "F", "m": "M", "male": "M"}
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,27 @@ def read_ages(output_dir: Path) -> Ages:
         years,
         (f"{path}: {len(odd)} ages are no ages ({named}{more}) and count as not known: correct the table.",),
     )
+
+
+def read_sexes(output_dir: Path) -> dict[str, str]:
+    """Read the sexes of the participants from the column ``sex`` (BIDS: F, female, M, male, in any case).
+
+    Args:
+        output_dir: Folder of ``participants.tsv``.
+
+    Returns:
+        Participant with ``sub-`` to ``F`` or ``M``; who is missing is not known.
+    """
+    path = output_dir / TABLE
+    rows = read_tsv(path) if path.is_file() else []
+    columns = [name for name in (rows[0] if rows else ()) if name and name.strip().casefold() == "sex"]
+    sexes: dict[str, str] = {}
+    for row in rows if columns else ():
+        participant, text = row.get("participant_id"), known(row.get(columns[0]))
+        sex = _SEXES.get((text or "").casefold())
+        if participant and sex:
+            sexes.setdefault(f"sub-{participant.removeprefix('sub-')}", sex)
+    return sexes
 
 
 def _age(text: str, per_year: float) -> float | None:

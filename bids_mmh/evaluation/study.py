@@ -5,27 +5,36 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bids_mmh.evaluation.controls.combat import COMBAT, combat_volumes
 from bids_mmh.evaluation.controls.methods import CONTROLS, RAW
 from bids_mmh.evaluation.metrics.site_distance import site_distances
 from bids_mmh.evaluation.probes.age import AgeCorrelation, AgeError, age_correlation, age_error
 from bids_mmh.evaluation.probes.features import FeatureDistances, feature_distances
 from bids_mmh.evaluation.probes.site_probe import SiteProbe, site_probe
+from bids_mmh.evaluation.probes.volumes import VolumeSummary, summarise_volumes
+from bids_mmh.evaluation.regional_volumes import regions
 from bids_mmh.evaluation.significance import FEWEST_PAIRS, paired_test
 from bids_mmh.evaluation.subject_metrics import HARMONIZED, ScanMetrics, SubjectMetrics
 
-METHODS = (*CONTROLS, HARMONIZED)
+METHODS = (*CONTROLS, COMBAT, HARMONIZED)
+"""In the order of the tables; ComBat corrects volumes, so it has no metrics of images."""
 SIMILARITY = ("ssim", "psnr", "pcc", "wd")
 
 
 class MeasuredScan(NamedTuple):
-    """One scan of the cohort with its metrics by method; ``age`` in years, None where it is not known."""
+    """One scan of the cohort with its metrics by method.
+
+    ``age`` is in years and ``sex`` is ``F`` or ``M``; None where they are not known.
+    """
 
     name: str
     subject: str
     site: str
     age: float | None
     methods: Mapping[str, ScanMetrics]
+    sex: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,10 +83,14 @@ class Summary:
 
     Attributes:
         methods: In the order of the tables.
+        volumes: Of the regional grey-matter volumes, in the order of the tables; ComBat is here alone.
+        notes: Sentences: how a control was fitted.
         reasons: Sentences: a part that was not possible.
     """
 
     methods: Mapping[str, MethodSummary]
+    volumes: Mapping[str, VolumeSummary]
+    notes: tuple[str, ...]
     reasons: tuple[str, ...]
 
 
@@ -105,7 +118,55 @@ def summarise(
             summaries[method] = _method(method, own, pairs, reasons)
     if pairs and len(pairs) < FEWEST_PAIRS:
         reasons[f"{len(pairs)} pairs are too few for a test against raw: it takes {FEWEST_PAIRS}."] = None
-    return Summary(summaries, tuple(reasons))
+    volumes, notes = _volumes(scans, methods, reasons)
+    return Summary(summaries, volumes, notes, tuple(reasons))
+
+
+def _volumes(
+    scans: Sequence[MeasuredScan], methods: Sequence[str], reasons: dict[str, None]
+) -> tuple[dict[str, VolumeSummary], tuple[str, ...]]:
+    """Probe the regional volumes after each method and after ComBat; the note says how that was fitted."""
+    held = regions(_regional(scans, RAW))
+    found, notes = {}, []
+    for method in methods:
+        if method == COMBAT:
+            own: Sequence[MeasuredScan] = scans
+            volumes, sentence = _combat(scans, _regional(scans, RAW)[:, held])
+            if volumes is None:
+                reasons[f"ComBat: {sentence}"] = None
+                continue
+            notes.append(sentence)
+        else:
+            own = [scan for scan in scans if method in scan.methods]
+            if not own:
+                continue
+            volumes = _regional(own, method)[:, held]
+        found[method] = summarise_volumes(
+            volumes,
+            _regional(own, RAW)[:, held],
+            scans=[scan.name for scan in own],
+            sites=[scan.site for scan in own],
+            subjects=[scan.subject for scan in own],
+            ages=[scan.age for scan in own],
+        )
+    return found, tuple(notes)
+
+
+def _combat(
+    scans: Sequence[MeasuredScan], volumes: NDArray[np.float64]
+) -> tuple[NDArray[np.float64] | None, str]:
+    """Correct raw volumes, with age and sex as covariates."""
+    male = {"F": 0.0, "M": 1.0}
+    return combat_volumes(
+        volumes,
+        [scan.site for scan in scans],
+        [scan.subject for scan in scans],
+        {"age": [scan.age for scan in scans], "sex": [male.get(scan.sex or "") for scan in scans]},
+    )
+
+
+def _regional(scans: Sequence[MeasuredScan], method: str) -> NDArray[np.float64]:
+    return np.array([scan.methods[method].regional_grey_matter for scan in scans])
 
 
 def _method(

@@ -13,6 +13,7 @@ from bids_mmh.evaluation.metrics.anatomy import anatomy_preservation
 from bids_mmh.evaluation.metrics.overlap import overlap
 from bids_mmh.evaluation.metrics.similarity import Similarity, intensity_histogram, similarity
 from bids_mmh.evaluation.probes.features import random_features
+from bids_mmh.evaluation.regional_volumes import regional_grey_matter
 from bids_mmh.evaluation.scans import Scan
 from bids_mmh.evaluation.segmentation import Segmenter
 from bids_mmh.evaluation.tissues import grey_matter_ratio
@@ -31,6 +32,7 @@ class ScanMetrics:
         features: Of the frozen random network, shape (512,).
         histogram: Counts of 100 bins over [-1, 1].
         grey_matter_ratio: Share of grey matter in the brain, in [0, 1].
+        regional_grey_matter: Grey matter of each block of the box, ml, shape (100,).
         dice: Overlap of each tissue with that of the raw version.
         volume: Volume preservation of each tissue against the raw version.
         anatomy: Anatomy preservation (cosine of the gradients) against the raw version.
@@ -40,6 +42,7 @@ class ScanMetrics:
     features: tuple[float, ...]
     histogram: tuple[int, ...]
     grey_matter_ratio: float
+    regional_grey_matter: tuple[float, ...]
     dice: Mapping[str, float]
     volume: Mapping[str, float]
     anatomy: float
@@ -184,6 +187,7 @@ def _scan_metrics(
                 features=tuple(float(f"{value:.6g}") for value in row),
                 histogram=tuple(intensity_histogram(brain).tolist()),
                 grey_matter_ratio=grey_matter_ratio(labels),
+                regional_grey_matter=regional_grey_matter(labels, scan.spacing),
                 dice={name: found.dice for name, found in agreement.items()},
                 volume={name: found.volume_preservation for name, found in agreement.items()},
                 anatomy=anatomy_preservation(scan.preproc, volume, scan.mask),

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from bids_mmh import __version__
 from bids_mmh.bids.atomic import write_json, write_text, write_tsv
-from bids_mmh.bids.participants import read_ages
+from bids_mmh.bids.participants import read_ages, read_sexes
 from bids_mmh.derivatives.index import parts_of
 from bids_mmh.derivatives.outputs import OUTPUTS
 from bids_mmh.derivatives.splits import TrainedSubjects, trained_subjects
@@ -67,7 +67,10 @@ def write_study(
         logger.info("%s", problem)
     trained = trained_subjects(settings.output_dir, rows)
     rows = _annotated(rows, trained, ages.years)
-    evaluations = [] if settings.no_evaluation else evaluate_study(settings, rows, trained, ages.years)
+    evaluations: list[PartEvaluation] = []
+    if not settings.no_evaluation:
+        sexes = read_sexes(settings.output_dir)
+        evaluations = evaluate_study(settings, rows, trained, ages.years, sexes)
     evaluations = [replace(part, skipped=(*part.skipped, *ages.problems)) for part in evaluations]
     comparisons = compare_all_sites(rows)
     try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 
 from bids_mmh import __version__
 from bids_mmh.reports.citation import REFERENCES, number_references
@@ -25,6 +26,10 @@ _REFERENCES: Mapping[str, str] = {
     "tsne": "van der Maaten L, Hinton G. Visualizing data using t-SNE. J Mach Learn Res 9:2579-2605, 2008.",
     "sklearn": "Pedregosa F, et al. Scikit-learn: machine learning in Python. J Mach Learn Res 12:2825-2830, "
     "2011.",
+    "combat": "Johnson WE, Li C, Rabinovic A. Adjusting batch effects in microarray expression data using "
+    "empirical Bayes methods. Biostatistics 8(1):118-127, 2007. doi:10.1093/biostatistics/kxj037",
+    "neurocombat": "Fortin JP, et al. Harmonization of cortical thickness measurements across scanners and "
+    "sites. NeuroImage 167:104-120, 2018. doi:10.1016/j.neuroimage.2017.11.024",
     "meng": "Meng XL, Rosenthal R, Rubin DB. Comparing correlated correlation coefficients. Psychol Bull "
     "111(1):172-175, 1992. doi:10.1037/0033-2909.111.1.172",
 }
@@ -32,8 +37,8 @@ _REFERENCES: Mapping[str, str] = {
 _COHORT = (
     "Harmonization was evaluated with bids-mmh {version} [bids_apps] on {cohort}. Subjects that the model "
     "[mmh] was trained or validated on were excluded{left_out}. The controls were the raw scans, histogram "
-    "matching, z-score, WhiteStripe [whitestripe], Nyúl's standard scale [histogram] and a Gaussian blur "
-    "of 1.5 mm, fitted on scans of other subjects."
+    "matching, z-score, WhiteStripe [whitestripe], Nyúl's standard scale [histogram], straight lines "
+    "between the medians of tissues, and a Gaussian blur of 1.5 mm, fitted on scans of other subjects."
 )
 _PAIRS = (
     "Scans of travelling subjects ({pairs}) were compared inside both brain masks by structural "
@@ -59,6 +64,16 @@ _AGE = (
     "dependent correlations [meng]."
 )
 
+_VOLUMES = (
+    "Volumes of grey matter in blocks of 36 mm in template space were analysed in the same way: sites by "
+    "logistic regression, age by ridge regression, and the correlation of their sum with age."
+)
+_COMBAT = (
+    "As a control that harmonizes no images, ComBat [combat], with age and sex as covariates where they were "
+    "known, as implemented in neuroCombat {version} [neurocombat], corrected the volumes of the raw scans, "
+    "each subject's by a fit on all other subjects."
+)
+
 
 @dataclass(frozen=True)
 class Evaluated:
@@ -73,6 +88,8 @@ class Evaluated:
         target: Target site of the comparison of pairs, or None.
         segmenter: ``built-in`` or ``SynthSeg``.
         age: Whether ages were known.
+        volumes: Whether sites or ages were looked for in regional volumes.
+        combat: Whether ComBat was possible.
     """
 
     sequence: str
@@ -83,6 +100,8 @@ class Evaluated:
     target: str | None
     segmenter: str
     age: bool
+    volumes: bool = False
+    combat: bool = False
 
 
 def evaluation_text(parts: Sequence[Evaluated], trained_on: int) -> str:
@@ -116,4 +135,8 @@ def evaluation_text(parts: Sequence[Evaluated], trained_on: int) -> str:
         paragraphs.append(_SITES)
     if any(part.age for part in parts):
         paragraphs.append(_AGE)
+    if any(part.volumes for part in parts):
+        paragraphs.append(_VOLUMES)
+    if any(part.combat for part in parts):
+        paragraphs.append(_COMBAT.format(version=version("neuroCombat")))
     return number_references(" ".join(paragraphs), _REFERENCES)

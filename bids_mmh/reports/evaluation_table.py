@@ -32,6 +32,16 @@ METRICS: Mapping[str, str] = {
     "grey_matter_age_r": "Pearson's correlation of the grey-matter ratio with age over subjects; p of the "
     "difference to the raw one, Fisher's z of dependent correlations",
     "grey_matter_age_z": "That test's z; 0 where nothing changed",
+    "regional_grey_matter": "Grey matter of all regions of the scan, ml in template space. Regions are "
+    "blocks of 36 mm that hold grey matter",
+    "regional_site_accuracy": "site_accuracy of the regional grey-matter volumes in place of image features",
+    "regional_site_chance": "site_chance of the same",
+    "regional_site_null_high": "site_null_high of the same",
+    "regional_age_mae": "age_mae of the regional grey-matter volumes in place of image features, years",
+    "regional_age_mae_of_mean": "age_mae_of_mean of the same, years",
+    "regional_grey_matter_age_r": "Pearson's correlation of regional_grey_matter with age over subjects; p "
+    "of the difference to the raw one, Fisher's z of dependent correlations",
+    "regional_grey_matter_age_z": "That test's z; 0 where nothing changed",
 }
 
 
@@ -83,7 +93,10 @@ def evaluation_dictionary() -> dict[str, dict[str, Any]]:
                 STUDY: "All pairs, scans or subjects in the evaluation",
             },
         },
-        "method": {"Description": "Raw, a control, or MMH: the study's harmonized scans"},
+        "method": {
+            "Description": "Raw, a control, or MMH: the study's harmonized scans. ComBat corrects the raw "
+            "volumes and has regional measures only"
+        },
         "measure": {"Description": "Metric", "Levels": dict(METRICS)},
         "value": {"Description": "Value of the metric; at level study the mean if n is not n/a"},
         "sd": {"Description": "Standard deviation over the n pairs or scans"},

@@ -75,7 +75,8 @@ class Block:
     """A question, the table that answers it (a row per method), and figures.
 
     Attributes:
-        key: ``similarity``, ``anatomy``, ``sites`` or ``age``: the template has the text of each.
+        key: ``similarity``, ``anatomy``, ``sites``, ``age`` or ``volumes``: the template
+            has the text of each.
         title: The question.
         lead: A sentence with the numbers of this study, or empty.
         headings: Headings of the columns.
@@ -128,7 +129,13 @@ def evaluation_blocks(part: EvaluationPart) -> list[Block]:
         Blocks in the order of the page; a block without any values is left out.
     """
     metrics = _StudyMetrics(part.rows)
-    blocks = (_similarity(part, metrics), _anatomy(metrics), _sites(part, metrics), _age(part, metrics))
+    blocks = (
+        _similarity(part, metrics),
+        _anatomy(metrics),
+        _sites(part, metrics),
+        _age(part, metrics),
+        _volumes(part, metrics),
+    )
     return [block for block in blocks if block.lines]
 
 
@@ -139,6 +146,7 @@ def _similarity(part: EvaluationPart, metrics: _StudyMetrics) -> Block:
         f"{heading} ({better})": {
             method: [row.value for row in pairs if (row.method, row.measure) == (method, measure)]
             for method in metrics.methods
+            if (method, measure) in metrics.by_name
         }
         for measure, (heading, _, better) in SIMILARITY.items()
     }
@@ -264,6 +272,55 @@ def _age(part: EvaluationPart, metrics: _StudyMetrics) -> Block:
         metrics.lines("age_mae", cells) or metrics.lines("grey_matter_age_r", cells),
         [_age_picture(part, metrics)] if part.main in either and part.raw in either else [],
     )
+
+
+def _volumes(part: EvaluationPart, metrics: _StudyMetrics) -> Block:
+    def cells(method: str) -> list[str]:
+        probe = metrics.by_name.get((method, "regional_site_accuracy"))
+        test = metrics.by_name.get((method, "regional_grey_matter_age_r"))
+        p = None if test is None or method == part.raw else test.p
+        return [
+            "n/a" if probe is None else f"{probe.value:.2f}",
+            metrics.text(method, "regional_site_null_high", ".2f"),
+            "n/a" if probe is None or probe.p is None else _probability(probe.p),
+            metrics.text(method, "regional_age_mae", ".2f"),
+            metrics.text(method, "regional_age_mae_of_mean", ".2f"),
+            "n/a" if test is None else f"{test.value:.2f}",
+            "–" if p is None else _probability(p),
+        ]
+
+    return Block(
+        "volumes",
+        "Regional volumes: sites and age, beside ComBat",
+        _ages_by_site(part),
+        [
+            "site accuracy",
+            "without site effect",
+            "p",
+            "age error, years",
+            "of the mean age",
+            "total with age, r",
+            "p of the change",
+        ],
+        metrics.lines("regional_site_accuracy", cells) or metrics.lines("regional_age_mae", cells),
+        (),
+    )
+
+
+def _ages_by_site(part: EvaluationPart) -> str:
+    """Say how old the subjects of each site are: where that differs, sites and ages cannot be told apart."""
+    ages = part.ages or {}
+    by_site: dict[str, dict[str, float]] = {}
+    for site, subject in zip(part.map_sites, part.map_subjects, strict=True):
+        if subject in ages:
+            by_site.setdefault(site, {})[subject] = ages[subject]
+    if not by_site:
+        return "Ages are not known, so nobody can tell here whether the subjects of the sites are alike."
+    means = ", ".join(
+        f"{site} {math.fsum(own.values()) / len(own):.1f} ({len(own)})"
+        for site, own in sorted(by_site.items())
+    )
+    return f"Mean age in years by site (subjects of known age): {means}."
 
 
 def _probability(p: float) -> str:

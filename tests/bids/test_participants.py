@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from bids_mmh.bids.participants import copy_participants, read_ages
+from bids_mmh.bids.participants import copy_participants, read_ages, read_sexes
 
 
 @pytest.fixture
@@ -39,6 +39,13 @@ def test_text_that_is_no_age_is_unknown_and_said(table):
 def test_without_table_or_column_there_are_no_ages(tmp_path, table):
     assert "there is no participants.tsv" in read_ages(tmp_path / "nowhere").problems[0]
     assert "has no column 'age'" in read_ages(table("participant_id\tsex\nsub-1\tF\n")).problems[0]
+
+
+def test_sexes_are_read_in_any_spelling(tmp_path, table):
+    text = "participant_id\tSex\nsub-1\tF\n2\tmale\nsub-3\tn/a\nsub-4\tO\nsub-5\tm\n"
+    assert read_sexes(table(text)) == {"sub-1": "F", "sub-2": "M", "sub-5": "M"}
+    assert read_sexes(table("participant_id\tage\nsub-1\t30\n")) == {}
+    assert read_sexes(tmp_path / "nowhere") == {}
 
 
 def test_table_and_dictionary_are_carried_over(tmp_path):

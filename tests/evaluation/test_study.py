@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from bids_mmh.evaluation.controls.combat import COMBAT
 from bids_mmh.evaluation.controls.methods import RAW
 from bids_mmh.evaluation.metrics.similarity import Similarity
 from bids_mmh.evaluation.study import MeasuredScan, summarise
@@ -14,11 +15,13 @@ def few_permutations(monkeypatch):
     monkeypatch.setattr("bids_mmh.evaluation.probes.site_probe.PERMUTATIONS", 5)
 
 
-def figures(features, bins, ratio, dice=0.9):
+def figures(features, bins, ratio, dice=0.9, size=1.0):
+    blocks = np.linspace(0, 20, 100) * size * ratio
     return ScanMetrics(
         features=tuple(features),
         histogram=tuple(int(place == bins) for place in range(100)),
         grey_matter_ratio=ratio,
+        regional_grey_matter=tuple(blocks * (1 + 0.02 * np.sin(np.arange(100) * (1 + features[0])))),
         dice={"GM": dice},
         volume={"GM": 0.95},
         anatomy=0.98,
@@ -37,7 +40,9 @@ def study():
         methods = {}
         for place, site in enumerate(SITES):
             brain = np.array([age / 10, *own[1:]])
-            raw = figures(brain + 10 * place, 10 + 50 * place, 0.5 - age / 500 + 0.1 * rng.normal())
+            raw = figures(
+                brain + 10 * place, 10 + 50 * place, 0.5 - age / 500 + 0.1 * rng.normal(), size=1 + place
+            )
             done = figures(brain, 40, 0.5 - age / 500 + 0.001 * rng.normal(), dice=0.8)
             methods[site] = {RAW: raw, HARMONIZED: done}
             scans.append(MeasuredScan(f"sub-{number}_{site}", f"sub-{number}", site, age, methods[site]))
@@ -65,6 +70,37 @@ def test_methods_stand_side_by_side(study):
     assert done.grey_matter.after < -0.99 < done.grey_matter.before
 
 
+def test_combat_stands_beside_the_methods_in_figures_of_volumes(study):
+    volumes = summarise(*study).volumes
+    assert list(volumes) == [RAW, COMBAT, HARMONIZED]
+    assert volumes[RAW].probe.balanced_accuracy == 1
+    assert volumes[COMBAT].probe.balanced_accuracy < 0.7
+    assert volumes[RAW].grey_matter.before == volumes[COMBAT].grey_matter.before
+    assert volumes[HARMONIZED].grey_matter.after < -0.99 < volumes[COMBAT].grey_matter.after < 0
+    assert volumes[COMBAT].age.mae < volumes[COMBAT].age.mae_of_mean
+    names = [scan.name for scan in study[0]]
+    assert all(list(own.totals) == names for own in volumes.values())
+
+
+def test_sex_is_a_covariate_of_combat_where_it_is_known(study):
+    scans, people = study
+    (without,) = summarise(scans, people).notes
+    known = [scan._replace(sex="FM"[int(scan.subject[4:]) % 2]) for scan in scans]
+    (note,) = summarise(known, people).notes
+    assert "with age as covariates" in without
+    assert "with age and sex as covariates" in note
+
+
+def test_too_few_subjects_at_a_site_are_a_sentence_in_place_of_combat(study):
+    scans, people = study
+    left = [scan for scan in scans if scan.site == "A" or scan.subject in ("sub-0", "sub-1")]
+    summary = summarise(left, people)
+    assert COMBAT not in summary.volumes
+    assert summary.notes == ()
+    (reason,) = (sentence for sentence in summary.reasons if sentence.startswith("ComBat"))
+    assert reason == "ComBat: It takes 3 subjects at each site, and there are fewer at B (2)."
+
+
 def test_what_is_not_possible_says_why_once(study):
     scans, subjects = study
     few = [scan._replace(age=None) for scan in scans if scan.subject in ("sub-0", "sub-1")]
@@ -75,6 +111,7 @@ def test_what_is_not_possible_says_why_once(study):
         "Age regression: The age of 0 subjects is known: too few, 10 are needed.",
         "Grey matter against age: The age of 0 subjects is known: too few, 10 are needed.",
         "2 pairs are too few for a test against raw: it takes 6.",
+        "ComBat: It takes 3 subjects at each site, and there are fewer at A (2), B (2).",
     ]
 
 

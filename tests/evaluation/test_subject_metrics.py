@@ -55,6 +55,8 @@ def test_every_method_stands_beside_the_model(subject, fit, segmenter):
     raw, linear = found.scans["sub-1_E"][RAW], found.scans["sub-1_E"]["z-score"]
     assert raw.dice == raw.volume == dict.fromkeys(("CSF", "GM", "WM"), 1.0)
     assert linear.dice["GM"] == pytest.approx(1)
+    assert sum(raw.regional_grey_matter) == pytest.approx(sum(linear.regional_grey_matter), rel=1e-3)
+    assert 300 < sum(raw.regional_grey_matter) < 3000  # ml
     assert raw.spread == pytest.approx(0.5 * found.scans["sub-1_T"][RAW].spread, rel=0.05)
 
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from bids_mmh.derivatives.index import PREPROCESSED, parts_of
@@ -33,7 +34,7 @@ from bids_mmh.settings import AUTO, NO_TARGET
 logger = logging.getLogger(__name__)
 
 MOST_SCANS, MOST_SCANS_SYNTHSEG = 120, 24
-"""Of each sequence by default: SynthSeg takes minutes for each of seven versions of a scan on a CPU."""
+"""Of each sequence by default: SynthSeg takes minutes for each of eight versions of a scan on a CPU."""
 MOST_REFERENCES = 20
 """Subjects that the controls are fitted on; one scan each."""
 
@@ -108,6 +109,7 @@ def evaluate_study(
     rows: Sequence[ScanRow],
     trained: TrainedSubjects,
     ages: Mapping[str, float],
+    sexes: Mapping[str, str] = MappingProxyType({}),
 ) -> list[PartEvaluation]:
     """Measure the harmonized scans of a study beside raw and the controls.
 
@@ -116,13 +118,14 @@ def evaluate_study(
         rows: The scans of the study.
         trained: Subjects that a model was trained on: they are left out.
         ages: Participant (with ``sub-``) to years.
+        sexes: Participant to ``F`` or ``M``.
 
     Returns:
         One evaluation for each sequence and space. What is not possible is a sentence, never an error.
     """
     parts = []
     for sequence, _, own in parts_of(rows):
-        part = _evaluate_part(settings, own, trained, ages)
+        part = _evaluate_part(settings, own, trained, ages, sexes)
         for sentence in (*part.notes, *part.skipped):
             logger.info("%s: %s", sequence, sentence)
         parts.append(part)
@@ -134,6 +137,7 @@ def _evaluate_part(
     rows: Sequence[ScanRow],
     trained: TrainedSubjects,
     ages: Mapping[str, float],
+    sexes: Mapping[str, str],
 ) -> PartEvaluation:
     sequence, space = rows[0].sequence, rows[0].space
     usable = _usable(settings.output_dir, rows)
@@ -158,7 +162,7 @@ def _evaluate_part(
     )
     for problem in problems:
         logger.warning("%s", problem)
-    scans = tuple(_measured(subjects, cohort.scans, ages))
+    scans = tuple(_measured(subjects, cohort.scans, ages, sexes))
     if not scans:
         return PartEvaluation(sequence, space, target, notes, tuple(problems))
     summary = summarise(scans, list(subjects.values()))
@@ -166,7 +170,7 @@ def _evaluate_part(
         sequence,
         space,
         target,
-        notes=(*notes, *target_notes, _how(grid, segmenter, references)),
+        notes=(*notes, *target_notes, _how(grid, segmenter, references), *summary.notes),
         skipped=(*problems, *references.problems, *_no_pairs(subjects, target), *summary.reasons),
         trained_on=cohort.trained_on,
         segmenter=segmenter.name,
@@ -315,12 +319,16 @@ def _subjects(scans: Sequence[DerivedScan]) -> list[str]:
 
 
 def _measured(
-    subjects: Mapping[str, SubjectMetrics], scans: Sequence[DerivedScan], ages: Mapping[str, float]
+    subjects: Mapping[str, SubjectMetrics],
+    scans: Sequence[DerivedScan],
+    ages: Mapping[str, float],
+    sexes: Mapping[str, str],
 ) -> Iterator[MeasuredScan]:
     for scan in scans:
         if scan.subject in subjects:
             metrics = subjects[scan.subject].scans[scan.name.source]
-            yield MeasuredScan(scan.name.source, scan.subject, scan.site, ages.get(scan.subject), metrics)
+            age, sex = ages.get(scan.subject), sexes.get(scan.subject)
+            yield MeasuredScan(scan.name.source, scan.subject, scan.site, age, metrics, sex)
 
 
 def _no_pairs(subjects: Mapping[str, SubjectMetrics], target: str | None) -> list[str]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from bids_mmh.bids.atomic import write_json, write_tsv
 from bids_mmh.derivatives.outputs import OUTPUTS
+from bids_mmh.evaluation.controls.combat import COMBAT
 from bids_mmh.evaluation.controls.methods import RAW
 from bids_mmh.evaluation.probes.features import tsne
 from bids_mmh.evaluation.subject_metrics import HARMONIZED
@@ -59,6 +60,8 @@ def evaluation_methods(parts: Sequence[PartEvaluation]) -> str:
                 target=part.target,
                 segmenter=part.segmenter,
                 age=part.summary.methods[RAW].age is not None,
+                volumes=any((own.probe or own.age) is not None for own in part.summary.volumes.values()),
+                combat=COMBAT in part.summary.volumes,
             )
             for part in measured
             if part.summary

@@ -27,7 +27,7 @@ from bids_mmh.runtime.process_pool import process_pool
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Of the kept metrics: a larger one where the same files would give others."""
 FINEST = 2.0  # mm: scans of 1 mm are averaged to 2 mm, coarser ones are taken as they are
 _JOBS_PER_PROCESS = 3  # below that, starting a process costs more than it gives

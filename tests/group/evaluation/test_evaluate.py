@@ -14,12 +14,14 @@ from bids_mmh.derivatives.index import study_rows
 from bids_mmh.derivatives.sidecar import ImageStatistics, Model
 from bids_mmh.derivatives.splits import TrainedSubjects
 from bids_mmh.errors import BadDataError
+from bids_mmh.evaluation.controls.combat import COMBAT
 from bids_mmh.evaluation.controls.methods import CONTROLS, RAW
 from bids_mmh.evaluation.metrics.statistics import image_statistics
 from bids_mmh.evaluation.segmentation import BuiltInSegmenter
 from bids_mmh.evaluation.subject_metrics import HARMONIZED
 from bids_mmh.group.evaluation import subject_jobs
 from bids_mmh.group.evaluation.evaluate import evaluate_study
+from bids_mmh.group.evaluation.rows import evaluation_rows
 from bids_mmh.group.report import write_study
 from bids_mmh.preprocess.grid import model_grid
 
@@ -212,6 +214,35 @@ def test_scan_that_cannot_be_read_is_a_sentence_and_the_others_are_measured(stud
     assert part.summary is not None
 
 
+def test_metrics_kept_in_an_older_format_are_measured_again(make_study, monkeypatch):
+    root = make_study(travellers=("t1",))
+    kept = root.parent / "work"
+
+    def keys():
+        return {json.loads(path.read_text())["Key"] for path in kept.rglob("sub-*.json")}
+
+    with monkeypatch.context() as older:
+        older.setattr(subject_jobs, "FORMAT", subject_jobs.FORMAT - 1)
+        evaluate(root)
+    before = keys()
+    evaluate(root)
+    assert len(before) == 5
+    assert not before & keys()
+
+
+def test_combat_has_metrics_of_volumes_alone(study):
+    part = evaluate(study)
+    assert list(part.summary.volumes) == [*CONTROLS, COMBAT, HARMONIZED]
+    rows = [row for row in evaluation_rows(part) if row.method == COMBAT]
+    assert {row.measure for row in rows if row.level == "study"} == {
+        "regional_site_accuracy",
+        "regional_site_chance",
+        "regional_site_null_high",
+    }
+    assert [row.measure for row in rows if row.level == "scan"] == ["regional_grey_matter"] * 13
+    assert any(note.startswith("ComBat was fitted without covariates") for note in part.notes)
+
+
 def test_what_is_missing_is_a_sentence(make_study):
     part = evaluate(make_study(travellers=()))
     text = " ".join(part.skipped)
@@ -256,6 +287,8 @@ def test_page_and_tables_of_an_evaluated_study(study):
         "Measured: 13 scans of 7 subjects at 3 sites",
         "6 pairs of 3 travelling subjects",
         "Chance is 0.33 with 3 sites",
+        "Regional volumes: sites and age, beside ComBat",
+        "Mean age in years by site (subjects of known age): A 30.0 (1), B 30.0 (1), C 30.0 (1).",
         "WD is next to 0 for histogram matching by construction",
         "1 ages are no ages (&#39;old&#39; (sub-t2))",
         "evaluation_T1w_table.tsv",
