@@ -12,7 +12,6 @@ from bids_mmh.settings import Settings
 PACKAGES = (
     "torch",
     "nipype",
-    "pybids",
     "SimpleITK",
     "nibabel",
     "deepbet",
