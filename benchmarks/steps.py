@@ -1,9 +1,9 @@
 """CPU seconds of the last steps of preprocessing and of a page's figures, again and again on the same scan.
 
-``python benchmarks/steps.py WORK`` takes the work folder of a session that was preprocessed (``--work`` of
-``preprocessing.py``, or of a run, with one session in it), and prints Markdown. The first turn of a step has
-what is done once in a process, the second what every further scan costs. Run it with the ``PYTHONPATH`` of
-two versions to compare them.
+``python benchmarks/steps.py WORK T1W`` takes the work folder of a session that was preprocessed (``--work``
+of ``preprocessing.py``, or of a run, with one session in it) and its raw T1w, and prints Markdown. The first
+turn of a step has what is done once in a process, the second what every further scan costs. Run it with the
+``PYTHONPATH`` of two versions to compare them.
 """
 
 import argparse
@@ -123,11 +123,14 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("work", type=Path)
     parser.add_argument("raw", type=Path, help="the session's T1w")
+    parser.add_argument("--only", default="", help="steps whose names begin so")
     options = parser.parse_args(argv)
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     print("| step | CPU s, first | CPU s, again |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         for name, work in steps(nodes(options.work), options.raw, Path(scratch)).items():
+            if not name.startswith(options.only):
+                continue
             seconds = []
             for _ in range(2):
                 start = time.process_time()
