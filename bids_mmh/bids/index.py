@@ -1,29 +1,20 @@
-"""The anatomical images of a dataset, by the names of files and folders alone.
+"""The pybids index of a dataset: anatomical images only, without metadata, optionally kept on disk."""
 
-BIDS fixes where they lie, so two levels of folders are listed and nothing else is read: half a second for
-thousands of scans. pybids, whose import alone takes longer, is what the tests compare this with.
-"""
-
+import hashlib
 import logging
 import re
+import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
-
-from bids_mmh.bids.names import ENTITIES
+from typing import Any
+from uuid import uuid4
 
 LOGGER = logging.getLogger(__name__)
 
-EXTENSIONS = (".nii.gz", ".nii")
-_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what Python makes of such bytes, and no text file takes
-_PAIR = re.compile(r"[/_]([a-z]+)-([a-zA-Z0-9+]+)")
-# The values of these entities are not free; what is written otherwise counts as not written.
-_NUMBERS = re.compile(r"\d+")
-_VALUES = {
-    **dict.fromkeys(("run", "echo", "flip", "inv", "chunk"), _NUMBERS),
-    "mt": re.compile("on|off"),
-    "part": re.compile("imag|mag|phase|real"),
-}
-_ONLY_DERIVED = {"res", "den", "label", "desc", "seg", "hemi", "split", "from", "to", "mode"}
+# Patterns see paths relative to the dataset: nothing but sub-*/[ses-*/]anat is worth indexing here.
+_NOT_A_SUBJECT = re.compile(r"^/(?!sub-)")
+_NOT_ANATOMICAL = re.compile(r"^/sub-[^/]+/(ses-[^/]+/)?(?!anat(/|$)|ses-)")
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what Python makes of such bytes, and no database takes
 
 
 def subject_labels(bids_dir: Path) -> list[str]:
@@ -31,63 +22,68 @@ def subject_labels(bids_dir: Path) -> list[str]:
     return sorted(path.name.removeprefix("sub-") for path in bids_dir.glob("sub-*") if path.is_dir())
 
 
-def anatomical_images(
-    bids_dir: Path, suffixes: Collection[str], *, subjects: Collection[str] = ()
-) -> Iterator[Path]:
-    """List the NIfTI files in the ``anat`` folders of a dataset.
+def open_layout(bids_dir: Path, *, subjects: Collection[str] = (), database_dir: Path | None = None) -> Any:  # noqa: ANN401  (pybids is untyped)
+    """Index a dataset with pybids.
 
     Args:
         bids_dir: Raw dataset.
-        suffixes: Last parts of their names, such as ``T1w``.
-        subjects: Labels of the subjects to look at; all when empty.
-
-    Yields:
-        Paths below ``bids_dir``, sorted within a folder. A link whose target is missing is listed too: it is
-        a scan, which has not been fetched.
-
-    Raises:
-        OSError: When a folder cannot be read.
-    """
-    endings = tuple(f"_{suffix}{extension}" for suffix in suffixes for extension in EXTENSIONS)
-    for subject in subjects or subject_labels(bids_dir):
-        root = bids_dir / f"sub-{subject}"
-        if _NOT_UTF8.search(root.name):
-            LOGGER.warning("Leaving out %s: its name is not UTF-8.", ascii(root.name))
-            continue
-        for folder in (root / "anat", *(session / "anat" for session in sorted(root.glob("ses-*")))):
-            if folder.is_dir():
-                found = sorted(path for path in folder.iterdir() if path.name.endswith(endings))
-                yield from (path for path in found if not (_NOT_UTF8.search(str(path)) or path.is_dir()))
-
-
-def raw_entities(below_root: Path) -> dict[str, str]:
-    """Take the path of a raw image apart.
-
-    Args:
-        below_root: Path from the dataset's root; subject and session are those of the folders.
+        subjects: Index only these (all when empty). Ignored with a database, which serves every later run.
+        database_dir: Folder to keep the index in. It holds one index per state of the dataset, named by a
+            fingerprint of its folders, so that a changed dataset is indexed anew, and so that jobs that
+            start together can share it.
 
     Returns:
-        Entities, suffix, extension and datatype under pybids' names, values as they are spelled.
+        A ``bids.BIDSLayout``.
 
-    Examples:
-        >>> raw_entities(Path("sub-01/anat/sub-01_run-02_T1w.nii.gz"))
-        {'subject': '01', 'run': '02', 'suffix': 'T1w', 'extension': '.nii.gz', 'datatype': 'anat'}
+    Raises:
+        OSError: When the dataset cannot be read or the database not written.
     """
-    entities: dict[str, str] = {}
-    for key, label in _PAIR.findall(f"/{below_root.as_posix()}"):
-        value = _value(key, label)
-        if key in ENTITIES and key not in _ONLY_DERIVED and value:
-            entities.setdefault(ENTITIES[key], value)
-    stem, dot, extension = below_root.name.partition(".")
-    return entities | {
-        "suffix": stem.rpartition("_")[2],
-        "extension": dot + extension,
-        "datatype": below_root.parent.name,
-    }
+    if database_dir is None:
+        return _layout(bids_dir, subjects)
+    index = database_dir / _fingerprint(bids_dir)
+    if not index.exists():
+        _build_database(bids_dir, index)
+    return _layout(bids_dir, database_path=index)
 
 
-def _value(key: str, label: str) -> str | None:
-    """The label of an entity; its beginning where more stands there than the entity allows."""
-    pattern = _VALUES.get(key)
-    found = pattern.match(label) if pattern else None
-    return label if pattern is None else found[0] if found else None
+def _layout(bids_dir: Path, subjects: Collection[str] = (), **kwargs: Any) -> Any:  # noqa: ANN401
+    from bids import BIDSLayout, BIDSLayoutIndexer
+
+    ignore = [_NOT_A_SUBJECT, _NOT_ANATOMICAL, _NOT_UTF8]
+    for folder in bids_dir.glob("sub-*"):
+        if _NOT_UTF8.search(folder.name):
+            LOGGER.warning("Leaving out %s: its name is not UTF-8.", ascii(folder.name))
+    if subjects:
+        wanted = "|".join(re.escape(label) for label in subjects)
+        ignore.append(re.compile(rf"^/sub-(?!({wanted})(/|$))"))
+    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=ignore)
+    return BIDSLayout(bids_dir, validate=False, indexer=indexer, **kwargs)
+
+
+def _build_database(bids_dir: Path, index: Path) -> None:
+    """Build beside and rename, so that no other job ever opens a half-built index."""
+    building = index.with_name(f".{uuid4().hex}")
+    building.mkdir(parents=True)
+    try:
+        _layout(bids_dir, database_path=building)
+        building.rename(index)
+    except OSError:
+        if not index.exists():  # otherwise another job was faster, and its index is as good
+            raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _fingerprint(bids_dir: Path) -> str:
+    """Digest the subject, session and anat folders: their times change when a file comes or goes."""
+    digest = hashlib.sha256(str(bids_dir).encode())
+    for folder in sorted(_folders(bids_dir)):
+        digest.update(
+            f"\n{folder.relative_to(bids_dir)} {folder.stat().st_mtime_ns}".encode(errors="replace")
+        )
+    return digest.hexdigest()[:16]
+
+
+def _folders(bids_dir: Path) -> Iterator[Path]:
+    for pattern in ("sub-*", "sub-*/anat", "sub-*/ses-*", "sub-*/ses-*/anat"):
+        yield from (path for path in bids_dir.glob(pattern) if path.is_dir())

@@ -2,19 +2,21 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from bids_mmh.bids.filters import Filters, matches
 from bids_mmh.bids.ignore import ignored_in
-from bids_mmh.bids.index import anatomical_images, raw_entities, subject_labels
+from bids_mmh.bids.index import open_layout, subject_labels
 from bids_mmh.bids.ordinary import not_ordinary
 from bids_mmh.bids.session import Scan, Session
 from bids_mmh.errors import NoInputError, NoMatchError
 
 LOGGER = logging.getLogger(__name__)
 
+_EXTENSIONS = (".nii.gz", ".nii")
 # Of several scans of one sequence the plainest name wins: no contrast agent, no acquisition variant, ...
 _PREFERENCE = ("ceagent", "acquisition", "reconstruction", "part", "echo", "inv")
 
@@ -27,6 +29,7 @@ def find_sessions(
     filters: Filters | None = None,
     sequences: Sequence[str] = ("T1w", "T2w"),
     all_runs: bool = False,
+    database_dir: Path | None = None,
 ) -> list[Session]:
     """Find what to work on.
 
@@ -37,6 +40,7 @@ def find_sessions(
         filters: From :func:`bids_mmh.bids.filters.load_filters`.
         sequences: Suffixes to look for; their order is the order of the scans in a session.
         all_runs: Take every run and acquisition, not one scan a sequence.
+        database_dir: Where to keep the index for later runs, see :func:`bids_mmh.bids.index.open_layout`.
 
     Returns:
         Sessions sorted by subject and session, each with at least one scan. A session without a T1w is
@@ -48,9 +52,12 @@ def find_sessions(
     """
     bids_dir = bids_dir.absolute()
     _check_labels("participant", participant_labels, subject_labels(bids_dir), bids_dir)
-    listed = list(_list_scans(bids_dir, sequences, participant_labels))
+    layout = open_layout(bids_dir, subjects=participant_labels, database_dir=database_dir)
+    listed = _list_scans(layout, bids_dir, sequences)
     scans = _ordinary(_not_ignored(listed, bids_dir), filters or {})
     left_out = len(listed) - len(scans)
+    if participant_labels:
+        scans = [scan for scan in scans if scan.entities["subject"] in participant_labels]
     if session_labels:
         _check_labels("session", session_labels, _values(scans, "session"), bids_dir)
         scans = [scan for scan in scans if scan.entities.get("session") in session_labels]
@@ -62,10 +69,20 @@ def find_sessions(
     return _group(scans, sequences, all_runs)
 
 
-def _list_scans(bids_dir: Path, sequences: Sequence[str], subjects: Sequence[str]) -> Iterator[Scan]:
-    for path in anatomical_images(bids_dir, sequences, subjects=subjects):
-        entities = raw_entities(path.relative_to(bids_dir))
-        yield Scan(path, entities["suffix"], entities)
+def _list_scans(layout: Any, bids_dir: Path, sequences: Sequence[str]) -> list[Scan]:  # noqa: ANN401
+    """List the scans of the sequences with one query: each further one costs seconds in big datasets."""
+    from bids.layout import parse_file_entities
+    from bids.layout.models import Config
+
+    # Parsed again below the root: pybids reads the whole path, so a dataset kept in a folder that is itself
+    # called sub-something would get its entities from there.
+    config = [Config.load("bids")]
+    scans = []
+    for path in layout.get(suffix=list(sequences), extension=list(_EXTENSIONS), return_type="filename"):
+        below_root = f"/{Path(path).relative_to(bids_dir).as_posix()}"
+        entities = {key: str(value) for key, value in parse_file_entities(below_root, config=config).items()}
+        scans.append(Scan(Path(path), entities["suffix"], entities))
+    return scans
 
 
 def _not_ignored(scans: Iterable[Scan], bids_dir: Path) -> list[Scan]:

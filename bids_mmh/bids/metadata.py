@@ -1,6 +1,6 @@
 """Metadata of raw images, read from their sidecars with BIDS inheritance.
 
-Read when asked for: indexing all metadata would take seconds in a big dataset, for the few
+Read here and not by pybids: indexing all metadata doubles the time that a big dataset takes, for the few
 fields that are needed.
 """
 

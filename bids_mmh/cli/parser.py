@@ -138,6 +138,12 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     switch("--all-runs", "take every run and acquisition, not the first scan of a sequence only")
     switch("--skip-bids-validation", "do not run the BIDS validator")
     option(
+        "--bids-database-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="keep the index of the dataset here for later runs; it is rebuilt when the dataset changes",
+    )
+    option(
         "--site-from",
         metavar="WHERE",
         help="source of the site of a scan: auto, participants:COLUMN, sessions:COLUMN, scans:COLUMN, "

@@ -12,6 +12,7 @@ from bids_mmh.settings import Settings
 PACKAGES = (
     "torch",
     "nipype",
+    "pybids",
     "SimpleITK",
     "nibabel",
     "deepbet",

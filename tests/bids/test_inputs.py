@@ -117,6 +117,20 @@ def test_names_above_the_dataset_do_not_count(skeleton, tmp_path):
     assert set(names(find_sessions(skeleton.root))) == {"sub-01_ses-A"}
 
 
+def test_the_database_is_reused_and_sees_new_scans(skeleton, tmp_path):
+    skeleton.scan("sub-01_T1w.nii.gz")
+    database = tmp_path / "database"
+    first = find_sessions(skeleton.root, database_dir=database)
+    assert len(list(database.iterdir())) == 1
+    assert find_sessions(skeleton.root, database_dir=database) == first
+    assert len(list(database.iterdir())) == 1
+    skeleton.scan("sub-02_T1w.nii.gz")
+    assert set(names(find_sessions(skeleton.root, database_dir=database))) == {"sub-01", "sub-02"}
+    skeleton.scan("sub-01_T2w.nii.gz")
+    found = find_sessions(skeleton.root, database_dir=database, participant_labels=["01"])
+    assert names(found) == {"sub-01": ["sub-01_T1w.nii.gz", "sub-01_T2w.nii.gz"]}
+
+
 @pytest.mark.parametrize(
     ("others", "taken"),
     [
