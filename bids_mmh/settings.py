@@ -129,6 +129,7 @@ class Settings(BaseModel):
     session_label: Annotated[tuple[str, ...], _label_without("ses-")] = ()
     bids_filter_file: AbsolutePath | None = None
     skip_bids_validation: bool = False
+    bids_database_dir: AbsolutePath | None = None
     all_runs: bool = False
     sequences: Annotated[tuple[str, ...], Several, Field(min_length=1)] = ("T1w", "T2w")
     site_from: str = "auto"
