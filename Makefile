@@ -48,7 +48,7 @@ docs: $(VENV)/.ready
 	@echo "Open $(CURDIR)/site/index.html; for the search, run $(BIN)/mkdocs serve"
 
 bench: $(VENV)/.ready
-	$(BIN)/python benchmarks/session.py
+	$(BIN)/python benchmarks/bench.py
 
 # Damaged files by the thousand; ends with 1 if one is neither read rightly nor refused in a sentence.
 fuzz: $(VENV)/.ready

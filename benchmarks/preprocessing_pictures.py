@@ -51,7 +51,7 @@ def _draw_mni(outcome: Outcome, axes: "np.ndarray") -> None:
     from bids_mmh.preprocess.template import NILEARN_SPACE, find_template
 
     template = find_template(NILEARN_SPACE, outcome.folder.parents[1])
-    standard, _ = template_on_grid(template.t1w, template.brain_mask, model_grid(1.0))
+    standard = template_on_grid(template.t1w, template.brain_mask, model_grid(1.0)).t1w
     values, edges = outcome.image("mni_preproc"), to_array(standard)
     for axis, ax in enumerate(axes):
         middle = values.shape[axis] // 2

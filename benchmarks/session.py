@@ -46,6 +46,7 @@ def bench(bids_dir: Path | None, threads: int) -> dict[str, dict[str, float]]:
         common += ["--nprocs", "1", "--omp-nthreads", str(threads), "--skip-bids-validation"]
         rows["preprocess, whole session"] = measured([*PROGRAM, *common, "--preproc-only"])
         rows["harmonize, all scans (preprocessing cached)"] = measured([*PROGRAM, *common])
+        rows["the page alone, start-up included"] = measured([*PROGRAM, *common, "--reports-only"])
         rows["nothing left to do"] = measured([*PROGRAM, *common])
         return rows
 

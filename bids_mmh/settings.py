@@ -18,19 +18,10 @@ MODELS_FOLDER = "models"  # in the output folder: the models that were fitted to
 AUTO, NO_TARGET = "auto", "none"  # values of target_site beside the names of sites
 
 # The options that change preprocessed scans, not where they go, how fast, or which scans are taken.
-_ALTERS_RESULTS = (
-    "sequences",
-    "no_preproc",
-    "skull_strip",
-    "preproc_engine",
-    "outside",
-    "template",
-    "sloppy",
-    "random_seed",
-)
-
-
-# What also decides which files there are, and where they come from.
+_ALTERS_PREPROCESSING = ("no_preproc", "skull_strip", "preproc_engine", "template", "sloppy")
+# What decides beside them what harmonized scans and the study's figures are,
+_ALTERS_RESULTS = ("sequences", "outside", "random_seed")
+# and which files there are, and where they come from.
 _ALTERS_FILES = (
     *("bids_dir", "site_from", "all_runs", "model", "preproc_only", "output_spaces", "synthstrip_weights"),
     "derivatives",
@@ -205,21 +196,21 @@ class Settings(BaseModel):
     def preprocessing_hash(self) -> str:
         """Digest the options that alter preprocessed scans, so that different ones can be distinguished.
 
+        What files a scan was made from (its own, its session's anchor, those of derivative datasets) is in
+        its sidecar, each with its fingerprint, and not in the digest.
+
         Returns:
-            Eight hexadecimal digits. Paths, processes, verbosity, model and the choice of scans do not change
-            them.
+            Eight hexadecimal digits. Paths, processes, verbosity, model, seed, the choice of scans and what
+            is done to harmonized scans do not change them.
         """
-        options = self.model_dump(mode="json", include=set(_ALTERS_RESULTS))
-        # Names, not paths: where a dataset lies changes from machine to machine, what was taken from it is
-        # in the sidecar of each scan.
-        options["derivatives"] = list(self.derivative_folders)
+        options = self.model_dump(mode="json", include=set(_ALTERS_PREPROCESSING))
         if self.preproc_engine == "synthstrip" and self.synthstrip_weights:
             options["synthstrip"] = self.weights_fingerprint
-        return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
+        return _digest(json.dumps(options, sort_keys=True))
 
     def result_options(self) -> dict[str, Any]:
         """The options that results depend on, for pages: not where, how fast and by how many processes."""
-        included = {*_ALTERS_RESULTS, *_ALTERS_FILES}
+        included = {*_ALTERS_PREPROCESSING, *_ALTERS_RESULTS, *_ALTERS_FILES}
         return self.model_dump(mode="json", exclude_none=True, include=included)
 
     def to_toml(self) -> str:
@@ -229,16 +220,21 @@ class Settings(BaseModel):
         return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
 
 
-def configuration_hash(preprocessing: str, model_sha256: str | None) -> str:
+def configuration_hash(preprocessing: str, model_sha256: str | None, outside: str | None = None) -> str:
     """Digest everything that alters a result: its preprocessing, and the model if there was one.
 
     Args:
         preprocessing: Of :meth:`Settings.preprocessing_hash`.
         model_sha256: Digest of the model; None for a scan that is only preprocessed.
+        outside: ``keep`` or ``zero`` for a harmonized scan on its own voxels; None for any other.
 
     Returns:
         Eight hexadecimal digits, the same at whichever level a scan was harmonized.
     """
     if model_sha256 is None:
         return preprocessing
-    return hashlib.sha256(f"{preprocessing} {model_sha256}".encode()).hexdigest()[:8]
+    return _digest(" ".join(part for part in (preprocessing, model_sha256, outside) if part))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

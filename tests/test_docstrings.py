@@ -30,7 +30,7 @@ def public_functions(body, prefix=""):
 
 
 def is_property(function):
-    return any(ast.unparse(decorator) == "property" for decorator in function.decorator_list)
+    return any(ast.unparse(one) in ("property", "cached_property") for one in function.decorator_list)
 
 
 def missing(function):

@@ -109,7 +109,7 @@ def test_toml_gives_the_same_settings_back(tmp_path):
         mem="8.5G",
         verbose=2,
         sloppy=True,
-        bids_database_dir=tmp_path / 'a "b" \\ é',
+        bids_filter_file=tmp_path / 'a "b" \\ é',
     )
     assert Settings(**tomllib.loads(made.to_toml())) == made
 
@@ -119,11 +119,12 @@ def test_toml_gives_the_same_settings_back(tmp_path):
     [
         {"template": "MNI152NLin6Asym"},
         {"sloppy": True},
-        {"random_seed": 1},
-        {"sequences": ["T1w"]},
+        {"skull_strip": "force"},
+        {"preproc_engine": "freesurfer"},
+        {"no_preproc": True},
     ],
 )
-def test_hash_changes_with_what_alters_results(option):
+def test_hash_changes_with_what_alters_preprocessed_scans(option):
     assert settings(**option).preprocessing_hash() != settings().preprocessing_hash()
 
 
@@ -134,6 +135,8 @@ def test_hash_does_not_change_with_the_rest():
     assert other.preprocessing_hash() == settings().preprocessing_hash()
     assert len(other.preprocessing_hash()) == 8
     assert settings(model="/a/model", preproc_only=True).preprocessing_hash() == other.preprocessing_hash()
+    harmonizing = settings(random_seed=1, outside="keep", sequences=["T1w"], derivatives=["a=/b"])
+    assert harmonizing.preprocessing_hash() == other.preprocessing_hash()
 
 
 def test_configuration_is_that_of_the_preprocessing_until_a_model_comes_in():
@@ -144,3 +147,5 @@ def test_configuration_is_that_of_the_preprocessing_until_a_model_comes_in():
         == 3
     )
     assert len(harmonized) == 8
+    own_voxels = {configuration_hash("12345678", "f" * 64, outside) for outside in ("keep", "zero")}
+    assert len(own_voxels | {harmonized}) == 3

@@ -51,8 +51,15 @@ def ours(preset: str, size: tuple[int, int, int], device: torch.device, *, check
     return Contender(network, lambda: network(volume, t, volume, sequence, code))
 
 
-def stock(size: tuple[int, int, int], device: torch.device) -> Contender:
-    """MONAI's network as it comes, in its own memory layout, with the channels and attention of ``paper``.
+def stock(
+    size: tuple[int, int, int], device: torch.device, *, attention: tuple[bool, ...] | None = None
+) -> Contender:
+    """MONAI's network as it comes, in its own memory layout, with the channels of ``paper``.
+
+    Args:
+        size: of the volume.
+        device: to compute on.
+        attention: levels with attention, finest first; those of ``paper`` by default.
 
     Raises:
         ImportError: there is no MONAI.
@@ -65,7 +72,7 @@ def stock(size: tuple[int, int, int], device: torch.device) -> Contender:
         in_channels=2,
         out_channels=1,
         channels=like.channels,
-        attention_levels=like.attention,
+        attention_levels=attention or like.attention,
         num_res_blocks=like.res_blocks,
         norm_num_groups=like.groups,
         num_head_channels=like.head_channels,

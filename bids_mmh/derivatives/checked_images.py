@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bids_mmh.errors import BadDataError
 from bids_mmh.files import atomic_path
 from bids_mmh.preprocess.grid import Grid
+from bids_mmh.preprocess.images import open_nifti, write_nifti
 
 if TYPE_CHECKING:
     import nibabel as nib
@@ -132,13 +133,11 @@ def _written(
     source: "Path | nib.Nifti1Image", temporary: Path, path: Path, voxels: Voxels
 ) -> NDArray[np.float32]:
     """Write under a temporary name, and return what is read back from there."""
-    import nibabel as nib
-
     if isinstance(source, Path):
         copyfile(source, temporary)
     else:
-        nib.save(source, temporary)
-    written = nib.Nifti1Image.from_filename(temporary)
+        write_nifti(source, temporary)
+    written = open_nifti(temporary)
     if written.shape != voxels.shape or not np.allclose(written.affine, voxels.affine, atol=_TOLERANCE_MM):
         raise _refused(path, f"it is not on the {'x'.join(map(str, voxels.shape))} voxels that it belongs to")
     values = np.asarray(written.dataobj, dtype=np.float32)

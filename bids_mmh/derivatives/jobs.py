@@ -1,5 +1,7 @@
 """What is to be done: a scan and a session with everything that decides their outputs."""
 
+import hashlib
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +33,7 @@ class ScanJob:
         preprocessed: what an earlier run has made of the scan; None for one that this run preprocesses by
             its own settings.
         given: what derivative datasets hold of the scan.
+        anchor_given: what they hold of the anchor.
         from_standard: whether its image in template space among these takes the raw scan's place.
     """
 
@@ -42,6 +45,7 @@ class ScanJob:
     model: ModelReference | None
     preprocessed: DerivedScan | None = None
     given: Precomputed = field(default_factory=Precomputed)
+    anchor_given: Precomputed = field(default_factory=Precomputed)
     from_standard: bool = False
 
     @property
@@ -56,10 +60,17 @@ class ScanJob:
             return str(self.preprocessed.fields.configuration_hash)
         return self.settings.preprocessing_hash()
 
-    @property
-    def configuration_hash(self) -> str:
-        """Digest of everything that alters the results."""
-        return configuration_hash(self.preprocessing_hash, self.model.sha256 if self.model else None)
+    def configuration_hash(self, output: str) -> str:
+        """Digest of the options and the model that alter one of the scan's images.
+
+        Args:
+            output: its key in :data:`bids_mmh.derivatives.outputs.OUTPUTS`.
+        """
+        if self.model is None or output.endswith(("preproc", "mask")):
+            return self.preprocessing_hash
+        # In template space what lies outside of the brain is always zero.
+        outside = self.settings.outside if output == "native_harmonized" else None
+        return configuration_hash(self.preprocessing_hash, self.model.sha256, outside)
 
     def path(self, output: str) -> Path:
         """Path of one of the scan's derivatives.
@@ -95,7 +106,12 @@ class ScanJob:
         """
         if not all(path.is_file() for path in self.expected()):
             return False
-        return self.is_current("preproc" if self.model is None else "harmonized")
+        if self.model is None:
+            return self.is_current("preproc")
+        native = "native_harmonized"
+        return self.is_current("harmonized") and (
+            "native" not in self.wanted_spaces() or self._has_options(native, self._fields(native))
+        )
 
     def is_current(self, kind: str) -> bool:
         """Whether an image in template space was made by this version with these settings from these files.
@@ -103,22 +119,31 @@ class ScanJob:
         Args:
             kind: ``preproc`` or ``harmonized``.
         """
-        wanted = self.preprocessing_hash if kind == "preproc" else self.configuration_hash
-        try:
-            fields = Sidecar.read(self.sidecar(f"mni_{kind}"))
-        except BadDataError:
-            return False
-        return not fields.lacking("site") and self._is_of_this_run(fields, wanted)
+        output = f"mni_{kind}"
+        fields = self._fields(output)
+        return (
+            self._has_options(output, fields)
+            and not fields.lacking("site")
+            and fields.site == self.scan.site
+            and fields.raw_fingerprint == self.raw_fingerprint
+            and fields.anchor_fingerprint == self.anchor_fingerprint
+            and dict(fields.derivatives_found or {}) == self.derivatives_found()
+        )
 
-    def _is_of_this_run(self, fields: Sidecar, configuration_hash: str) -> bool:
+    def _has_options(self, output: str, fields: Sidecar) -> bool:
+        """Whether an image with such a sidecar was made by this version with these options and this model."""
         return (
             fields.generated_by is not None
             and fields.generated_by.version == __version__
-            and fields.configuration_hash == configuration_hash
-            and fields.site == self.scan.site
-            and fields.raw_fingerprint == self.raw_fingerprint
-            and dict(fields.derivatives_found or {}) == self.derivatives_found()
+            and fields.configuration_hash == self.configuration_hash(output)
         )
+
+    def _fields(self, output: str) -> Sidecar:
+        """The sidecar of an image; an empty one where there is none that can be read."""
+        try:
+            return Sidecar.read(self.sidecar(output))
+        except BadDataError:
+            return Sidecar()
 
     @property
     def raw_fingerprint(self) -> str | None:
@@ -126,6 +151,16 @@ class ScanJob:
         if self.preprocessed is not None:
             return self.preprocessed.fields.raw_fingerprint
         return fingerprint(self.scan.path)
+
+    @property
+    def anchor_fingerprint(self) -> str | None:
+        """Fingerprint of the anchor and of others' files of it; None for the anchor itself."""
+        if self.preprocessed is not None:
+            return self.preprocessed.fields.anchor_fingerprint
+        if self.is_anchor:
+            return None
+        files = (self.anchor.path, *(file.path for file in self.anchor_given.files()))
+        return hashlib.sha256(" ".join(map(fingerprint, files)).encode()).hexdigest()[:16]
 
     def derivatives_found(self) -> dict[str, str]:
         """Fingerprint of every file that derivative datasets hold of the scan, by its BIDS URI."""
@@ -154,8 +189,17 @@ class SessionJob:
 
     @cached_property
     def keys(self) -> dict[Path, str]:
-        """Short name of each scan in the graph, by its raw file."""
-        return {job.scan.path: f"{job.scan.sequence.lower()}{i}" for i, job in enumerate(self.scans, start=1)}
+        """Short name of each scan in the graph, by its raw file.
+
+        The number counts the scans of one sequence, so that a scan's work files are found again whichever
+        sequences a run takes.
+        """
+        count: Counter[str] = Counter()
+        names = {}
+        for job in self.scans:
+            count[job.scan.sequence] += 1
+            names[job.scan.path] = f"{job.scan.sequence.lower()}{count[job.scan.sequence]}"
+        return names
 
     @property
     def settings(self) -> Settings:

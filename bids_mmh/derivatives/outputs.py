@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
-from bids_mmh.bids.names import derivative_path, parse_name
+from bids_mmh.bids.names import DerivativeName, derivative_path, parse_name
 
 LABELS: Mapping[str, str] = MappingProxyType(
     {
@@ -36,6 +37,10 @@ class Output:
     description: str
     written_by: str
 
+    @cached_property
+    def _name(self) -> DerivativeName:
+        return parse_name(self.pattern)
+
     def path(self, root: Path, entities: Mapping[str, str] | None = None, **values: str) -> Path:
         """Where one file of this kind lies.
 
@@ -46,7 +51,7 @@ class Output:
         """
         if entities is None:
             return root / self.pattern.format(**values)
-        suffix = parse_name(self.pattern).suffix.format(**values)
+        suffix = self._name.suffix.format(**values)
         extension = "".join(self.pattern.partition(".")[1:])
         return derivative_path(root, entities, suffix=suffix, extension=extension, **self.labels(**values))
 
@@ -56,7 +61,7 @@ class Output:
         Args:
             **values: what stands in the braces of the pattern; more may be given.
         """
-        return {key: label.format(**values) for key, label in parse_name(self.pattern).labels.items()}
+        return {key: label.format(**values) for key, label in self._name.labels.items()}
 
 
 _SCAN, _PARTICIPANT, _GROUP = "participant.outputs", "participant", "group"

@@ -106,11 +106,16 @@ class Sidecar(_Record):
         description="engine of the mask, registration figures (mm, ml, degrees)",
     )
     raw_fingerprint: Text = Field(default=None, description="of the raw file, 16 hexadecimal digits")
+    anchor_fingerprint: Text = Field(
+        default=None,
+        description="of the raw file that the session was registered by and of what derivative datasets hold "
+        "of it, 16 hexadecimal digits; absent for that scan itself",
+    )
     derivatives_found: Mapping[str, str] | None = Field(
         default=None,
         description="by BIDS URI: fingerprint of every file found in derivative datasets",
     )
-    random_seed: int | None = Field(default=None, description="seed of the run")
+    random_seed: int | None = Field(default=None, description="seed of the run that preprocessed the scan")
     configuration_hash: Text = Field(
         default=None,
         description="digest of the model and of options that alter results, 8 hexadecimal digits",
@@ -211,7 +216,10 @@ _ON_GRID = ("skull_stripped", "resolution", "sources")
 _ON_OWN_VOXELS = ("skull_stripped", "spatial_reference", "sources")
 _SCAN = ("site", "sequence")
 _PLACE = ("space", "brain_mask")
-_QUALITY = ("quality_warnings", "preprocessing", "raw_fingerprint", "derivatives_found")
+_QUALITY = (
+    *("quality_warnings", "preprocessing", "raw_fingerprint", "anchor_fingerprint"),
+    "derivatives_found",
+)
 _MADE = ("configuration_hash", "generated_by")
 
 KEPT = (*_SCAN, *_PLACE, *_QUALITY, "random_seed")

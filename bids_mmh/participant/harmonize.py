@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,7 @@ class HarmonizeScan(SimpleInterface):
                 sequence=self.inputs.sequence,
                 subject=self.inputs.subject if isdefined(self.inputs.subject) else None,
                 model=Path(self.inputs.model),
+                model_sha256=self.inputs.model_sha256,
                 device=self._device(),
                 threads=self.inputs.num_threads,
                 out_file=Path(runtime.cwd) / "harmonized.nii.gz",
@@ -175,6 +177,7 @@ def harmonize_file(
     *,
     sequence: str,
     model: Path,
+    model_sha256: str,
     device: str,
     threads: int,
     out_file: Path,
@@ -187,11 +190,30 @@ def harmonize_file(
     """
     import torch
 
+    torch.set_num_threads(threads)
+    harmonizer = load_model(model, model_sha256, choose_device(device))
+    return harmonize_image(harmonizer, image, mask, sequence=sequence, out_file=out_file, subject=subject)
+
+
+@lru_cache(maxsize=8)  # a run has one model, and a worker may get another GPU of the node each time
+def load_model(folder: Path, sha256: str, device: str) -> "Harmonizer":  # noqa: ARG001 (a part of the key)
+    """Load a model, once in a process and for each device.
+
+    Args:
+        folder: the model's folder.
+        sha256: its digest; another one means that the folder holds other weights than before.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Returns:
+        The model in evaluation mode, on its device.
+
+    Raises:
+        NoInputError: the folder is not a model folder.
+        BadDataError: its weights do not fit its configuration.
+    """
     from bids_mmh.method.harmonizer import Harmonizer
 
-    torch.set_num_threads(threads)
-    harmonizer = Harmonizer.from_pretrained(model, choose_device(device))
-    return harmonize_image(harmonizer, image, mask, sequence=sequence, out_file=out_file, subject=subject)
+    return Harmonizer.from_pretrained(folder, device)
 
 
 def harmonize_image(
@@ -251,11 +273,10 @@ def choose_device(device: str, *, elsewhere: bool = False) -> str:
     """
     if device == "cpu":
         return device
-    import torch
-
     from bids_mmh.errors import UsageError
+    from bids_mmh.runtime.devices import count_gpus
 
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = count_gpus()
     if device == "auto":
         return "cuda" if count else "cpu"
     if elsewhere:

@@ -133,8 +133,8 @@ def _preproc_fields(job: ScanJob, work: Mapping[str, Any]) -> Sidecar:
         generated_by=GeneratedBy(name=APP_NAME, version=__version__),
         random_seed=job.settings.random_seed,
     )
-    found = job.derivatives_found()
-    return fields.with_fields(derivatives_found=found) if found else fields
+    optional = {"anchor_fingerprint": job.anchor_fingerprint, "derivatives_found": job.derivatives_found()}
+    return fields.with_fields(**{name: value for name, value in optional.items() if value})
 
 
 def _write_preproc_sidecars(job: ScanJob, fields: Sidecar, clipped: Mapping[str, float]) -> None:
@@ -258,7 +258,7 @@ def _harmonized_fields(job: ScanJob, work: Mapping[str, Any], after: Mapping[str
     kept = {name: getattr(preproc, name) for name in KEPT if name in preproc.model_fields_set}
     return Sidecar().with_fields(
         **kept,
-        configuration_hash=job.configuration_hash,
+        configuration_hash=job.configuration_hash("mni_harmonized"),
         generated_by=GeneratedBy(name=APP_NAME, version=__version__),
         intensity_scaling=IntensityScaling(slope=STORED_SLOPE, intercept=STORED_INTERCEPT),
         image_statistics=ImageStatistics(before=before, after=after),
@@ -306,6 +306,7 @@ def _write_native(
     clipped = publish_scan(native, job.path("native_harmonized"), voxels, brain)
     root = job.settings.output_dir
     content = fields.with_fields(
+        configuration_hash=job.configuration_hash("native_harmonized"),
         skull_stripped=job.settings.outside == "zero",
         sources=tuple(
             bids_uri("", path, root) for path in (job.path("native_preproc"), job.path("mni_harmonized"))

@@ -15,6 +15,8 @@ from bids_mmh.files import remove_leftovers
 from bids_mmh.participant.boilerplate import boilerplate, versions
 
 if TYPE_CHECKING:
+    import nibabel as nib
+
     from bids_mmh.reports.subject import ScanReport
 
 
@@ -98,12 +100,17 @@ def _sidecar(job: ScanJob, desc: str) -> Sidecar:
 
 
 def _load(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Voxels and affine of one of our own images, axes in RAS order."""
+    from bids_mmh.preprocess.images import open_nifti
+
+    return _in_ras(open_nifti(path))
+
+
+def _in_ras(image: "nib.Nifti1Image") -> tuple[NDArray[Any], NDArray[Any]]:
     import nibabel as nib
 
-    from bids_mmh.preprocess.steps.load import nifti1_in_mm
-
-    image = nib.as_closest_canonical(nifti1_in_mm(nib.load(path)))  # type: ignore[arg-type]
-    return np.asarray(image.dataobj, dtype=np.float32), np.asarray(image.affine)
+    turned = nib.as_closest_canonical(image)
+    return np.asarray(turned.dataobj, dtype=np.float32), np.asarray(turned.affine)
 
 
 def _load_scaled(job: ScanJob, desc: str, mask: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -152,10 +159,13 @@ def _native(job: ScanJob) -> _Native:
 
 
 def _raw(job: ScanJob, affine: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any] | None:
+    import nibabel as nib
     from nibabel.filebasedimages import ImageFileError
 
+    from bids_mmh.preprocess.steps.load import nifti1_in_mm
+
     try:
-        image, raw_affine = _load(job.scan.path)
+        image, raw_affine = _in_ras(nifti1_in_mm(nib.load(job.scan.path)))  # type: ignore[arg-type]
     except (OSError, EOFError, ValueError, ImageFileError):  # another machine, or a dataset that was moved
         return None
     image = np.nan_to_num(image.squeeze(), posinf=0, neginf=0)
@@ -168,8 +178,9 @@ def _template(session: SessionJob, spacing: float) -> NDArray[Any]:
     from bids_mmh.preprocess.images import to_array
     from bids_mmh.preprocess.steps.resample import apply_mask, template_on_grid
 
-    template = session.template
-    return to_array(apply_mask(*template_on_grid(template.t1w, template.brain_mask, model_grid(spacing))))
+    standard = session.template
+    template = template_on_grid(standard.t1w, standard.brain_mask, model_grid(spacing))
+    return to_array(apply_mask(template.t1w, template.brain_mask))
 
 
 def _flat(fields: Sidecar) -> dict[str, Any]:

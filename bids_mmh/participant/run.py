@@ -45,12 +45,11 @@ def run_participant(settings: Settings, log_file: Path | None = None) -> ExitCod
 def _run_sessions(settings: Settings, log_file: Path | None) -> ExitCode:
     from bids_mmh.participant.setup import find_jobs, write_dataset
     from bids_mmh.preprocess.template import find_template
-    from bids_mmh.runtime.plugins.choice import choose_plugin
     from bids_mmh.runtime.work_folder import TEMPLATES
 
     chosen = settings.model or EMBEDDED_MODEL
     model = None if settings.preproc_only else resolve_model(chosen, settings.output_dir)
-    elsewhere = not choose_plugin(settings).is_local
+    elsewhere = _runs_elsewhere(settings)
     template = find_template(settings.template, settings.work_dir / TEMPLATES)
     logger.info("Template: %s", template.source)
     jobs = find_jobs(settings, model, template, sites_file=_beside(log_file, "_sites.tsv"))
@@ -59,6 +58,15 @@ def _run_sessions(settings: Settings, log_file: Path | None) -> ExitCode:
     if settings.boilerplate_only or settings.reports_only or settings.write_graph or len(done) < len(jobs):
         return _work(jobs, done, elsewhere=elsewhere, log_file=log_file)
     return _process(jobs, done, "cpu", log_file)
+
+
+def _runs_elsewhere(settings: Settings) -> bool:
+    """Whether steps run on other machines; only a plugin file can say so, and Nipype takes long to load."""
+    if settings.nipype_plugin_file is None:
+        return False
+    from bids_mmh.runtime.plugins.choice import choose_plugin
+
+    return not choose_plugin(settings).is_local
 
 
 def _work(

@@ -53,6 +53,7 @@ def _scan_jobs(
     session: Session, settings: Settings, model: ModelReference | None, template: Template
 ) -> Iterator[ScanJob]:
     anchor, spacing = _anchor(session), model.config.spacing if model else 1.0
+    place = session.scans.index(anchor)
     found = [
         find_precomputed(scan, anchor, template.space, settings.derivative_folders) for scan in session.scans
     ]
@@ -62,7 +63,15 @@ def _scan_jobs(
         for file in given.files():
             logger.info("%s: found %s.", scan.path.name, file.uri)
         yield ScanJob(
-            scan, anchor, template.space, spacing, settings, model, given=given, from_standard=standard
+            scan,
+            anchor,
+            template.space,
+            spacing,
+            settings,
+            model,
+            given=given,
+            anchor_given=found[place],
+            from_standard=standard,
         )
 
 
@@ -72,7 +81,8 @@ def write_dataset(settings: Settings, model: ModelReference | None) -> None:
     Raises:
         CannotCreateError: the folder is another program's dataset.
     """
-    digest = configuration_hash(settings.preprocessing_hash(), model.sha256 if model else None)
+    outside = settings.outside if model else None
+    digest = configuration_hash(settings.preprocessing_hash(), model.sha256 if model else None, outside)
     description = dataset_description(
         bids_dir=settings.bids_dir, configuration_hash=digest, derivatives=settings.derivative_folders
     )
@@ -95,7 +105,6 @@ def _sessions(settings: Settings) -> Sequence[Session]:
         filters=load_filters(file, settings.sequences) if file else None,
         sequences=settings.sequences,
         all_runs=settings.all_runs,
-        database_dir=settings.bids_database_dir,
     )
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
-def save_nifti(image: "nib.spatialimages.SpatialImage", path: Path) -> Path:
-    """Write a nibabel image atomically.
+def save_nifti(image: "nib.Nifti1Image", path: Path) -> Path:
+    """Write a nibabel image atomically, and the same image always as the same bytes.
 
     Args:
         image: The image.
@@ -31,11 +31,49 @@ def save_nifti(image: "nib.spatialimages.SpatialImage", path: Path) -> Path:
     Raises:
         OSError: If it cannot be written.
     """
-    import nibabel as nib
-
     with atomic_path(path) as temporary:
-        nib.save(image, temporary)
+        write_nifti(image, temporary)
     return path
+
+
+def write_nifti(image: "nib.Nifti1Image", path: Path) -> None:
+    """Write a NIfTI file; ``.nii.gz`` at nibabel's level, with a library that is several times as fast.
+
+    Args:
+        image: The image.
+        path: ``.nii`` or ``.nii.gz`` in a folder that exists.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    import nibabel as nib
+    from isal.igzip import IGzipFile
+
+    if path.suffix != ".gz":
+        nib.save(image, path)
+        return
+    with (
+        path.open("wb") as file,
+        IGzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0) as stream,
+    ):
+        image.to_stream(stream)
+
+
+def open_nifti(path: Path) -> "nib.Nifti1Image":
+    """Open a well-formed NIfTI-1 file; a compressed one is read at once, and faster than nibabel does.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``.
+
+    Returns:
+        The image.
+    """
+    import nibabel as nib
+    from isal import igzip
+
+    if path.suffix != ".gz":
+        return nib.Nifti1Image.from_filename(path)
+    return nib.Nifti1Image.from_bytes(igzip.decompress(path.read_bytes()))
 
 
 def save_json(content: dict[str, Any], path: Path) -> Path:
@@ -198,8 +236,6 @@ def read_nifti(path: Path, pixel_type: type[np.generic] = np.float32) -> "Simple
     Returns:
         The image, in LPS world.
     """
-    import nibabel as nib
-
-    image = nib.Nifti1Image.from_filename(path)
+    image = open_nifti(path)
     data = np.asanyarray(image.dataobj).astype(pixel_type)
     return to_sitk(data, np.asarray(image.affine))

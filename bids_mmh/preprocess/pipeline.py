@@ -269,7 +269,8 @@ def resample_to_grid(
         )
     if image.shape != grid.shape or not np.allclose(image.affine, grid.affine, atol=1e-3):
         reference, identity = grid.reference(), SimpleITK.Transform()
-        scan, brain = resample_scan(scan, reference, identity), resample_mask(brain, reference, identity)
+        brain = resample_mask(brain, reference, identity)
+        scan = resample_scan(scan, reference, identity, brain)
     return {
         "mni_preproc": save_on_grid(apply_mask(scan, brain), grid, folder / "mni_preproc.nii"),
         "mni_mask": save_on_grid(brain, grid, folder / "mni_mask.nii"),

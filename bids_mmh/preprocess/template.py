@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from bids_mmh.errors import UsageError
@@ -14,9 +15,13 @@ NILEARN_SPACE = "MNI152NLin2009aSym"
 FETCH_SECONDS = 20.0
 
 # TemplateFlow fills its home with empty placeholders when it is imported, and retries without a network for a
-# time that it does not let its caller choose: a process of its own can be stopped.
+# time that it does not let its caller choose: a process of its own can be stopped. Its import takes seconds,
+# so a look comes first whether there is a network at all; behind a proxy only trying can tell.
 _FETCH_SCRIPT = """
-import sys
+import socket, sys
+from urllib.request import getproxies
+if not getproxies():
+    socket.getaddrinfo("templateflow.s3.amazonaws.com", 443)
 from templateflow.api import get
 get(sys.argv[1], resolution=1, desc=None, suffix="T1w")
 get(sys.argv[1], resolution=1, desc="brain", suffix="mask")
@@ -119,20 +124,31 @@ def _fetch(name: str) -> bool:
 
 
 def _nilearn_template(cache_dir: Path, reason: str) -> Template:
+    t1w = _folder_of("nilearn") / "datasets" / "data" / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+    mask_file = cache_dir / f"tpl-{NILEARN_SPACE}_res-01_desc-brain_mask.nii.gz"
+    if not _is_usable(mask_file):
+        _write_brain_mask(t1w, mask_file)
+    source = f"{NILEARN_SPACE}, the ICBM 2009a symmetric brain at 1 mm that ships with nilearn, {reason}."
+    return Template(NILEARN_SPACE, t1w, mask_file, source)
+
+
+def _folder_of(package: str) -> Path:
+    """Folder of an installed package, which is not imported: nilearn takes seconds."""
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(package)
+    return Path(found.origin).parent
+
+
+def _write_brain_mask(t1w: Path, mask_file: Path) -> None:
+    """Write the mask of a T1w of a brain alone: its zeros inside are ventricles and deep sulci."""
     import nibabel as nib
     import numpy as np
-    from nilearn.datasets import struct
     from scipy import ndimage
 
     from bids_mmh.preprocess.images import save_nifti
 
-    t1w = Path(struct.MNI152_FILE_PATH)
-    mask_file = cache_dir / f"tpl-{NILEARN_SPACE}_res-01_desc-brain_mask.nii.gz"
-    if not _is_usable(mask_file):
-        image = nib.Nifti1Image.from_filename(t1w)
-        # This T1w is brain only: its zeros inside the brain are ventricles and deep sulci.
-        brain = ndimage.binary_closing(np.asanyarray(image.dataobj) > 0, iterations=2)
-        brain = ndimage.binary_fill_holes(brain).astype(np.uint8)
-        save_nifti(nib.Nifti1Image(brain, image.affine), mask_file)
-    source = f"{NILEARN_SPACE}, the ICBM 2009a symmetric brain at 1 mm that ships with nilearn, {reason}."
-    return Template(NILEARN_SPACE, t1w, mask_file, source)
+    image = nib.Nifti1Image.from_filename(t1w)
+    brain = ndimage.binary_closing(np.asanyarray(image.dataobj) > 0, iterations=2)
+    brain = ndimage.binary_fill_holes(brain).astype(np.uint8)
+    save_nifti(nib.Nifti1Image(brain, image.affine), mask_file)

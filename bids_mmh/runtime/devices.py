@@ -1,7 +1,9 @@
 """Which GPUs a run may use, and which of them a step gets."""
 
+import ctypes
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def gpus_of(device: str) -> tuple[int, ...]:
@@ -15,9 +17,25 @@ def gpus_of(device: str) -> tuple[int, ...]:
     _, colon, index = device.partition(":")
     if colon:
         return (int(index),)
+    return tuple(range(count_gpus()))
+
+
+def count_gpus() -> int:
+    """How many GPUs PyTorch sees; without a driver it is not asked, for its import takes seconds."""
+    if not driver_is_there():
+        return 0
     import torch
 
-    return tuple(range(torch.cuda.device_count()))
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def driver_is_there() -> bool:
+    """Whether there is a GPU driver: NVIDIA's library, or AMD's device, which PyTorch calls CUDA too."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return Path("/dev/kfd").exists()
+    return True
 
 
 class GpuPool:

@@ -1,4 +1,4 @@
-"""What starts without PyTorch, whose import takes seconds: asserted in processes of their own."""
+"""What starts without the libraries whose import takes long: asserted in processes of their own."""
 
 import json
 import subprocess
@@ -21,20 +21,23 @@ from bids_mmh.settings import Settings
 TEMPLATE = "MNI152NLin2009aSym"
 
 
+SLOW = ("torch", "nipype", "nilearn", "matplotlib", "SimpleITK")
+
+
 def run(*arguments):
-    """Exit code of the program, what it said, and whether it loaded PyTorch."""
+    """Exit code of the program, what it said, and which slow libraries it loaded."""
     program = (
         "import sys\n"
         "from bids_mmh.cli.main import main\n"
         "try:\n    code = main(sys.argv[1:])\n"
         "except SystemExit as left:\n    code = left.code\n"
-        "print('torch' in sys.modules)\n"
+        f"print(*[name for name in {SLOW} if name in sys.modules])\n"
         "sys.exit(code)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True, check=False
     )
-    return done.returncode, done.stderr, done.stdout.splitlines()[-1] == "True"
+    return done.returncode, done.stderr, done.stdout.splitlines()[-1].split()
 
 
 @pytest.fixture(scope="module")
@@ -81,22 +84,29 @@ def _work(root):
     return files | made | {"qc_json": root / "qc.json", "to_mni_xfm": root / "xfm.txt"}
 
 
-def test_help_loads_no_torch():
-    code, _, torch = run("--help")
-    assert (code, torch) == (0, False)
+def test_help_loads_none_of_them():
+    code, _, loaded = run("--help")
+    assert (code, loaded) == (0, [])
 
 
-def test_a_run_with_nothing_to_do_loads_no_torch(study):
-    code, said, torch = run(
+def test_a_run_with_nothing_to_do_loads_none_of_them(study):
+    code, said, loaded = run(
         *(study / "raw", study / "out", "participant", "--model", study / "model", "-w", study / "work"),
         *("--template", TEMPLATE, "--output-spaces", "MNI", "--skip-bids-validation"),
     )
     assert "1 sessions: 1 done before, 0 to do" in said
-    assert (code, torch) == (0, False)
+    assert (code, loaded) == (0, [])
+
+
+def test_what_preprocesses_writes_and_reports_loads_no_torch():
+    modules = "bids_mmh.participant.workflow, bids_mmh.participant.report, bids_mmh.reports.subject"
+    program = f"import sys, {modules}, bids_mmh.preprocess.pipeline; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
 
 
 def test_a_group_table_loads_no_torch(study):
-    code, said, torch = run(
+    code, said, loaded = run(
         study / "raw",
         study / "out",
         "group",
@@ -105,5 +115,6 @@ def test_a_group_table_loads_no_torch(study):
         study / "work",
         "--skip-bids-validation",
     )
-    assert (code, torch) == (0, False), said
+    assert code == 0, said
+    assert "torch" not in loaded
     assert (study / "out" / "group.html").is_file()

@@ -97,7 +97,10 @@ def test_participant_finds_done_what_group_has_harmonized(
 
     assert is_done("T1w")
     assert is_done("T2w")
-    assert not is_done("T1w", random_seed=1)
+    assert is_done("T1w", random_seed=1)
+    assert not is_done("T1w", sloppy=True)
+    assert not is_done("T1w", outside="keep")
+    assert is_done("T1w", outside="keep", output_spaces=("MNI",))
     moved = replace(scans["T1w"], site="b")
     assert not ScanJob(moved, moved, "MNI152NLin2009aSym", 8.0, settings, model).is_done()
 

@@ -160,7 +160,8 @@ def test_a_scan_is_done_until_its_raw_file_site_settings_or_the_version_change(j
     write_scan(job, work)
     assert job.is_done()
     assert not replace(job, scan=replace(job.scan, site="beta")).is_done()
-    assert not replace(job, settings=job.settings.model_copy(update={"random_seed": 1})).is_done()
+    assert not replace(job, settings=job.settings.model_copy(update={"sloppy": True})).is_done()
+    assert replace(job, settings=job.settings.model_copy(update={"random_seed": 1})).is_done()
     with monkeypatch.context() as patch:
         patch.setattr("bids_mmh.derivatives.jobs.__version__", "99.0")
         assert not job.is_done()

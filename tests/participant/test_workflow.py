@@ -59,8 +59,8 @@ def test_files_of_others_reach_the_steps_that_they_replace(session, tmp_path):
         ("brain_t1w1", "precomputed_mask", "/d/m"),
         ("brain_t1w1", "precomputed_mask_uri", "bids:d:m"),
         ("template_t1w1", "precomputed_xfm", "/d/x"),
-        ("anchor_t2w2", "precomputed_mask", "/d/m2"),
-        ("anchor_t2w2", "precomputed_xfm", "/d/x2"),
+        ("anchor_t2w1", "precomputed_mask", "/d/m2"),
+        ("anchor_t2w1", "precomputed_xfm", "/d/x2"),
     ):
         assert getattr(graph.get_node(node).inputs, field) == value, (node, field)
     assert graph.get_node("template_t1w1").inputs.identity is False
@@ -74,7 +74,7 @@ def test_images_in_template_space_take_the_scans_place(session):
     assert graph.get_node("load_t1w1").inputs.in_file == "/d/s"
     assert graph.get_node("brain_t1w1").inputs.precomputed_mask == "/d/sm"
     assert graph.get_node("template_t1w1").inputs.identity is True
-    assert graph.get_node("bias_t2w2").inputs.skip is True
+    assert graph.get_node("bias_t2w1").inputs.skip is True
     # How the raw scan got there is not known: no transform is promised.
     assert not any("xfm" in path.name for path in job.scans[0].expected())
 
@@ -84,7 +84,7 @@ def test_no_preproc_takes_the_raw_scans_as_they_lie(session, tmp_path):
     assert job.starts_in_template_space
     graph = session_graph(job, "cpu")
     assert graph.get_node("load_t1w1").inputs.in_file.startswith(str(tmp_path / "raw"))
-    assert graph.get_node("anchor_t2w2").inputs.identity is True
+    assert graph.get_node("anchor_t2w1").inputs.identity is True
 
 
 def test_options_of_preprocessing_reach_the_steps(session, tmp_path):

@@ -1,4 +1,7 @@
 import gzip
+import os
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -50,3 +53,19 @@ def test_placeholders_and_cut_downloads_are_not_taken_for_templates(tmp_path, mo
 def test_unknown_template_is_refused(tmp_path):
     with pytest.raises(UsageError, match="Talairach"):
         find_template("Talairach", tmp_path)
+
+
+def test_the_template_of_nilearn_is_the_file_that_nilearn_names(template):
+    from nilearn.datasets.struct import MNI152_FILE_PATH
+
+    assert template.t1w.samefile(MNI152_FILE_PATH)
+
+
+def test_without_a_network_templateflow_is_not_even_imported(tmp_path, monkeypatch):
+    script = module._FETCH_SCRIPT.replace("from templateflow.api", "from nowhere")
+    lost = "import socket\ndef fail(*_): raise OSError\nsocket.getaddrinfo = fail\n" + script
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    done = subprocess.run([sys.executable, "-c", lost], capture_output=True, text=True, check=False)
+    assert "in fail" in done.stderr
+    assert "nowhere" not in done.stderr

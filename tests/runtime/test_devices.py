@@ -8,6 +8,7 @@ from bids_mmh.runtime.devices import GpuPool, gpus_of
 
 @pytest.fixture
 def three_gpus(monkeypatch):
+    monkeypatch.setattr("bids_mmh.runtime.devices.driver_is_there", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
 
@@ -36,6 +37,12 @@ def test_a_device_must_exist(three_gpus):
     assert choose_device("cuda:2") == "cuda:2"
     with pytest.raises(UsageError, match="the last CUDA device here is cuda:2"):
         choose_device("cuda:3")
+
+
+def test_a_machine_without_a_driver_has_no_gpu_and_does_not_ask_pytorch(three_gpus, monkeypatch):
+    monkeypatch.setattr("bids_mmh.runtime.devices.driver_is_there", lambda: False)
+    assert choose_device("auto") == "cpu"
+    assert gpus_of("auto") == ()
 
 
 def test_gpus_of_other_machines_are_not_looked_for(monkeypatch):

@@ -59,10 +59,22 @@ def sample(image: "SimpleITK.Image", transform: "SimpleITK.Transform") -> NDArra
     """
     import SimpleITK
 
-    around = SimpleITK.ConstantPad(GRID.reference(), [MARGIN] * 3, [MARGIN] * 3, 0)
     smooth = smooth_to(image, GRID.spacing)
-    moved = SimpleITK.Resample(smooth, around, transform, SimpleITK.sitkLinear, 0.0, SimpleITK.sitkFloat32)
+    moved = SimpleITK.Resample(
+        smooth, around_grid(), transform, SimpleITK.sitkLinear, 0.0, SimpleITK.sitkFloat32
+    )
     return np.ascontiguousarray(to_array(moved))
+
+
+def around_grid() -> "SimpleITK.Image":
+    """Make a reference image to resample onto.
+
+    Returns:
+        An empty image with the geometry of the 2 mm grid and the margin around it.
+    """
+    import SimpleITK
+
+    return SimpleITK.ConstantPad(GRID.reference(), [MARGIN] * 3, [MARGIN] * 3, 0)
 
 
 def agreement(

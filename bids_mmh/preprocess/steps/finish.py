@@ -67,7 +67,6 @@ def finish_scan(
     corrected = divide_bias(read_work(files.full), read_work(files.bias))
     native_mask = resample_nearest(read_work(files.mask), corrected)
     mni_image, mni_mask, whole_mask, in_view = _in_mni(files, corrected, to_mni, grid)
-    template, template_mask = template_on_grid(files.template, files.template_mask, grid)
     figures = quality_metrics(
         sequence,
         native_mask=native_mask,
@@ -75,8 +74,7 @@ def finish_scan(
         mni_mask=mni_mask,
         whole_mni_mask=whole_mask,
         field_of_view=in_view,
-        template=template,
-        template_mask=template_mask,
+        template=template_on_grid(files.template, files.template_mask, grid),
     )
     written = {
         "native_preproc": save_on_input_voxels(corrected, files.raw, out_dir / "native_preproc.nii.gz"),
@@ -114,7 +112,7 @@ def _in_mni(
     """On the grid: the scan without its background, its mask, the whole brain's, and its field of view."""
     import SimpleITK
 
-    from bids_mmh.preprocess.steps.resample import apply_mask, field_of_view, resample_mask, resample_scan
+    from bids_mmh.preprocess.steps.resample import field_of_view, resample_mask, resample_scan
     from bids_mmh.preprocess.transforms import read_transform
 
     reference = grid.reference()
@@ -122,7 +120,7 @@ def _in_mni(
     whole = resample_mask(read_work(files.anchor_mask), reference, read_transform(files.anchor_to_mni))
     in_view = field_of_view(corrected, reference, to_mni)
     mask = SimpleITK.And(whole, in_view)
-    return apply_mask(resample_scan(corrected, reference, to_mni), mask), mask, whole, in_view
+    return resample_scan(corrected, reference, to_mni, mask), mask, whole, in_view
 
 
 def resample_nearest(mask: "SimpleITK.Image", full: "SimpleITK.Image") -> "SimpleITK.Image":

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_mmh.preprocess.grid import Grid
-from bids_mmh.preprocess.images import image_like, to_array
+from bids_mmh.preprocess.images import image_like, to_array, to_sitk
 
 # Weight of the blurred mask at one and two smoothing widths outside a flat edge: the change is full up to the
 # first distance and fades to 0 at the second.
@@ -31,13 +31,14 @@ def change_on_native_voxels(
         continues the nearest change inside the mask; further out it fades to 0, so that a head around the
         brain shows no seam.
     """
+    import nibabel as nib
     import SimpleITK
 
-    from bids_mmh.preprocess.images import read_nifti
     from bids_mmh.preprocess.transforms import read_transform
 
     to_native = read_transform(to_mni_xfm).GetInverse()
-    reference = read_nifti(native)
+    header = nib.Nifti1Image.from_filename(native)  # its voxels are not read
+    reference = to_sitk(np.zeros(header.shape, np.uint8), np.asarray(header.affine))
     weight = np.asarray(mask > 0, dtype=np.float32)
     # Dividing by the blurred mask keeps the mask's edge from pulling the change towards 0.
     parts = []

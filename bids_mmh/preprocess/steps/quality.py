@@ -6,6 +6,7 @@ import numpy as np
 
 from bids_mmh.preprocess.images import to_array
 from bids_mmh.preprocess.steps.brain import volume_ml
+from bids_mmh.preprocess.steps.resample import GridTemplate
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -165,10 +166,10 @@ def affine_parts(transform: "SimpleITK.Transform") -> tuple[list[float], float]:
 
 def _field_of_view(scan: "SimpleITK.Image", to_mni: "SimpleITK.Transform") -> np.ndarray:
     """Where the scan's field of view lies on the grid of :mod:`bids_mmh.preprocess.steps.agreement`."""
-    from bids_mmh.preprocess.images import image_like
-    from bids_mmh.preprocess.steps.agreement import sample
+    from bids_mmh.preprocess.steps.agreement import around_grid
+    from bids_mmh.preprocess.steps.resample import field_of_view
 
-    return sample(image_like(np.ones(scan.GetSize(), np.float32), scan), to_mni) > 0.99
+    return to_array(field_of_view(scan, around_grid(), to_mni)) > 0
 
 
 def correlation(image: "SimpleITK.Image", template: "SimpleITK.Image", mask: "SimpleITK.Image") -> float:
@@ -204,30 +205,24 @@ def dice(first: "SimpleITK.Image", second: "SimpleITK.Image") -> float:
     return 2 * float((a & b).sum()) / total if total else 0.0
 
 
-def mask_deviation_ml(mask: "SimpleITK.Image", template_mask: "SimpleITK.Image") -> tuple[float, float]:
+def mask_deviation_ml(mask: "SimpleITK.Image", template: GridTemplate) -> tuple[float, float]:
     """Measure how much of a mask lies far outside the template's mask, and how much is missing far inside it.
 
     Eyes and neck in a mask, or a missing lobe, are small in an overlap but not here.
 
     Args:
         mask: Brain mask.
-        template_mask: uint8 brain mask of the template on the same voxels.
+        template: Template on the same voxels.
 
     Returns:
         Volume more than 8 mm outside, and volume missing more than 8 mm inside, both in ml.
     """
-    import SimpleITK
-
-    inside, brain = to_array(template_mask) > 0, to_array(mask) > 0
-    if not inside.any():
+    if not to_array(template.brain_mask).any():
         return 0.0, 0.0
-    distance = to_array(
-        SimpleITK.SignedMaurerDistanceMap(template_mask, squaredDistance=False, useImageSpacing=True)
-    )
+    brain, depth = to_array(mask) > 0, template.depth_mm
     ml = float(np.prod(mask.GetSpacing()) / 1000)
-    return float((brain & (distance > DEVIATION_MM)).sum()) * ml, float(
-        (~brain & (distance < -DEVIATION_MM)).sum()
-    ) * ml
+    far, deep = depth > DEVIATION_MM, depth < -DEVIATION_MM
+    return float((brain & far).sum()) * ml, float((~brain & deep).sum()) * ml
 
 
 def quality_metrics(
@@ -238,8 +233,7 @@ def quality_metrics(
     mni_mask: "SimpleITK.Image",
     whole_mni_mask: "SimpleITK.Image",
     field_of_view: "SimpleITK.Image",
-    template: "SimpleITK.Image",
-    template_mask: "SimpleITK.Image",
+    template: GridTemplate,
 ) -> dict[str, Any]:
     """Measure the quality of one scan after resampling.
 
@@ -251,7 +245,6 @@ def quality_metrics(
         whole_mni_mask: The whole brain on the grid, also outside the scan's field of view.
         field_of_view: The scan's field of view on the grid.
         template: Template on the grid.
-        template_mask: Its brain mask on the grid.
 
     Returns:
         ``mask_volume_ml``, ``template_correlation``, ``template_dice``, ``mask_beyond_ml`` and
@@ -259,11 +252,11 @@ def quality_metrics(
         inside the scan's field of view: the brain mask of a truncated scan is truncated as well) and
         ``warnings``.
     """
-    volume, brain = volume_ml(native_mask), to_array(template_mask) > 0
+    volume, brain = volume_ml(native_mask), to_array(template.brain_mask) > 0
     covered = float((to_array(field_of_view)[brain] > 0).mean()) if brain.any() else 0.0
-    overlap = dice(whole_mni_mask, template_mask)
-    similarity = correlation(mni_image, template, mni_mask)
-    stray, lacking = mask_deviation_ml(whole_mni_mask, template_mask)
+    overlap = dice(whole_mni_mask, template.brain_mask)
+    similarity = correlation(mni_image, template.t1w, mni_mask)
+    stray, lacking = mask_deviation_ml(whole_mni_mask, template)
     warnings = []
     if max(stray, lacking) > MAX_DEVIATION_ML:
         warnings.append(

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 COLUMNS = 6
 # The outermost tenth of the brain shows little, and its outline is tiny.
@@ -22,7 +19,6 @@ FIRST, LAST = 0.12, 0.88
 GAP_MM = 4.0
 # Height of the text above a row, as a fraction of the mosaic's width: text has a fixed size in pixels.
 HEADER = 0.0135
-PIXELS_WIDE = 1500
 
 
 @dataclass(frozen=True)
@@ -61,21 +57,24 @@ class Tile:
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
-        """Left, right, bottom and top in the mosaic, mm: what ``imshow`` calls the extent."""
+        """Left, right, bottom and top in the mosaic, mm."""
         return (self.left, self.left + self.size[0], self.bottom, self.bottom + self.size[1])
 
-    def centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Compute the mosaic coordinates of the voxel centres.
 
-        Returns:
-            Coordinates along the width and the height, mm.
-        """
-        counts = [window.stop - window.start for window in self.window]
-        steps = [length / count for length, count in zip(self.size, counts, strict=True)]
-        return (
-            self.left + (np.arange(counts[0]) + 0.5) * steps[0],
-            self.bottom + (np.arange(counts[1]) + 0.5) * steps[1],
-        )
+class Label(NamedTuple):
+    """A text in a mosaic.
+
+    Attributes:
+        text: The text.
+        x: Where it stands, mm from the left.
+        y: Likewise from the bottom.
+        anchor: Which part of the text stands there, as Pillow names it: ``mb`` is the middle of the bottom.
+    """
+
+    text: str
+    x: float
+    y: float
+    anchor: str
 
 
 @dataclass(frozen=True)
@@ -120,46 +119,29 @@ def layout(
     return Layout(tuple(tiles), COLUMNS * cell, height)
 
 
-def canvas(placed: Layout, *, background: str = "black") -> Figure:
-    """Make a figure whose only axes are the mosaic, in millimetres.
+def labels(placed: Layout, affine: NDArray[Any]) -> list[Label]:
+    """Name the position of every slice above it, and the sides on the first of each row.
 
     Args:
-        placed: The layout to draw in.
-        background: Colour behind the slices.
+        placed: The layout.
+        affine: Voxel to world, (4, 4), RAS millimetres.
 
     Returns:
-        A figure 1500 pixels wide; ``figure.axes[0]`` is where to draw.
+        The texts with their places.
     """
-    from matplotlib.figure import Figure
-
-    inches = PIXELS_WIDE / 100
-    figure = Figure(figsize=(inches, inches * placed.height / placed.width), dpi=100, facecolor=background)
-    axes = figure.add_axes((0, 0, 1, 1), frameon=False)
-    axes.set(xlim=(0, placed.width), ylim=(0, placed.height), xticks=[], yticks=[], autoscale_on=False)
-    return figure
-
-
-def annotate(figure: Figure, placed: Layout, affine: NDArray[Any], *, colour: str = "white") -> None:
-    """Write the position of every slice above it, and the letters of the sides on the first of each row.
-
-    Args:
-        figure: What :func:`canvas` gave.
-        placed: The same layout.
-        affine: Voxel to world, (4, 4), RAS millimetres.
-        colour: Colour of the text.
-    """
-    axes = figure.axes[0]
+    named = []
     for tile, first in _with_row_starts(placed.tiles):
         # Slices of an oblique affine have no single coordinate: that of the centre is shown.
         centre = np.array([*(_middle(tile)), 1.0])
         position = f"{'xyz'[tile.axis]} = {round(float((affine @ centre)[tile.axis]))}"
         left, right, bottom, top = tile.extent
-        text: dict[str, Any] = {"color": colour, "fontsize": 10, "va": "bottom"}
-        axes.text((left + right) / 2, top + 0.001 * placed.width, position, ha="center", alpha=0.75, **text)
+        named.append(Label(position, (left + right) / 2, top + 0.001 * placed.width, "mb"))
         if first:
-            letters = ("P", "A") if tile.axis == 0 else ("L", "R")
-            for letter, at, side in ((letters[0], left, "left"), (letters[1], right, "right")):
-                axes.text(at, (bottom + top) / 2, letter, ha=side, weight="bold", **text)
+            for letter, at, anchor in zip(
+                ("PA" if tile.axis == 0 else "LR"), (left, right), ("lm", "rm"), strict=True
+            ):
+                named.append(Label(letter, at, (bottom + top) / 2, anchor))
+    return named
 
 
 def _middle(tile: Tile) -> list[float]:

@@ -1,29 +1,28 @@
 """Figures of the subject page, each returned as an encoded image.
 
 Brain images are WebP (they compress ten times better than PNG at a quality that shows no difference on
-screen), curves are SVG. Only matplotlib's object interface is used: no global state changes, and pages can be
-made in several threads.
+screen), curves are SVG. Neither needs matplotlib: a page costs less than its import.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bids_mmh.reports.figures.encode import encode
+from bids_mmh.reports.figures.canvas import Canvas, blue_to_red
 from bids_mmh.reports.figures.levels import outline_levels, robust_window
-from bids_mmh.reports.figures.mosaic import Layout, annotate, canvas, layout
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from bids_mmh.reports.figures.mosaic import labels, layout
 
 GREY_WINDOW = (-1.0, 1.0)
 OUTLINE = "#ff5d5d"
 TISSUE_LINES = ("#ffd24a", "#35c9ff")
 BEFORE, AFTER = "#9a5b13", "#1f5fa8"
+LIGHT, DARK = 200, 68  # greys of text on black and on white
+SMOOTHING = 1.3  # voxels, of outlines
+SAMPLE = 100_000  # voxels, enough for a percentile
 
 
 def mosaic_figure(volume: NDArray[Any], mask: NDArray[Any], affine: NDArray[Any]) -> bytes:
@@ -38,10 +37,10 @@ def mosaic_figure(volume: NDArray[Any], mask: NDArray[Any], affine: NDArray[Any]
         A WebP image.
     """
     placed = layout(mask, _zooms(affine))
-    figure = canvas(placed)
-    _draw_slices(figure, placed, volume, window=GREY_WINDOW)
-    annotate(figure, placed, affine)
-    return encode(figure, "webp")
+    canvas = Canvas(placed)
+    canvas.slices(volume, window=GREY_WINDOW)
+    canvas.write(labels(placed, affine), LIGHT)
+    return canvas.encode()
 
 
 def difference_figure(
@@ -89,11 +88,11 @@ def mask_outline_figure(image: NDArray[Any], mask: NDArray[Any], affine: NDArray
         A WebP image.
     """
     placed = layout(mask, _zooms(affine), margin=14.0)
-    figure = canvas(placed)
-    _draw_slices(figure, placed, image, window=robust_window(image))
-    _draw_contours(figure, placed, np.asarray(mask) != 0, [0.5], [OUTLINE])
-    annotate(figure, placed, affine)
-    return encode(figure, "webp")
+    canvas = Canvas(placed)
+    canvas.slices(image, window=robust_window(image))
+    canvas.contours([(tile.cut(mask) != 0).astype(np.float32) for tile in placed.tiles], 0.5, OUTLINE)
+    canvas.write(labels(placed, affine), LIGHT)
+    return canvas.encode()
 
 
 def edges_figure(
@@ -112,15 +111,16 @@ def edges_figure(
     """
     from scipy.ndimage import gaussian_filter
 
-    levels = outline_levels(reference)
+    levels = outline_levels(np.asarray(reference)[::2, ::2, ::2])
     shown = (np.asarray(mask) != 0) | (np.asarray(reference) > levels[0] if levels else False)
     placed = layout(shown, _zooms(affine))
-    figure = canvas(placed)
-    _draw_slices(figure, placed, image, window=GREY_WINDOW)
-    smooth = gaussian_filter(np.asarray(reference, np.float32), 1.3)
-    _draw_contours(figure, placed, smooth, levels, TISSUE_LINES)
-    annotate(figure, placed, affine)
-    return encode(figure, "webp")
+    canvas = Canvas(placed)
+    canvas.slices(image, window=GREY_WINDOW)
+    smooth = [gaussian_filter(tile.cut(reference).astype(np.float32), SMOOTHING) for tile in placed.tiles]
+    for level, colour in zip(levels, TISSUE_LINES, strict=False):
+        canvas.contours(smooth, level, colour)
+    canvas.write(labels(placed, affine), LIGHT)
+    return canvas.encode()
 
 
 def bias_figure(field: NDArray[Any], mask: NDArray[Any], affine: NDArray[Any]) -> bytes:
@@ -142,19 +142,20 @@ def _signed_map(
     values: NDArray[np.float32], mask: NDArray[Any], affine: NDArray[Any], *, limit: float
 ) -> bytes:
     """Map values inside a mask, blue below zero and red above, in full colour from ``limit`` on."""
-    shown = np.where(np.asarray(mask) != 0, values, np.nan)
+    inside = (np.asarray(mask) != 0) & np.isfinite(values)
     placed = layout(mask, _zooms(affine), footer=2)
-    figure = canvas(placed, background="white")
-    _draw_slices(figure, placed, shown, window=(-limit, limit), colours="RdBu_r")
-    annotate(figure, placed, affine, colour="#444444")
-    _colour_bar(figure, limit)
-    return encode(figure, "webp")
+    canvas = Canvas(placed, background=255)
+    canvas.slices(values, window=(-limit, limit), colours=blue_to_red(), inside=inside)
+    canvas.write(labels(placed, affine), DARK)
+    canvas.colour_bar(limit, DARK)
+    return canvas.encode()
 
 
 def _limit(values: NDArray[np.float32], mask: NDArray[Any], percentile: float) -> float:
     """A percentile keeps a few outliers from dominating the scale; the floor keeps rounding errors grey."""
-    inside = np.asarray(mask) != 0
-    return max(float(np.nanpercentile(np.abs(values[inside]), percentile)), 0.05) if inside.any() else 0.05
+    inside = values[np.asarray(mask) != 0]
+    size = np.abs(inside[:: max(1, inside.size // SAMPLE)])
+    return max(float(np.nanpercentile(size, percentile)), 0.05) if size.size else 0.05
 
 
 def histogram_figure(before: ArrayLike, after: ArrayLike | None) -> bytes:
@@ -167,83 +168,30 @@ def histogram_figure(before: ArrayLike, after: ArrayLike | None) -> bytes:
     Returns:
         An SVG image.
     """
-    from matplotlib.figure import Figure
+    from bids_mmh.reports.page import render
 
-    figure = Figure(figsize=(7.2, 2.5), layout="constrained")
-    axes = figure.add_subplot()
     curves: Mapping[str, tuple[ArrayLike | None, str]] = {"before": (before, BEFORE), "after": (after, AFTER)}
-    for label, (density, colour) in curves.items():
-        if density is not None:
-            heights = np.asarray(density, dtype=np.float64)
-            axes.stairs(
-                heights, np.linspace(*GREY_WINDOW, len(heights) + 1), color=colour, label=label, lw=1.4
-            )
-            axes.stairs(
-                heights, np.linspace(*GREY_WINDOW, len(heights) + 1), color=colour, fill=True, alpha=0.12
-            )
-    axes.set(
-        xlabel="scaled intensity inside the brain mask", ylabel="density", xlim=GREY_WINDOW, ylim=(0, None)
-    )
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    return encode(figure, "svg")
+    drawn = [
+        (label, np.asarray(density, dtype=np.float64), colour)
+        for label, (density, colour) in curves.items()
+        if density is not None
+    ]
+    top = max((float(heights.max()) for _, heights, _ in drawn), default=0.0) or 1.0
+    shown = [(label, _steps(heights / top), colour) for label, heights, colour in drawn]
+    return render("histogram.svg", {"curves": shown, "window": GREY_WINDOW, "top": top}).encode()
+
+
+def _steps(heights: NDArray[np.float64]) -> str:
+    """The outline of a histogram, from 0 at the left to 0 at the right, for ``points`` of a polyline.
+
+    Args:
+        heights: Shares of the plot's height, shape (bins,); coordinates are percent, 0 is the top.
+    """
+    edges = np.repeat(np.linspace(0, 100, len(heights) + 1), 2)
+    levels = 100 - 95 * np.concatenate([[0.0], np.repeat(heights, 2), [0.0]])
+    return " ".join(f"{x:.2f},{y:.2f}" for x, y in zip(edges, levels, strict=True))
 
 
 def _zooms(affine: NDArray[Any]) -> tuple[float, float, float]:
     x, y, z = np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)
     return float(x), float(y), float(z)
-
-
-def _draw_slices(
-    figure: Figure,
-    placed: Layout,
-    volume: NDArray[Any],
-    *,
-    window: tuple[float, float],
-    colours: str = "gray",
-) -> None:
-    for tile in placed.tiles:
-        figure.axes[0].imshow(
-            tile.cut(volume).astype(np.float32),
-            cmap=colours,
-            vmin=window[0],
-            vmax=window[1],
-            origin="lower",
-            extent=tile.extent,
-            aspect="auto",
-            interpolation="bilinear",
-        )
-    # imshow sets the limits to the last slice; reset them to the whole mosaic.
-    figure.axes[0].set(xlim=(0, placed.width), ylim=(0, placed.height))
-
-
-def _draw_contours(
-    figure: Figure, placed: Layout, volume: NDArray[Any], levels: Sequence[float], colours: Sequence[str]
-) -> None:
-    for tile in placed.tiles:
-        field = tile.cut(volume).astype(np.float32)
-        shown = [
-            (level, colour)
-            for level, colour in zip(levels, colours, strict=False)
-            if field.min() < level < field.max()
-        ]
-        if shown and min(field.shape) > 1:
-            figure.axes[0].contour(
-                *tile.centres(),
-                field,
-                levels=[s[0] for s in shown],
-                colors=[s[1] for s in shown],
-                linewidths=1.0,
-            )
-
-
-def _colour_bar(figure: Figure, limit: float) -> None:
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
-    axes = figure.add_axes((0.4, 0.008, 0.2, 0.012))
-    bar = figure.colorbar(
-        ScalarMappable(Normalize(-limit, limit), "RdBu_r"), cax=axes, orientation="horizontal"
-    )
-    bar.set_ticks([-limit, 0.0, limit], labels=[f"{-limit:.2f}", "0", f"{limit:.2f}"])
-    axes.xaxis.set_ticks_position("top")

@@ -12,6 +12,7 @@ from bids_mmh.preprocess.steps.quality import (
     session_alignment,
     template_alignment,
 )
+from bids_mmh.preprocess.steps.resample import GridTemplate
 from bids_mmh.preprocess.transforms import from_matrix
 
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
@@ -40,8 +41,7 @@ def _measure(image, mask=None, whole=None, field_of_view=None, sequence="T1w"):
         mni_mask=ball if mask is None else to_sitk(mask, AFFINE),
         whole_mni_mask=ball if whole is None else to_sitk(whole, AFFINE),
         field_of_view=to_sitk(everything if field_of_view is None else field_of_view, AFFINE),
-        template=to_sitk(_texture(), AFFINE),
-        template_mask=ball,
+        template=GridTemplate(to_sitk(_texture(), AFFINE), ball),
     )
 
 

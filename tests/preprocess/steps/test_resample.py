@@ -3,7 +3,7 @@ import pytest
 import SimpleITK
 
 from bids_mmh.preprocess.grid import model_grid
-from bids_mmh.preprocess.images import to_array, to_sitk
+from bids_mmh.preprocess.images import image_like, to_array, to_sitk
 from bids_mmh.preprocess.steps.resample import (
     apply_mask,
     field_of_view,
@@ -78,3 +78,29 @@ def test_isotropic_copy_covers_the_same_field_of_view():
     index = (10, 10, 9)
     world_x = -copy.TransformIndexToPhysicalPoint(index)[0]
     assert to_array(copy)[index] == pytest.approx(world_x, abs=0.05)
+
+
+def test_what_is_computed_here_is_what_simpleitk_computes():
+    rng = np.random.default_rng(0)
+    affine = np.diag([1.2, 0.9, 2.5, 1.0])
+    affine[:3, 3] = (-30, -25, -20)
+    image = to_sitk(rng.normal(100, 20, (50, 60, 20)).astype(np.float32), affine)
+    turned = SimpleITK.AffineTransform(3)
+    turned.Rotate(0, 1, 0.2)
+    turned.Translate((3.0, -2.0, 1.0))
+    reference = model_grid(4.0).reference()
+    for spacing, lowest in ((4.0, 2.0), (2.0, 0.5)):
+        reference = model_grid(spacing).reference()
+        fwhm = [np.sqrt(max(0.0, spacing**2 - size**2)) for size in image.GetSpacing()]
+        variance = [(width / 2.355) ** 2 for width in fwhm]
+        smooth = SimpleITK.DiscreteGaussian(image, variance, 64, 0.01, True)
+        np.testing.assert_allclose(to_array(smooth_to(image, spacing)), to_array(smooth), atol=1e-3)
+        spline = SimpleITK.Resample(smooth, reference, turned, SimpleITK.sitkBSpline, 0.0)
+        wanted = np.clip(to_array(spline), 0, to_array(image).max())
+        found = to_array(resample_scan(image, reference, turned))
+        assert (found > 0).sum() > lowest * 1000
+        np.testing.assert_allclose(found, wanted, atol=2e-3)
+        part = to_array(field_of_view(image, reference, turned))
+        part[:20] = 0
+        inside = to_array(resample_scan(image, reference, turned, image_like(part, reference)))
+        np.testing.assert_array_equal(inside, np.where(part, found, 0))

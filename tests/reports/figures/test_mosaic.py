@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from bids_mmh.reports.figures.mosaic import COLUMNS, annotate, canvas, layout
+from bids_mmh.reports.figures.mosaic import COLUMNS, labels, layout
 
 ZOOMS = (1.0, 2.0, 3.0)
 
@@ -48,25 +48,16 @@ def test_cut_shows_the_subjects_left_on_the_left_and_up_as_up(mask):
     assert (np.diff(tile.cut(y), axis=0) == 1).all()
 
 
-def test_centres_are_half_a_voxel_from_the_edges(mask):
-    tile = layout(mask, ZOOMS).tiles[0]
-    across, up = tile.centres()
-    assert across[0] == pytest.approx(tile.left + 0.5)
-    assert up[-1] == pytest.approx(tile.bottom + tile.size[1] - 1.0)
-
-
 def test_empty_mask_shows_everything():
     tile = layout(np.zeros((8, 9, 10)), ZOOMS).tiles[0]
     assert tile.window == (slice(0, 8), slice(0, 9))
 
 
-def test_annotation_gives_world_coordinates_and_sides(mask):
+def test_labels_give_world_coordinates_and_sides(mask):
     placed = layout(mask, ZOOMS)
     affine = np.diag([*ZOOMS, 1.0])
     affine[:3, 3] = [-10, -20, -30]
-    figure = canvas(placed)
-    annotate(figure, placed, affine)
-    texts = [text.get_text() for text in figure.axes[0].texts]
+    texts = [label.text for label in labels(placed, affine)]
     assert f"z = {placed.tiles[0].index * 3 - 30}" in texts
     assert f"x = {placed.tiles[-1].index - 10}" in texts
     assert [text for text in texts if len(text) == 1] == ["L", "R", "L", "R", "P", "A"]

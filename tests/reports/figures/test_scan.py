@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from bids_mmh.reports.figures import scan as figures
-from bids_mmh.reports.figures.mosaic import PIXELS_WIDE
+from bids_mmh.reports.figures.canvas import PIXELS_WIDE
 
 
 def _pixels(encoded):
