@@ -110,12 +110,7 @@ class Edges:
 
     def _along(self, field: GradientField, matrix: Matrix) -> NDArray[np.float32]:
         """Gradients of another image at the points, turned into the fixed image's frame."""
-        # The gradient of I(M x) by x is the transposed matrix times that of I, but keeps its length here:
-        # otherwise a larger scale would be a better one.
-        found = field.at(apply_matrix(matrix, self.points))
-        turned = matrix[:3, :3].T.astype(np.float32) @ found
-        before, after = (np.linalg.norm(vectors, axis=0) for vectors in (found, turned))
-        return np.asarray(turned * (before / np.maximum(after, 1e-9)), np.float32)
+        return matrix[:3, :3].T.astype(np.float32) @ field.at(apply_matrix(matrix, self.points))
 
     def similarity(self, field: GradientField, matrix: Matrix) -> float:
         """Mean squared inner product with another image's gradients.
@@ -164,13 +159,13 @@ def strongest_edges(field: GradientField, points: Matrix, share: float = 0.5) ->
 
 
 def displaced(base: Matrix, parameters: NDArray[np.float64], centre: NDArray[np.float64]) -> Matrix:
-    """Change a linear map by a rotation, a translation and perhaps three scales.
+    """Change a rigid map by a rotation and a translation.
 
     Args:
         base: From the fixed image's points to those of the moving one, 4 x 4.
         parameters: Rotation vector and translation of the moving image, in mm (the rotation at 60 mm from
-            the centre), then perhaps changes of scale along the fixed image's axes, in mm likewise.
-        centre: What the rotation and the scales leave in place, in LPS mm of the fixed image, shape (3,).
+            the centre), shape (6,).
+        centre: What the rotation leaves in place, in LPS mm of the fixed image, shape (3,).
 
     Returns:
         4 x 4 matrix.
@@ -178,8 +173,6 @@ def displaced(base: Matrix, parameters: NDArray[np.float64], centre: NDArray[np.
     from scipy.spatial.transform import Rotation
 
     linear = Rotation.from_rotvec(parameters[:3] / RADIUS_MM).as_matrix() @ base[:3, :3]
-    if len(parameters) > 6:
-        linear = linear * np.exp(parameters[6:] / RADIUS_MM)
     matrix = np.eye(4)
     matrix[:3, :3] = linear
     matrix[:3, 3] = base[:3, :3] @ centre + base[:3, 3] + parameters[3:6] - linear @ centre
@@ -187,9 +180,9 @@ def displaced(base: Matrix, parameters: NDArray[np.float64], centre: NDArray[np.
 
 
 def refined(
-    edges: Edges, field: GradientField, base: Matrix, *, step_mm: float, tolerance_mm: float, scales: bool
+    edges: Edges, field: GradientField, base: Matrix, *, step_mm: float, tolerance_mm: float
 ) -> Matrix:
-    """Improve a linear map until the gradients agree best, by Powell's method.
+    """Improve a rigid map until the gradients agree best, by Powell's method.
 
     Args:
         edges: Of the fixed image.
@@ -197,20 +190,19 @@ def refined(
         base: Where to start, 4 x 4.
         step_mm: First step along each parameter.
         tolerance_mm: Accuracy.
-        scales: Whether three scales are free too.
 
     Returns:
         4 x 4 matrix.
     """
     from scipy.optimize import minimize
 
-    centre, n = edges.points.mean(axis=1), 9 if scales else 6
+    centre = edges.points.mean(axis=1)
     found = minimize(
         lambda parameters: -edges.similarity(field, displaced(base, parameters, centre)),
-        np.zeros(n),
+        np.zeros(6),
         method="Powell",
-        bounds=[(-REACH_MM, REACH_MM)] * n,
-        options={"direc": np.eye(n) * step_mm, "xtol": tolerance_mm, "ftol": 1e-5, "maxiter": 8},
+        bounds=[(-REACH_MM, REACH_MM)] * 6,
+        options={"direc": np.eye(6) * step_mm, "xtol": tolerance_mm, "ftol": 1e-5, "maxiter": 8},
     )
     return displaced(base, found.x, centre)
 

@@ -94,7 +94,7 @@ class _Level:
     def refine(self, field: GradientField, start: Matrix) -> Matrix:
         """The best map near a start."""
         step, tolerance = self.sigma_mm / 2, self.sigma_mm / 50
-        return refined(self.edges, field, start, step_mm=step, tolerance_mm=tolerance, scales=False)
+        return refined(self.edges, field, start, step_mm=step, tolerance_mm=tolerance)
 
 
 def rigid(

@@ -53,12 +53,10 @@ def test_coherence_is_one_for_itself_whatever_the_contrast_and_a_third_for_anyth
     )
 
 
-@pytest.mark.parametrize("scales", [False, True])
-def test_a_known_map_is_found_again(edges, scales):
-    parameters = np.array([4.0, -3, 2, 3, -4, 2, *((3.0, -2, 1) if scales else ())])
-    truth = displaced(np.eye(4), parameters, np.array([5.0, -2, 1]))
+def test_a_known_map_is_found_again(edges):
+    truth = displaced(np.eye(4), np.array([4.0, -3, 2, 3, -4, 2]), np.array([5.0, -2, 1]))
     field = gradient_field(_blobs(truth, contrast=-1.0), 3.0)
-    found = refined(edges, field, np.eye(4), step_mm=2.0, tolerance_mm=0.02, scales=scales)
+    found = refined(edges, field, np.eye(4), step_mm=2.0, tolerance_mm=0.02)
     off = apply_matrix(found, edges.points) - apply_matrix(truth, edges.points)
     start = edges.points - apply_matrix(truth, edges.points)
     # Within about a third of a voxel of 3 mm: these edges are few and blurred.
