@@ -5,13 +5,16 @@ BIN    := $(VENV)/bin
 DEMO   ?= demo
 NPROCS ?= $(shell nproc)
 
+# Every process would compile what it imports; the environment is ours to keep bytecode in.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-slow test-container lint docs bench fuzz lock audit licences sbom clean-demo
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
-	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
