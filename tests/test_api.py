@@ -14,6 +14,7 @@ from bids_mmh import Harmonizer
 from bids_mmh.errors import BadDataError, NoInputError, UsageError
 from bids_mmh.method import harmonizer
 from bids_mmh.method.config import PRESETS, TargetConfig
+from bids_mmh.method.model_files import model_sha256
 from bids_mmh.participant.harmonize import harmonize_file
 from bids_mmh.participant.intensity_units import stored_image
 from bids_mmh.preprocess.grid import model_grid
@@ -81,6 +82,7 @@ def test_on_the_grid_it_gives_what_the_harmonize_node_gives(model, folder, on_gr
         tmp_path / "mask.nii.gz",
         sequence="T2w",
         model=folder,
+        model_sha256=model_sha256(folder),
         device="cpu",
         threads=1,
         out_file=tmp_path / "out.nii.gz",

@@ -270,7 +270,7 @@ def _age(part: EvaluationPart, metrics: _StudyMetrics) -> Block:
         "",
         ["age error, years", "of the mean age", "grey matter with age, r", "z of the change", "p"],
         metrics.lines("age_mae", cells) or metrics.lines("grey_matter_age_r", cells),
-        [_age_picture(part, metrics)] if part.main in either and part.raw in either else [],
+        [_age_picture(part, metrics)] if part.ages and {part.main, part.raw} <= set(either) else [],
     )
 
 
@@ -311,7 +311,7 @@ def _ages_by_site(part: EvaluationPart) -> str:
     """Say how old the subjects of each site are: where that differs, sites and ages cannot be told apart."""
     ages = part.ages or {}
     by_site: dict[str, dict[str, float]] = {}
-    for site, subject in zip(part.map_sites, part.map_subjects, strict=True):
+    for site, subject in zip(part.map_sites, part.map_subjects, strict=False):
         if subject in ages:
             by_site.setdefault(site, {})[subject] = ages[subject]
     if not by_site:

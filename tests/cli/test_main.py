@@ -129,7 +129,7 @@ def test_group_does_not_look_at_the_raw_data_but_wants_results(tmp_path, capfd):
 def test_group_needs_no_work_folder(tmp_path, monkeypatch):
     import bids_mmh.group.run as group
 
-    monkeypatch.setattr(group, "run_group", lambda settings: ExitCode.OK)
+    monkeypatch.setattr(group, "run_group", lambda *_: ExitCode.OK)
     (tmp_path / "out").mkdir()
     arguments = [str(tmp_path / "gone"), str(tmp_path / "out"), "group", "--work-dir", "/proc/nowhere"]
     assert main(arguments) == 0

@@ -7,6 +7,7 @@ import torch
 
 from bids_mmh.method.config import PRESETS
 from bids_mmh.method.harmonizer import Harmonizer
+from bids_mmh.method.model_files import model_sha256
 from bids_mmh.participant.harmonize import harmonize_file
 from bids_mmh.preprocess.grid import model_grid
 
@@ -24,7 +25,8 @@ def arguments(tmp_path):
     for name, array in (("scan", values), ("mask", brain)):
         nib.save(nib.Nifti1Image(array, GRID.affine), tmp_path / f"{name}.nii.gz")
     files = {"image": tmp_path / "scan.nii.gz", "mask": tmp_path / "mask.nii.gz", "model": tmp_path / "model"}
-    return files | {"sequence": "T1w", "device": "cpu", "threads": 1, "out_file": tmp_path / "out.nii.gz"}
+    options = {"sequence": "T1w", "device": "cpu", "threads": 1, "out_file": tmp_path / "out.nii.gz"}
+    return files | options | {"model_sha256": model_sha256(files["model"])}
 
 
 def run_out_of_memory(monkeypatch, times):

@@ -47,6 +47,9 @@ def summarise_volumes(
         sites: The site of each scan.
         subjects: The subject of each scan.
         ages: Age of the subject of each scan, years, or None.
+
+    Returns:
+        What was found; None in place of what is not possible.
     """
     totals = volumes.sum(axis=1)
     return VolumeSummary(

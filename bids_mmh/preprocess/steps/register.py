@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_mmh.preprocess.images import image_like, to_array
-from bids_mmh.preprocess.steps.gradient_fields import (
+from bids_mmh.preprocess.gradient_fields import (
     RADIUS_MM,
     Edges,
     GradientField,
@@ -20,6 +19,7 @@ from bids_mmh.preprocess.steps.gradient_fields import (
     refined,
     strongest_edges,
 )
+from bids_mmh.preprocess.images import image_like, to_array
 from bids_mmh.preprocess.steps.resample import isotropic
 from bids_mmh.preprocess.transforms import apply_matrix, from_matrix, to_matrix
 
@@ -119,7 +119,7 @@ def rigid(
 
     Returns:
         The transform from points of ``fixed`` to points of ``moving``, and the coherence of their edges: see
-        :meth:`~bids_mmh.preprocess.steps.gradient_fields.Edges.coherence`.
+        :meth:`~bids_mmh.preprocess.gradient_fields.Edges.coherence`.
     """
     level = _Level(fixed, moving, fixed_mask, MIDDLE_MM)
     field = level.field(np.eye(4))

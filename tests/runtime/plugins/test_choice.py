@@ -2,7 +2,6 @@ import re
 from types import SimpleNamespace
 
 import pytest
-import torch
 from nipype import Node, Workflow
 from nipype.interfaces.utility import Function
 
@@ -40,7 +39,7 @@ def test_little_memory_is_raised_to_what_the_scheduler_needs(caplog):
 
 
 def test_as_many_steps_on_gpus_as_there_are_gpus(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr("bids_mmh.runtime.devices.count_gpus", lambda: 4)
     assert made(PluginChoice("MultiProc"), device="auto").n_gpu_procs == 4
     assert made(PluginChoice("MultiProc"), device="cuda:1").n_gpu_procs == 1
 

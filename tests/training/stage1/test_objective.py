@@ -132,12 +132,12 @@ def test_anatomy_is_compared_at_the_scales_of_the_recipe(model, volume, recipe, 
 
 @pytest.mark.parametrize("unified", [[True, False], [False, True]])
 def test_each_sample_is_conditioned_on_what_was_drawn_for_it(model, volume, recipe, rng, unified):
-    codes = []
-    model.network.register_forward_pre_hook(lambda _, inputs: codes.append(inputs[4]))
+    seen = []
+    model.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[4]))
     values(model, volume, choose(rng, [50, 150], unified), recipe)
     own, record = codes(model, volume)
     expected = torch.stack([(record if drawn else own)[i] for i, drawn in enumerate(unified)])
-    torch.testing.assert_close(codes[0], expected)
+    torch.testing.assert_close(seen[0], expected)
 
 
 def test_weights_of_the_terms(model, volume, recipe, rng):

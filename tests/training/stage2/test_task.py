@@ -409,7 +409,7 @@ def test_nothing_to_fine_tune_with_is_said_before_stage_one_is_applied(
 ):
     for subject, site in (("01", "alpha"), ("02", "beta")):
         write_scan(tmp_path / "d", subject, site=site)
-    monkeypatch.setattr(stage2_module, "build_walks", lambda *_: pytest.fail("too early"))
+    monkeypatch.setattr(stage2_module, "build_cache", lambda *_: pytest.fail("too early"))
     with pytest.raises(NoInputError, match="No scan can be fine-tuned to 'alpha'"):
         train_stage2(stage1_model, stage2, workspace(tmp_path / "d"), seed=5)
 

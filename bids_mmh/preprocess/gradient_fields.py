@@ -105,7 +105,14 @@ class Edges:
     directions: NDArray[np.float32]
 
     def thinned(self, step: int) -> "Edges":
-        """Keep every ``step``-th edge."""
+        """Keep some of the edges, at even distances in their order.
+
+        Args:
+            step: Every how manieth is kept.
+
+        Returns:
+            The edges that are left.
+        """
         return Edges(self.points[:, ::step], self.directions[:, ::step])
 
     def _along(self, field: GradientField, matrix: Matrix) -> NDArray[np.float32]:

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from bids_mmh.preprocess.images import to_sitk
-from bids_mmh.preprocess.steps.gradient_fields import (
+from bids_mmh.preprocess.gradient_fields import (
     Edges,
     displaced,
     gradient_field,
@@ -10,6 +9,7 @@ from bids_mmh.preprocess.steps.gradient_fields import (
     refined,
     strongest_edges,
 )
+from bids_mmh.preprocess.images import to_sitk
 from bids_mmh.preprocess.transforms import apply_matrix, voxels_to_world
 
 AFFINE = np.array([[-3.0, 0, 0, 40], [0, 0, 4, -50], [0, 3, 0, -30], [0, 0, 0, 1]])  # not RAS+
