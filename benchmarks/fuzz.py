@@ -251,7 +251,7 @@ def plant(bug: str) -> None:
         if bug == "memory":
             np.ones(MEMORY // 4)
         if bug == "error":
-            raise ZeroDivisionError("planted")
+            return None  # type: ignore[return-value]  # whoever takes it for an image fails
         changed = sound(image)
         return nib.Nifti1Image(np.asanyarray(changed.dataobj) + 1, changed.affine, changed.header)
 
