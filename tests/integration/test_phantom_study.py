@@ -38,6 +38,8 @@ def manifest(subject):
             for image in IMAGES:
                 name = f"{subject}/anat/{subject}_{space}{image.format(s=sequence, b=brain)}"
                 files |= {name, name.replace(".nii.gz", ".json")}
+        change = f"{subject}/anat/{subject}_{SPACE}_desc-change_{sequence}"
+        files |= {f"{change}.nii.gz", f"{change}.json"}
         files.add(f"{subject}/anat/{subject}_from-{sequence}_to-MNI152NLin2009aSym_mode-image_xfm.txt")
     return files | {f"{subject}/anat/{subject}_from-T2w_to-T1w_mode-image_xfm.txt"}
 
@@ -95,7 +97,7 @@ def test_exactly_the_expected_files_are_there(study):
 def test_sidecars_hold_what_group_and_readers_need(study):
     files = [study / "model" / name for name in ("config.json", "model.safetensors")]
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-    for path in (study / "out").glob(f"sub-*/anat/*{SPACE}_desc-*_T?w.json"):
+    for path in (study / "out").glob(f"sub-*/anat/*{SPACE}_desc-[ph]*_T?w.json"):
         fields = content(path)
         harmonized = "desc-harmonized" in path.name
         assert (HARMONIZED if harmonized else SIDECAR) <= fields.keys()
