@@ -51,7 +51,6 @@ DATASET = {
     "descriptions.json",
     "descriptions.tsv",
     "logs/CITATION.md",
-    "participants.json",
     "participants.tsv",
 }
 
