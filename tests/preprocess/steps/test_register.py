@@ -133,7 +133,7 @@ def test_the_brains_of_both_scans_are_a_start_where_nothing_else_is(standard):
     moved = image_like(data, moved)
     brain = SimpleITK.Cast(_moved(mask, truth) > 0.5, SimpleITK.sitkUInt8)
     found, _ = rigid(image, moved, mask, FAST_REGISTRATION, moving_mask=brain)
-    assert _error_mm(found, truth, mask) < 1
+    assert _error_mm(found, truth, mask) < 2
 
 
 def test_a_false_optimum_is_left_by_way_of_the_scans_own_brain(standard, tmp_path, monkeypatch):
