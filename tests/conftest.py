@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from filelock import FileLock
@@ -142,3 +143,24 @@ def write_anatomies():
         return folder
 
     return write
+
+
+class Visit(NamedTuple):
+    """A scan, as far as pairs and target sites ask for it."""
+
+    subject: str
+    site: str
+    number: int = 0
+
+
+@pytest.fixture(scope="session")
+def visits():
+    """Three subjects: two have travelled, one of them was scanned twice at a site."""
+    return [
+        Visit("sub-01", "west"),
+        Visit("sub-01", "east"),
+        Visit("sub-01", "east", 2),
+        Visit("sub-02", "west"),
+        Visit("sub-02", "north"),
+        Visit("sub-03", "east"),
+    ]

@@ -8,16 +8,12 @@ matter (``tests/evaluation/test_tissues.py``). The head is drawn from the same t
 worse. Two segmentations of one brain share the priors, which raises the Dice between them.
 """
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bids_mmh.errors import BadDataError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 CSF, GREY_MATTER, WHITE_MATTER, SUBCORTICAL_GREY = 1, 2, 3, 4
 """Labels of a segmentation; 0 is background. The last is SynthSeg's; here it is part of the grey matter."""
@@ -41,7 +37,7 @@ def segment_tissues(volume: NDArray[Any], mask: NDArray[Any]) -> NDArray[np.uint
     """
     import torch
 
-    from bids_mmh.method.style.tissues import Tissue, tissue_maps
+    from bids_mmh.method.style.tissues import Tissue, default_priors_on, tissue_maps
 
     inside = np.asarray(mask) != 0
     if volume.shape != inside.shape or not _in_box(inside.shape):
@@ -53,7 +49,7 @@ def segment_tissues(volume: NDArray[Any], mask: NDArray[Any]) -> NDArray[np.uint
     if values.size == 0 or not np.isfinite(values).all() or values.std() == 0:
         raise BadDataError("The brain mask of a scan is empty, or its intensities are flat or not finite.")
     image = torch.from_numpy(np.where(inside, volume, 0).astype(np.float32))[None, None]
-    maps = tissue_maps(image, torch.from_numpy(inside)[None, None], _priors(inside.shape))[0]
+    maps = tissue_maps(image, torch.from_numpy(inside)[None, None], default_priors_on(inside.shape))[0]
     grey = maps[Tissue.CORTICAL_GREY] + maps[Tissue.DEEP_GREY]
     found = torch.stack([maps[Tissue.FLUID], grey, maps[Tissue.WHITE]]).argmax(0).numpy() + 1
     return np.where(inside, found, 0).astype(np.uint8)
@@ -72,13 +68,6 @@ def grey_matter_ratio(labels: NDArray[np.uint8]) -> float:
     if total == 0:
         raise BadDataError("A segmentation without any tissue has no grey-matter ratio.")
     return float((counts[GREY_MATTER] + counts[SUBCORTICAL_GREY]) / total)
-
-
-@lru_cache(maxsize=2)
-def _priors(shape: tuple[int, int, int]) -> "Tensor":
-    from bids_mmh.method.style.tissues import default_priors, priors_on_grid
-
-    return priors_on_grid(default_priors()[None], shape)
 
 
 def _in_box(shape: tuple[int, ...]) -> bool:

@@ -165,10 +165,13 @@ def _run_model(
 ) -> np.ndarray:
     import torch
 
+    from bids_mmh.runtime.memory import freed_memory_kept
+
     device = next(model.parameters()).device
     volume, mask = (torch.from_numpy(array)[None, None].to(device) for array in (before, brain))
     index = torch.tensor([sequence], device=device)
-    return np.asarray(model(volume, mask, index, subject=subject)[0, 0].cpu().numpy())
+    with freed_memory_kept():
+        return np.asarray(model(volume, mask, index, subject=subject)[0, 0].cpu().numpy())
 
 
 def harmonize_file(
@@ -236,15 +239,13 @@ def harmonize_image(
     import torch
 
     from bids_mmh.method.precision import precision_name
-    from bids_mmh.preprocess.images import save_nifti
-    from bids_mmh.runtime.memory import freed_memory_kept
+    from bids_mmh.preprocess.images import open_nifti, save_nifti
 
-    source = nib.Nifti1Image.from_filename(image)
+    source = open_nifti(image)
     values = np.asarray(source.dataobj, dtype=np.float32)
-    brain = np.asarray(nib.Nifti1Image.from_filename(mask).dataobj) > 0
+    brain = np.asarray(open_nifti(mask).dataobj) > 0
     start = time.perf_counter()
-    with freed_memory_kept():
-        result = harmonize_volume(model, values, brain, sequence, subject=subject)
+    result = harmonize_volume(model, values, brain, sequence, subject=subject)
     seconds = time.perf_counter() - start
     device = torch.device("cpu") if result.fallback else next(model.parameters()).device
     header = source.header.copy()

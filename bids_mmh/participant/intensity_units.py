@@ -83,12 +83,11 @@ def stored_on_native(
     Returns:
         The harmonized scan on its own voxels as it is stored.
     """
-    import nibabel as nib
-
+    from bids_mmh.preprocess.images import open_nifti
     from bids_mmh.preprocess.steps.native import change_on_native_voxels
 
-    native = nib.Nifti1Image.from_filename(preproc)
-    inside = np.asarray(nib.Nifti1Image.from_filename(brain).dataobj) > 0
+    native = open_nifti(preproc)
+    inside = np.asarray(open_nifti(brain).dataobj) > 0
     change = change_on_native_voxels(
         result.after - result.before, mask, grid=grid, to_mni_xfm=to_mni_xfm, native=preproc
     )

@@ -39,6 +39,7 @@ from bids_mmh.participant.intensity_units import (
 )
 from bids_mmh.participant.stale import remove_stale, remove_temporary
 from bids_mmh.preprocess.grid import model_grid
+from bids_mmh.preprocess.images import open_nifti
 
 logger = logging.getLogger(__name__)
 
@@ -75,10 +76,8 @@ def write_preprocessed(job: ScanJob, work: Mapping[str, Any]) -> None:
 
 def _scaled(work: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
     """The preprocessed scan as the model sees it, its mask, and slope and intercept of the scaling."""
-    import nibabel as nib
-
-    mask = np.asarray(nib.Nifti1Image.from_filename(work["mni_mask"]).dataobj) > 0
-    values = np.asarray(nib.Nifti1Image.from_filename(work["mni_preproc"]).dataobj, dtype=np.float32)
+    mask = np.asarray(open_nifti(Path(work["mni_mask"])).dataobj) > 0
+    values = np.asarray(open_nifti(Path(work["mni_preproc"])).dataobj, dtype=np.float32)
     before, slope, intercept = scale_brain(values, mask)
     return before, mask, (slope, intercept)
 
@@ -185,8 +184,6 @@ def write_harmonized(job: ScanJob, work: Mapping[str, Any]) -> None:
         work: ``mni_preproc``, ``mni_mask``, ``harmonized``, ``device``, ``precision`` and ``seconds``; for
             the scan's own voxels also ``to_mni_xfm``, ``native_preproc`` and ``native_mask``.
     """
-    import nibabel as nib
-
     from bids_mmh.evaluation.metrics.anatomical_change import anatomical_change, anatomical_change_map
     from bids_mmh.evaluation.metrics.anatomy import anatomy_preservation
     from bids_mmh.evaluation.metrics.statistics import image_statistics
@@ -195,7 +192,7 @@ def write_harmonized(job: ScanJob, work: Mapping[str, Any]) -> None:
     logger.info("%s: %s s in the model on %s", job.scan.path.name, work["seconds"], work["device"])
     remove_temporary(job)
     before, mask, scaling = _scaled(work)
-    image = nib.Nifti1Image.from_filename(work["harmonized"])
+    image = open_nifti(Path(work["harmonized"]))
     after = np.asarray(image.dataobj, dtype=np.float32)
     grid, target = Voxels.of_grid(model_grid(job.spacing)), job.path("mni_harmonized")
     clipped = {"mni_harmonized": publish_scan(stored_image(after, mask, image), target, grid, mask)}
@@ -290,8 +287,6 @@ def _write_native(
     job: ScanJob, work: Mapping[str, Any], *, result: Harmonized, mask: np.ndarray, fields: Sidecar
 ) -> float:
     """Write the harmonized scan on its own voxels; returns its clipped fraction."""
-    import nibabel as nib
-
     native = stored_on_native(
         result,
         mask,
@@ -301,7 +296,7 @@ def _write_native(
         brain=Path(work["native_mask"]),
         outside=job.settings.outside,
     )
-    brain = np.asarray(nib.Nifti1Image.from_filename(work["native_mask"]).dataobj) > 0
+    brain = np.asarray(open_nifti(Path(work["native_mask"])).dataobj) > 0
     voxels = Voxels.of_file(Path(work["native_preproc"]))
     clipped = publish_scan(native, job.path("native_harmonized"), voxels, brain)
     root = job.settings.output_dir

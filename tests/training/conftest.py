@@ -18,6 +18,7 @@ from bids_mmh.training.data.scans import find_scans
 from bids_mmh.training.data.split import Split
 from bids_mmh.training.data.volume_cache import VolumeCache
 from bids_mmh.training.engine import Compute, make_fabric
+from bids_mmh.training.loop.training_loop import Loop
 from bids_mmh.training.recipe import Phase, Recipe, Stage2Recipe, model_on_grid
 from bids_mmh.training.stage2.stage1_cache import Stage1Cache, build_cache, maker_of
 from bids_mmh.training.stage2.target_site import set_target_records
@@ -46,6 +47,24 @@ def write_scan(write_derivative):
         return write_derivative(root, entities, array, mask, sequence=sequence, site=site, **fields)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def interrupt_after():
+    """Let the next run be killed after some optimizer steps."""
+
+    def interrupt(monkeypatch, steps):
+        original, done = Loop._optimizer_step, []
+
+        def step(self, *arguments):
+            if len(done) == steps:
+                raise KeyboardInterrupt
+            done.append(None)
+            return original(self, *arguments)
+
+        monkeypatch.setattr(Loop, "_optimizer_step", step)
+
+    return interrupt
 
 
 @pytest.fixture(scope="session")

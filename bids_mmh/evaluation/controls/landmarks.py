@@ -25,11 +25,11 @@ def landmark_style(volume: NDArray[Any], mask: NDArray[Any]) -> "TissueStatistic
         mask: Brain mask of the same shape.
     """
     from bids_mmh.method.style.tissue_style import tissue_statistics
-    from bids_mmh.method.style.tissues import default_priors, priors_on_grid, tissue_maps
+    from bids_mmh.method.style.tissues import default_priors_on, tissue_maps
 
     image, inside = _batch(volume, mask)
-    priors = priors_on_grid(default_priors()[None], image.shape[2:])
-    return tissue_statistics(image, inside, tissue_maps(image, inside, priors))
+    maps = tissue_maps(image, inside, default_priors_on(tuple(image.shape[2:])))
+    return tissue_statistics(image, inside, maps)
 
 
 def mean_landmark_style(styles: "Sequence[TissueStatistics]") -> "TissueStatistics":

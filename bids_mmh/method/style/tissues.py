@@ -10,7 +10,7 @@ step as the local ratio of signal and expected signal (Wells et al. 1996, doi:10
 
 import json
 from enum import IntEnum
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -62,6 +62,12 @@ def priors_on_grid(priors: Tensor, shape: tuple[int, ...] | torch.Size) -> Tenso
     fine = F.interpolate(priors.float(), size=tuple(shape), mode="trilinear", align_corners=False)
     fine = fine.clamp(min=1e-4)
     return fine / fine.sum(1, keepdim=True)
+
+
+@lru_cache(maxsize=2)
+def default_priors_on(shape: tuple[int, ...]) -> Tensor:
+    """The prior maps that ship with the package, on a grid of the model's box; (1, 4, *shape), sum 1."""
+    return priors_on_grid(default_priors()[None], shape)
 
 
 @torch.no_grad()

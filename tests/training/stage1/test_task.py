@@ -12,7 +12,6 @@ from bids_mmh.training.data.scans import find_scans
 from bids_mmh.training.data.split import Split
 from bids_mmh.training.engine import Compute, make_fabric
 from bids_mmh.training.loop.learning_rate import learning_rate
-from bids_mmh.training.loop.training_loop import Loop
 from bids_mmh.training.recipe import Augmentation
 from bids_mmh.training.run import train
 from bids_mmh.training.stage1.objective import Observation, draw
@@ -35,20 +34,6 @@ def assert_same(records, others):
     )
     for name, value in records.items():
         assert torch.equal(value, others[name]), name
-
-
-def interrupt_after(monkeypatch, steps):
-    """Let the next run be killed after some optimizer steps."""
-    original = Loop._optimizer_step
-    done = []
-
-    def step(self, *arguments):
-        if len(done) == steps:
-            raise KeyboardInterrupt
-        done.append(None)
-        return original(self, *arguments)
-
-    monkeypatch.setattr(Loop, "_optimizer_step", step)
 
 
 def test_a_run_leaves_a_model_and_its_history(derivatives, recipe, tmp_path, losses_of):
@@ -92,7 +77,9 @@ def test_the_model_has_the_averaged_records(derivatives, recipe, tmp_path):
     assert model.records.decay == recipe.model.decay  # whatever they were averaged with
 
 
-def test_a_resumed_run_repeats_an_unbroken_one(derivatives, recipe, tmp_path, monkeypatch, losses_of):
+def test_a_resumed_run_repeats_an_unbroken_one(
+    derivatives, recipe, tmp_path, monkeypatch, losses_of, interrupt_after
+):
     """Killed in its fifth step, two phases long, it goes on from the checkpoint after the third."""
     recipe = replace(
         recipe, phases=(recipe.phases[0], replace(recipe.phases[0], steps=2, learning_rate=2e-3))
@@ -112,7 +99,9 @@ def test_a_resumed_run_repeats_an_unbroken_one(derivatives, recipe, tmp_path, mo
         assert_same(ends[0][kind], ends[1][kind])
 
 
-def test_a_finished_run_is_not_trained_further(derivatives, recipe, tmp_path, monkeypatch, losses_of):
+def test_a_finished_run_is_not_trained_further(
+    derivatives, recipe, tmp_path, monkeypatch, losses_of, interrupt_after
+):
     first = train(recipe, [derivatives], tmp_path / "model", compute=CPU)
     rows = losses_of(tmp_path / "model")
     interrupt_after(monkeypatch, 0)

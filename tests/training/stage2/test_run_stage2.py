@@ -15,7 +15,6 @@ from bids_mmh.errors import ExitCode
 from bids_mmh.method.harmonizer import Harmonizer, read_config
 from bids_mmh.method.model_files import model_sha256
 from bids_mmh.training.engine import Compute
-from bids_mmh.training.loop.training_loop import Loop
 from bids_mmh.training.run import StudyOptions, train
 
 CPU = Compute("cpu")
@@ -94,20 +93,9 @@ def test_scans_of_test_subjects_are_never_read(sites, two_stages, stage1, tmp_pa
     assert model.config.target.site == "alpha"
 
 
-def interrupt_after(monkeypatch, steps):
-    """Let the next run be killed after some optimizer steps."""
-    original, done = Loop._optimizer_step, []
-
-    def step(self, *arguments):
-        if len(done) == steps:
-            raise KeyboardInterrupt
-        done.append(None)
-        return original(self, *arguments)
-
-    monkeypatch.setattr(Loop, "_optimizer_step", step)
-
-
-def test_a_resumed_run_repeats_an_unbroken_one(sites, two_stages, stage1, tmp_path, monkeypatch):
+def test_a_resumed_run_repeats_an_unbroken_one(
+    sites, two_stages, stage1, tmp_path, monkeypatch, interrupt_after
+):
     """Killed in its fourth step, it goes on from the checkpoint after the second."""
     options = StudyOptions(stage1=stage1)
     unbroken = train(two_stages, [sites], tmp_path / "unbroken", compute=CPU, options=options)
