@@ -33,7 +33,7 @@ VERDICT: Mapping[str, str] = {
     "of the scan's histograms before and after, 0 to 1: how far harmonization moved its intensities",
     "anatomy_preservation": "Cosine similarity of the gradient vectors before and after inside the brain: 1 "
     "where the anatomy is unchanged, negative where the contrast was inverted",
-    "anatomical_change": "What no local affine map of intensity explains of the change: its 99.99th "
+    "anatomical_change": "What no local parabola of intensity explains of the change: its 99.99th "
     "percentile inside the brain, scaled units",
     "model": "Name of the model that harmonized the scan",
     "model_sha256": "SHA-256 of the model's weights",

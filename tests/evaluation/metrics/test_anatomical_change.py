@@ -33,6 +33,15 @@ def test_contrast_and_field_are_no_change_of_anatomy(brain):
     assert number(brain, brain) < 0.02
 
 
+def test_a_curve_that_is_steeper_above_grey_matter_is_none():
+    rng = np.random.default_rng(3)
+    folds = gaussian_filter(rng.standard_normal(SHAPE), 3)
+    tissue = np.digitize(folds / folds.std(), (-0.5, 0.5))  # fluid between grey and white, in folds
+    image = gaussian_filter(np.array([-0.7, 0.0, 0.5])[tissue], 0.7).astype(np.float32)
+    after = np.interp(image, (-0.7, 0.0, 0.5), (-0.8, 0.2, 0.4)).astype(np.float32)
+    assert number(np.where(MASK, image, -1), np.where(MASK, after, -1)) < 0.8 * THRESHOLD
+
+
 def test_noise_that_is_taken_away_is_none_either(brain):
     noisy = np.where(MASK, brain + 0.08 * np.random.default_rng(2).standard_normal(SHAPE), -1)
     assert number(noisy.astype(np.float32), brain) < THRESHOLD / 2
