@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from preprocessing_measures import distances, lps, variation
 from preprocessing_run import Outcome, preprocess
-from travelling_heads import Traveller, read_head, travel
+from travelling_heads import Traveller, travel
 
 from bids_mmh.errors import BidsMmhError
 from bids_mmh.preprocess.images import read_nifti, to_array
 from bids_mmh.preprocess.transforms import read_transform, to_matrix
+from bids_mmh.synthesis.heads import read_head
 
 Matrix = NDArray[np.float64]
 Row = dict[str, float | str]

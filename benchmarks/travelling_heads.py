@@ -22,39 +22,16 @@ from bids_mmh.files import atomic_path
 from bids_mmh.phantom.head.grid import smooth_noise
 from bids_mmh.preprocess.images import save_nifti, to_array, to_sitk
 from bids_mmh.preprocess.transforms import from_matrix
+from bids_mmh.synthesis.heads import Head
 from bids_mmh.synthesis.regions import FREESURFER, Region
-from bids_mmh.synthesis.relaxation import relaxation
-from bids_mmh.synthesis.scanner import Scanner, draw_scanner, signals
+from bids_mmh.synthesis.scanner import Scanner, draw_scanner
+from bids_mmh.synthesis.surround import head_signals
 
 Matrix = NDArray[np.float64]
 PARTIAL_VOLUME_MM = 0.6
-CLOSING_MM = 4
 MOVE_MM, TURN_DEG = 10.0, 10.0  # between the two scans of a session
 LOST_MM, LOST_DEG = 120.0, 15.0  # where the header of the second scan says nothing
-FAT_LEFT = 0.08  # of the signal of fat, after saturation
 _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS to LPS
-
-
-@dataclass(frozen=True)
-class Surround:
-    """A tissue around the brain: labels, T1 and T2 in ms at 3 T, proton density, share of fat."""
-
-    labels: tuple[int, ...]
-    t1: float
-    t2: float
-    density: float
-    fat: float = 0.0
-
-
-SURROUNDS = (
-    Surround((507, 511), 600, 60, 0.75, 0.7),  # skin with the fat below it, and what lies between
-    Surround((508, 509), 1400, 40, 0.80),  # muscle, mucosa
-    Surround((515,), 250, 1, 0.20),  # cortical bone
-    Surround((516,), 400, 55, 0.55, 0.6),  # marrow
-    Surround((506,), 4200, 1600, 1.0),  # vitreous
-    Surround((512, 530), 900, 75, 0.74),  # cord, optic nerve
-    Surround((502, 514), 1700, 60, 0.80),  # vessels
-)
 
 
 @dataclass(frozen=True)
@@ -117,30 +94,6 @@ class Traveller:
     def tissues(self, suffix: str) -> SimpleITK.Image:
         """1 in pure grey and 2 in pure white matter on the voxels of a scan."""
         return SimpleITK.ReadImage(str(self.scans[suffix].with_name(f"{suffix}_tissues.nrrd")))
-
-
-@dataclass(frozen=True)
-class Head:
-    """A label map: regions and surrounds by number, cropped, with the affine of the crop (RAS)."""
-
-    name: str
-    labels: NDArray[np.int16]
-    affine: Matrix
-
-    def brain(self) -> NDArray[np.bool_]:
-        """Tissue and the fluid between it."""
-        regions = np.isin(self.labels, [n for n, r in FREESURFER.items() if r != Region.CSF])
-        return ndimage.binary_closing(regions, iterations=CLOSING_MM)
-
-
-def read_head(path: Path) -> Head:
-    """Read ``*_dseg.nii.gz``, axes close to RAS+."""
-    image = nib.as_closest_canonical(nib.Nifti1Image.from_filename(path))
-    labels = np.asarray(image.dataobj).astype(np.int16)
-    box = ndimage.find_objects((labels > 0).astype(np.uint8))[0]
-    affine = image.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ [s.start for s in box]
-    return Head(path.name.split("_")[0], labels[box], affine)
 
 
 def travel(head: Head, scanner: int, seed: int, folder: Path) -> Traveller:
@@ -227,23 +180,8 @@ def _grid(kind: Kind, suffix: str, pose: Matrix, centre: NDArray[np.float64]) ->
 def _signal(head: Head, kind: Kind, machine: Scanner) -> NDArray[np.float32]:
     """Signal of every voxel of a head, 1 in white matter; the subject is the same at every scanner."""
     subject = int(head.name[-2:])
-    properties = relaxation(machine.tesla, torch.Generator().manual_seed(subject))
-    brain = signals(machine, properties).numpy()
-    table = np.zeros(head.labels.max() + 1, np.float32)
-    for label, region in FREESURFER.items():
-        if label < len(table):
-            table[label] = brain[region]
-    white = float(machine.pulse(properties)[Region.WHITE])
-    fat_saturated = kind.fat_saturated and machine.sequence == "T2w"
-    for tissue in SURROUNDS:
-        one = torch.tensor([[tissue.t1], [tissue.t2], [tissue.density]])
-        level = float(machine.pulse(one)) / white
-        # An echo train refocuses fat: it is as bright as fluid.
-        bright = 1.6 if machine.sequence == "T2w" else 1.4
-        fat = FAT_LEFT if fat_saturated else bright
-        for label in tissue.labels:
-            if label < len(table):
-                table[label] = (1 - tissue.fat) * level + tissue.fat * fat
+    saturated = kind.fat_saturated and machine.sequence == "T2w"
+    table = head_signals(machine, torch.Generator().manual_seed(subject), fat_saturated=saturated).numpy()
     texture = smooth_noise(np.random.default_rng(subject), head.labels.shape, 12.0)
     values = table[head.labels] * (1 + np.float32(0.03) * texture)
     return ndimage.gaussian_filter(values, PARTIAL_VOLUME_MM)
