@@ -16,7 +16,7 @@ LESION_MM = 1.5  # standard deviation of the average over the residual
 RIDGE = 1e-3  # variance (scaled units) below which a window has no contrast to explain a change by
 HIGHEST = 99.99  # percentile of the map that is a scan's number: what lies beyond is 0.15 ml of a brain
 THRESHOLD = 0.12
-"""Scaled units; scans above it are flagged. See ``benchmarks/anatomical_change.py`` for its calibration."""
+"""Scaled units; scans above it are flagged. ``benchmarks/method/anatomical_change.py`` calibrates it."""
 
 
 def anatomical_change_map(
