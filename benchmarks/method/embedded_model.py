@@ -27,7 +27,7 @@ from bids_mmh.evaluation.controls.methods import CONTROLS, Fit, fit_controls
 from bids_mmh.evaluation.metrics.anatomy import anatomy_preservation
 from bids_mmh.evaluation.metrics.similarity import intensity_histogram, similarity
 from bids_mmh.evaluation.metrics.site_distance import site_distances
-from bids_mmh.evaluation.scans import Scan, travelling_pairs
+from bids_mmh.evaluation.scans import ScanArrays, travelling_pairs
 from bids_mmh.training.data.scans import find_scans
 
 SEQUENCES = ("T1w", "T2w")
@@ -50,7 +50,7 @@ METHODS: dict[str, Callable[[Any, Fit], NDArray[np.float32]]] = {
 }
 
 
-def read_scan(found: DerivedScan) -> Scan:
+def read_scan(found: DerivedScan) -> ScanArrays:
     """Read a preprocessed scan, its mask and its harmonized version."""
     harmonized = found.image.with_name(found.image.name.replace("_desc-preproc_", "_desc-harmonized_"))
     sidecar = harmonized.with_suffix("").with_suffix(".json")
@@ -69,7 +69,7 @@ def read_scan(found: DerivedScan) -> Scan:
         raise BadDataError(
             f"{sidecar} is not a sidecar of this tool ({error!r}): harmonize again."
         ) from error
-    return Scan(
+    return ScanArrays(
         name=found.image.name.removesuffix(".nii.gz"),
         subject=found.subject,
         site=found.site,
@@ -90,7 +90,7 @@ def _scaled(image: Any, mask: NDArray[np.bool_], slope: float, intercept: float)
     )
 
 
-def measure(method: str, pairs: Sequence[tuple[Scan, Scan]], fits: dict[str, Fit]) -> list[float]:
+def measure(method: str, pairs: Sequence[tuple[ScanArrays, ScanArrays]], fits: dict[str, Fit]) -> list[float]:
     """The figures of one method, in the order of ``COLUMNS``: means over the pairs or over their scans."""
     scans = list({id(scan): scan for pair in pairs for scan in pair}.values())
     done = {id(scan): METHODS[method](scan, fits[scan.subject]) for scan in scans}

@@ -51,7 +51,7 @@ _REGIONS: Mapping[Region, tuple[Tissue, float, float, float]] = {
 
 
 @dataclass(frozen=True)
-class Scan:
+class Acquisition:
     """How a scanner takes one sequence: pulse sequence, voxel size (mm), noise (of white matter's signal)."""
 
     pulse: PulseSequence
@@ -65,8 +65,8 @@ class Scanner:
 
     tesla: float
     field: float
-    t1w: Scan
-    t2w: Scan
+    t1w: Acquisition
+    t2w: Acquisition
 
 
 def _mprage(tr: float, ti: float, flip: float, train: int = 176, te: float = 3.0) -> PulseSequence:
@@ -74,18 +74,18 @@ def _mprage(tr: float, ti: float, flip: float, train: int = 176, te: float = 3.0
 
 
 SCANNERS: Mapping[str, Scanner] = {
-    "A": Scanner(1.5, 0.08, Scan(SpoiledGradientEcho(22, 9.2, 30), (1.2, 0.94, 0.94), 0.02),
-                 Scan(SpinEcho(4200, 88), (0.9, 0.9, 3.0), 0.02)),
-    "B": Scanner(3.0, 0.10, Scan(_mprage(2000, 880, 8), (1.0, 1.0, 1.0), 0.018),
-                 Scan(SpinEcho(3200, 130), (1.0, 1.0, 1.0), 0.025)),
-    "C": Scanner(3.0, 0.08, Scan(_mprage(2300, 900, 9), (1.0, 1.0, 1.0), 0.015),
-                 Scan(SpinEcho(5500, 96), (1.0, 1.0, 1.5), 0.02)),
-    "D": Scanner(1.5, 0.06, Scan(_mprage(2730, 1000, 7, 160, 3.9), (1.2, 1.25, 1.25), 0.025),
-                 Scan(SpinEcho(9000, 125), (1.1, 1.1, 2.0), 0.02)),
-    "E": Scanner(3.0, 0.14, Scan(_mprage(1900, 1100, 12, 224), (0.9, 0.9, 0.9), 0.022),
-                 Scan(SpinEcho(2600, 75), (0.8, 0.8, 4.0), 0.015)),
-    "F": Scanner(3.0, 0.11, Scan(SpoiledGradientEcho(9.8, 4.6, 14), (1.0, 1.0, 1.0), 0.016),
-                 Scan(SpinEcho(2300, 85), (1.0, 1.0, 1.0), 0.03)),
+    "A": Scanner(1.5, 0.08, Acquisition(SpoiledGradientEcho(22, 9.2, 30), (1.2, 0.94, 0.94), 0.02),
+                 Acquisition(SpinEcho(4200, 88), (0.9, 0.9, 3.0), 0.02)),
+    "B": Scanner(3.0, 0.10, Acquisition(_mprage(2000, 880, 8), (1.0, 1.0, 1.0), 0.018),
+                 Acquisition(SpinEcho(3200, 130), (1.0, 1.0, 1.0), 0.025)),
+    "C": Scanner(3.0, 0.08, Acquisition(_mprage(2300, 900, 9), (1.0, 1.0, 1.0), 0.015),
+                 Acquisition(SpinEcho(5500, 96), (1.0, 1.0, 1.5), 0.02)),
+    "D": Scanner(1.5, 0.06, Acquisition(_mprage(2730, 1000, 7, 160, 3.9), (1.2, 1.25, 1.25), 0.025),
+                 Acquisition(SpinEcho(9000, 125), (1.1, 1.1, 2.0), 0.02)),
+    "E": Scanner(3.0, 0.14, Acquisition(_mprage(1900, 1100, 12, 224), (0.9, 0.9, 0.9), 0.022),
+                 Acquisition(SpinEcho(2600, 75), (0.8, 0.8, 4.0), 0.015)),
+    "F": Scanner(3.0, 0.11, Acquisition(SpoiledGradientEcho(9.8, 4.6, 14), (1.0, 1.0, 1.0), 0.016),
+                 Acquisition(SpinEcho(2300, 85), (1.0, 1.0, 1.0), 0.03)),
 }  # fmt: skip
 
 

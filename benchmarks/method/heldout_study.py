@@ -27,7 +27,7 @@ from bids_mmh.evaluation.controls.methods import CONTROLS, RAW, Fit, fit_control
 from bids_mmh.evaluation.metrics.overlap import overlap
 from bids_mmh.evaluation.metrics.similarity import similarity
 from bids_mmh.evaluation.probes.features import random_features
-from bids_mmh.evaluation.scans import Scan
+from bids_mmh.evaluation.scans import ScanArrays
 from bids_mmh.evaluation.tissues import segment_tissues
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.model_files import embedded_folder
@@ -91,14 +91,14 @@ def cached(folder: Path | None, anatomies: Path, head: str, name: str, sequence:
         return HeldOutScan(head, name, sequence, volume, stored["mask"], stored["tissue"])
 
 
-def as_scan(one: HeldOutScan) -> Scan:
+def as_scan(one: HeldOutScan) -> ScanArrays:
     """The scan as the evaluation sees it."""
     name = f"{one.head}_{one.scanner}_{one.sequence}"
-    return Scan(name, one.head, one.scanner, one.sequence, one.volume, one.mask, (1.0, 1.0, 1.0))
+    return ScanArrays(name, one.head, one.scanner, one.sequence, one.volume, one.mask, (1.0, 1.0, 1.0))
 
 
 def measure(
-    model: Harmonizer, scans: Sequence[Scan], truth: Mapping[str, NDArray[np.uint8]], *, quick: bool
+    model: Harmonizer, scans: Sequence[ScanArrays], truth: Mapping[str, NDArray[np.uint8]], *, quick: bool
 ) -> dict[str, Row]:
     """Figures of every method, means over the pairs of a source and the target.
 
@@ -147,7 +147,7 @@ def halved(image: Float) -> Float:
     return np.asarray(image.reshape(h, 2, w, 2, d, 2).mean(axis=(1, 3, 5)))
 
 
-def to_target(model: Harmonizer, scans: Sequence[Scan]) -> Harmonizer:
+def to_target(model: Harmonizer, scans: Sequence[ScanArrays]) -> Harmonizer:
     """The model towards the target scanner; the style never counts the subject at hand."""
     there = [one for one in scans if one.site == TARGET]
     m = model.sequence_index(there[0].sequence)
@@ -163,14 +163,14 @@ def changed(model: Harmonizer, changes: Mapping[str, float]) -> Harmonizer:
     return other
 
 
-def style(one: Scan) -> StyleStatistics:
+def style(one: ScanArrays) -> StyleStatistics:
     """Whole-brain style and, by the control's own measurement, the style by tissue."""
     image, mask = torch.from_numpy(one.preproc)[None, None], torch.from_numpy(one.mask)[None, None]
     return replace(style_statistics(image, mask), tissues=one.tissues)
 
 
 def versions(
-    variants: Mapping[str, Harmonizer], one: Scan, answer: Scan, fit: Fit, *, quick: bool
+    variants: Mapping[str, Harmonizer], one: ScanArrays, answer: ScanArrays, fit: Fit, *, quick: bool
 ) -> Iterator[tuple[str, Float]]:
     """Every method's version of a scan."""
     for name, control in CONTROLS.items():
@@ -183,14 +183,14 @@ def versions(
         yield CURVE, best_curve(one, answer)
 
 
-def harmonized(model: Harmonizer, one: Scan) -> Float:
+def harmonized(model: Harmonizer, one: ScanArrays) -> Float:
     """The scan at the target scanner, by the model."""
     image, mask = torch.from_numpy(one.preproc)[None, None], torch.from_numpy(one.mask)[None, None]
     index = torch.tensor([model.sequence_index(one.sequence)])
     return np.asarray(model(image, mask, index, subject=one.subject)[0, 0].numpy())
 
 
-def best_curve(one: Scan, answer: Scan) -> Float:
+def best_curve(one: ScanArrays, answer: ScanArrays) -> Float:
     """The best function of intensity there is, fitted to the answer: no method is allowed to."""
     values, target = one.preproc[one.mask], answer.preproc[one.mask]
     edges = np.linspace(-1.2, 1.2, 201)
@@ -201,13 +201,13 @@ def best_curve(one: Scan, answer: Scan) -> Float:
     return out
 
 
-def pair_row(image: Float, answer: Scan) -> Row:
+def pair_row(image: Float, answer: ScanArrays) -> Row:
     """Likeness to the same head's scan at the target."""
     found = similarity(image, answer.preproc, answer.mask)
     return {"PSNR": found.psnr, "SSIM": found.ssim, "WD": found.wd, "PCC": found.pcc}
 
 
-def site_accuracy(features: NDArray[np.float32], scans: Sequence[Scan]) -> float:
+def site_accuracy(features: NDArray[np.float32], scans: Sequence[ScanArrays]) -> float:
     """Share of scans whose scanner a classifier finds that never saw their head."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict

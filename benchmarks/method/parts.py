@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_mmh.errors import NoInputError
-from bids_mmh.evaluation.scans import Scan, Visit
+from bids_mmh.evaluation.scans import ScanArrays, Visit
 from bids_mmh.evaluation.study import MethodSummary
 from bids_mmh.evaluation.subject_metrics import PairSimilarity, SubjectMetrics, Versions
 
@@ -29,8 +29,8 @@ class Part:
 
     sequence: str
     target: str
-    scans: list[Scan]
-    pairs: list[tuple[Scan, Scan]]
+    scans: list[ScanArrays]
+    pairs: list[tuple[ScanArrays, ScanArrays]]
     methods: dict[str, Method]
     main: str | None
     stand_ins: dict[str, int]
@@ -49,7 +49,7 @@ def pair_metrics(subject: SubjectMetrics, pair: PairSimilarity, method: str) -> 
     }
 
 
-def by_scan(outputs: Mapping[str, Versions], scans: Sequence[Scan]) -> dict[str, Versions]:
+def by_scan(outputs: Mapping[str, Versions], scans: Sequence[ScanArrays]) -> dict[str, Versions]:
     """Outputs of methods, by name of the scan instead of by method."""
     return {scan.name: {name: volumes[scan.name] for name, volumes in outputs.items()} for scan in scans}
 

@@ -32,7 +32,7 @@ from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import BadDataError, BidsMmhError, NoInputError, UsageError
 from bids_mmh.evaluation.controls.baselines import BACKGROUND
 from bids_mmh.evaluation.controls.methods import CONTROLS, RAW, fit_controls
-from bids_mmh.evaluation.scans import Scan, travelling_pairs
+from bids_mmh.evaluation.scans import ScanArrays, travelling_pairs
 from bids_mmh.evaluation.segmentation import BuiltInSegmenter
 from bids_mmh.evaluation.significance import paired_test
 from bids_mmh.evaluation.study import MeasuredScan, summarise
@@ -86,7 +86,7 @@ def parse_variant(text: str) -> tuple[str, Path]:
     return name, Path(folder)
 
 
-def read_variant(folder: Path, scan: Scan) -> NDArray[np.float32] | None:
+def read_variant(folder: Path, scan: ScanArrays) -> NDArray[np.float32] | None:
     """Read a variant's version of a scan, background -1; None where the folder has none."""
     for file in (folder / f"{scan.name}.npy", folder / f"{scan.name}.nii.gz"):
         if not file.is_file():
@@ -106,7 +106,7 @@ def read_variant(folder: Path, scan: Scan) -> NDArray[np.float32] | None:
     return None
 
 
-def variant_outputs(folder: Path, scans: Sequence[Scan], target: str) -> tuple[dict[str, NDArray], int]:
+def variant_outputs(folder: Path, scans: Sequence[ScanArrays], target: str) -> tuple[dict[str, NDArray], int]:
     """A variant's outputs, and for how many scans at the target site the preprocessed one stands in."""
     outputs, stand_ins = {}, 0
     for scan in scans:
@@ -164,7 +164,9 @@ def evaluate(
 
 
 def measure(
-    scans: Sequence[Scan], pairs: Sequence[tuple[Scan, Scan]], outputs: Mapping[str, Versions]
+    scans: Sequence[ScanArrays],
+    pairs: Sequence[tuple[ScanArrays, ScanArrays]],
+    outputs: Mapping[str, Versions],
 ) -> dict[str, SubjectMetrics]:
     """Metrics of all methods, subject by subject."""
     measured = {}

@@ -135,12 +135,12 @@ def measure_ours(device: str = "cpu") -> Cost:
 def measure_classical(name: str) -> Cost:
     """Measure a control of the evaluation, with what it needs to know of the scan."""
     from bids_mmh.evaluation.controls.methods import CONTROLS, fit_controls
-    from bids_mmh.evaluation.scans import Scan
+    from bids_mmh.evaluation.scans import ScanArrays
 
     scan = volume(1.0)
     other = np.where(scan.mask, np.float32(0.9) * scan.values, np.float32(-1))
     here, there = (
-        Scan(name, name, name, "T1w", values, scan.mask, (1.0, 1.0, 1.0))
+        ScanArrays(name, name, name, "T1w", values, scan.mask, (1.0, 1.0, 1.0))
         for name, values in (("here", scan.values), ("there", other))
     )
     fit = fit_controls([there], "there")
