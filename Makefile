@@ -51,11 +51,11 @@ docs: $(VENV)/.ready
 	@echo "Open $(CURDIR)/site/index.html; for the search, run $(BIN)/mkdocs serve"
 
 bench: $(VENV)/.ready
-	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/speed/bench.py
 
 # Damaged files by the thousand; ends with 1 if one is neither read rightly nor refused in a sentence.
 fuzz: $(VENV)/.ready
-	$(BIN)/python benchmarks/fuzz.py --cases 2000 --processes $(NPROCS)
+	$(BIN)/python benchmarks/robustness/fuzz.py --cases 2000 --processes $(NPROCS)
 
 # Known vulnerabilities of the locked packages; asks the Python Packaging Advisory Database over the network.
 audit: $(VENV)/.ready

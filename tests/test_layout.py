@@ -1,6 +1,8 @@
-"""The package is laid out as docs/design.md says, in packages of a size that fits a screen."""
+"""The package is laid out as docs/design.md says, in folders of a size that fits a screen."""
 
 import re
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,18 @@ DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
 TREE = DESIGN.split("```")[1].strip().splitlines()
 MOST_FILES = 15
 TESTS_ABOUT_THE_WHOLE = {"bad_input", "benchmarks", "containers", "docs", "integration"}
+READ_BY_PEOPLE = (
+    *("*.md", "Makefile", "*.toml", "docs/*.md", "recipes/*.toml", ".github/**/*.yml"),
+    *(f"{folder}/**/*.{kind}" for folder in ("bids_mmh", "benchmarks", "tests") for kind in ("md", "py")),
+)
 
 
 def packages(root):
     return [folder for folder in (root, *root.rglob("*")) if (folder / "__init__.py").is_file()]
+
+
+def read(file):
+    return file.read_text(encoding="utf-8")
 
 
 def drawn(indent):
@@ -21,13 +31,39 @@ def drawn(indent):
     return [match.group(1) for line in TREE if (match := re.match(rf" {{{indent}}}([\w./]+) ", line))]
 
 
-def test_no_package_has_more_files_than_fit_a_screen():
-    crowded = {
-        str(folder.relative_to(ROOT)): len(list(folder.glob("*.py")))
-        for folder in packages(ROOT / "bids_mmh")
-        if len(list(folder.glob("*.py"))) > MOST_FILES
-    }
-    assert crowded == {}
+@pytest.mark.parametrize("root", ["bids_mmh", "benchmarks", "tests"])
+def test_no_folder_has_more_files_than_fit_a_screen(root):
+    files = Counter(str(file.parent.relative_to(ROOT)) for file in (ROOT / root).rglob("*.py"))
+    assert {folder: count for folder, count in files.items() if count > MOST_FILES} == {}
+
+
+def test_benchmarks_that_are_named_are_there():
+    """Wherever a reader is told to run or to look at one."""
+    files = {file for pattern in READ_BY_PEOPLE for file in ROOT.glob(pattern)}
+    pattern = re.compile(r"(?<![\w/])benchmarks(?:/\w+)+\.py\b")
+    named = {(name, file) for file in files for name in pattern.findall(read(file))}
+    assert len(named) > 50
+    assert [f"{file}: {name}" for name, file in sorted(named) if not (ROOT / name).is_file()] == []
+
+
+def test_every_benchmark_with_a_command_is_in_the_table():
+    folder = ROOT / "benchmarks"
+    table = read(folder / "README.md")
+    elsewhere = set(folder.glob("gpu/*.py"))  # one command, whose page says what its stages do
+    scripts = [file for file in folder.rglob("*.py") if '__name__ == "__main__"' in read(file)]
+    paths = [str(file.relative_to(ROOT)) for file in scripts if file not in elsewhere]
+    assert len(paths) > 20
+    assert [path for path in sorted(paths) if f"`python {path}" not in table] == []
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "benchmarks").glob("*/")), ids=lambda folder: folder.name)
+def test_a_benchmark_imports_no_module_of_another_folder(folder):
+    """A script that is run has its own folder on the path, and no other."""
+    own = {file.stem for file in folder.glob("*.py")}
+    others = {file.stem for file in (ROOT / "benchmarks").rglob("*.py")} - own - sys.stdlib_module_names
+    code = "\n".join(read(file) for file in folder.glob("*.py"))
+    imported = set(re.findall(r"^\s*(?:from|import) (\w+)", code, re.M))
+    assert sorted(imported & others) == []
 
 
 def test_the_tree_shows_every_package_and_module_of_the_first_level():

@@ -31,8 +31,8 @@ AnyVisit = TypeVar("AnyVisit", bound=Visit)
 
 
 @dataclass(frozen=True)
-class Scan:
-    """One preprocessed scan.
+class ScanArrays:
+    """One scan as the evaluation reads it: its arrays on the grid that is measured on.
 
     Attributes:
         name: File name of the preprocessed image without its extension; identifies the scan.

@@ -14,7 +14,7 @@ from bids_mmh.evaluation.metrics.overlap import overlap
 from bids_mmh.evaluation.metrics.similarity import Similarity, intensity_histogram, similarity
 from bids_mmh.evaluation.probes.features import random_features
 from bids_mmh.evaluation.regional_volumes import regional_grey_matter
-from bids_mmh.evaluation.scans import Scan
+from bids_mmh.evaluation.scans import ScanArrays
 from bids_mmh.evaluation.segmentation import Segmenter
 from bids_mmh.evaluation.tissues import grey_matter_ratio
 
@@ -111,7 +111,7 @@ def _stored_similarity(stored: Mapping[str, Any]) -> Similarity:
 
 
 def measure_subject(
-    scans: Sequence[Scan],
+    scans: Sequence[ScanArrays],
     pairs: Sequence[tuple[str, str]],
     fit: Fit | None,
     segmenter: Segmenter,
@@ -136,7 +136,7 @@ def measure_subject(
 
 
 def measure_versions(
-    scans: Sequence[Scan],
+    scans: Sequence[ScanArrays],
     pairs: Sequence[tuple[str, str]],
     versions: Mapping[str, Versions],
     segmenter: Segmenter,
@@ -167,14 +167,14 @@ def measure_versions(
     return SubjectMetrics(metrics, likeness)
 
 
-def versions_of(scan: Scan, fit: Fit | None) -> Versions:
+def versions_of(scan: ScanArrays, fit: Fit | None) -> Versions:
     """Every method's version of a harmonized scan, in the order of the tables: raw, controls, the model's."""
     assert scan.harmonized is not None
     return {**apply_controls(scan, fit), HARMONIZED: scan.harmonized}
 
 
 def _scan_metrics(
-    scan: Scan, versions: Versions, segmenter: Segmenter, features: Iterator[NDArray[np.float32]]
+    scan: ScanArrays, versions: Versions, segmenter: Segmenter, features: Iterator[NDArray[np.float32]]
 ) -> Iterator[tuple[str, ScanMetrics]]:
     tissues = segmenter.segment(list(versions.values()), scan.mask)
     raw = tissues[list(versions).index(RAW)]
@@ -196,7 +196,9 @@ def _scan_metrics(
         )
 
 
-def _pair(first: Scan, second: Scan, versions: Mapping[str, Versions], *, raw_target: bool) -> PairSimilarity:
+def _pair(
+    first: ScanArrays, second: ScanArrays, versions: Mapping[str, Versions], *, raw_target: bool
+) -> PairSimilarity:
     both = first.mask & second.mask
     others = versions[second.name]
     methods = {

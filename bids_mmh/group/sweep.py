@@ -15,7 +15,7 @@ from bids_mmh.participant.harmonize import choose_device
 from bids_mmh.settings import model_location
 
 if TYPE_CHECKING:
-    from bids_mmh.evaluation.scans import Scan
+    from bids_mmh.evaluation.scans import ScanArrays
     from bids_mmh.method.config import ModelConfig
     from bids_mmh.method.harmonizer import Harmonizer
     from bids_mmh.training.sweep.depth_sweep import SamplingSetting, SettingMetrics
@@ -89,7 +89,7 @@ def run_sweep(model: str, derivatives: Sequence[Path], prefix: Path, options: Sw
 
 def _scans(
     config: "ModelConfig", derivatives: Sequence[Path], split: Path | None, options: SweepOptions
-) -> "list[Scan]":
+) -> "list[ScanArrays]":
     from bids_mmh.training.data.scans import find_scans
     from bids_mmh.training.recipe import model_on_grid
     from bids_mmh.training.sweep.sweep_scans import choose_scans, read_scan, tuning_subjects
@@ -102,7 +102,7 @@ def _scans(
 
 def _try_all(
     model: "Harmonizer",
-    scans: "Sequence[Scan]",
+    scans: "Sequence[ScanArrays]",
     settings: "Sequence[SamplingSetting]",
     before: "SettingMetrics",
     prefix: Path,
@@ -120,7 +120,7 @@ def _try_all(
     return results
 
 
-def _basis(scans: "Sequence[Scan]") -> str:
+def _basis(scans: "Sequence[ScanArrays]") -> str:
     from bids_mmh.training.sweep.depth_sweep import all_travelled
 
     subjects, sites = {scan.subject for scan in scans}, {scan.site for scan in scans}

@@ -46,12 +46,14 @@ def find_anatomies(folder: Path, held_out: Sequence[str] = ()) -> list[list[Path
     found = [[path for path in kind if path.stem not in held_out] for kind in kinds]
     found = [kind for kind in found if kind]
     if not found:
-        raise NoInputError(f"No anatomies in {folder}: benchmarks/anatomies.py makes them from public data.")
+        raise NoInputError(
+            f"No anatomies in {folder}: benchmarks/data/anatomies.py makes them from public data."
+        )
     return found
 
 
 def load_anatomy(path: Path, device: torch.device | str = "cpu") -> Anatomy:
-    """Read what ``benchmarks/anatomies.py`` wrote.
+    """Read what ``benchmarks/data/anatomies.py`` wrote.
 
     Raises:
         BadDataError: it is damaged.

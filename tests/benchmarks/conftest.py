@@ -1,4 +1,4 @@
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
 
@@ -10,22 +10,23 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 @pytest.fixture(scope="module")
 def load_benchmark():
-    """Import a script of ``benchmarks/`` as Python would run it: with its folder on the path."""
-    loaded = []
+    """Import a script of ``benchmarks/``, such as ``speed/bench``, as if it ran: its folder is on the path.
 
-    def load(name):
-        spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        loaded.append(name)
-        spec.loader.exec_module(module)
-        return module
+    What it imports from there is forgotten with it, since folders may have modules of the same name.
+    """
+    path, modules = list(sys.path), set(sys.modules)
 
-    sys.path.insert(0, str(BENCHMARKS))
+    def load(script):
+        folder, name = (BENCHMARKS / script).parent, Path(script).name
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+        return importlib.import_module(name)
+
     yield load
-    sys.path.remove(str(BENCHMARKS))
-    for name in loaded:
-        del sys.modules[name]
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(BENCHMARKS)):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ SHAPE = (20, 22, 18)
 
 @pytest.fixture(scope="module")
 def benchmark(load_benchmark):
-    return load_benchmark("embedded_model")
+    return load_benchmark("method/embedded_model")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ SCALE = slice(112, 120)  # scl_slope and scl_inter of NIfTI-1
 
 @pytest.fixture(scope="module")
 def fuzz(load_benchmark):
-    return load_benchmark("fuzz")
+    return load_benchmark("robustness/fuzz")
 
 
 @pytest.mark.timeout(300)

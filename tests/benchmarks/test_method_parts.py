@@ -5,7 +5,7 @@ from bids_mmh.errors import NoInputError
 
 @pytest.fixture(scope="module")
 def choose_target(load_benchmark):
-    return load_benchmark("method_parts").choose_target
+    return load_benchmark("method/parts").choose_target
 
 
 def test_the_target_is_where_most_travelling_subjects_were(choose_target, visits):

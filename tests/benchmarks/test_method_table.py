@@ -14,7 +14,7 @@ LEVELS = np.array([-0.8, 0.0, 0.6])  # of fluid, grey and white matter
 
 @pytest.fixture(scope="module")
 def benchmark(load_benchmark):
-    return load_benchmark("method_table")
+    return load_benchmark("method/table")
 
 
 @pytest.fixture

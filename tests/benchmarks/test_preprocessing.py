@@ -11,17 +11,17 @@ from bids_mmh.preprocess.transforms import from_matrix, save_transform
 
 @pytest.fixture(scope="module")
 def measures(load_benchmark):
-    return load_benchmark("preprocessing_measures")
+    return load_benchmark("preprocessing/measures")
 
 
 @pytest.fixture(scope="module")
 def copies(load_benchmark):
-    return load_benchmark("preprocessing_copies")
+    return load_benchmark("preprocessing/copies")
 
 
 @pytest.fixture(scope="module")
 def phantoms(load_benchmark):
-    return load_benchmark("preprocessing_phantoms")
+    return load_benchmark("preprocessing/phantoms")
 
 
 @pytest.fixture(scope="module")

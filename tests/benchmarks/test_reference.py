@@ -3,7 +3,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def reference(load_benchmark):
-    return load_benchmark("reference")
+    return load_benchmark("speed/reference")
 
 
 def test_operations_are_counted_without_being_done(reference):

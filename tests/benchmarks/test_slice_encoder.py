@@ -10,7 +10,7 @@ SHAPE = (20, 22, 18)
 
 @pytest.fixture(scope="module")
 def benchmark(load_benchmark):
-    return load_benchmark("slice_encoder")
+    return load_benchmark("training/slice_encoder")
 
 
 def write(root, subject, site, sequence, exponent):

@@ -1,5 +1,3 @@
-import importlib.util
-from pathlib import Path
 from types import SimpleNamespace
 
 import nibabel as nib
@@ -11,15 +9,10 @@ from bids_mmh.phantom.head.grid import HEAD
 from bids_mmh.phantom.imaging.acquisition import draw_site
 from bids_mmh.training.data.scans import find_scans, load_on_grid
 
-FILE = Path(__file__).parents[2] / "benchmarks" / "template_phantoms.py"
-
 
 @pytest.fixture(scope="module")
-def phantoms():
-    spec = importlib.util.spec_from_file_location("template_phantoms", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def phantoms(load_benchmark):
+    return load_benchmark("training/template_phantoms")
 
 
 def test_a_head_without_a_shape_of_its_own_lies_on_the_template(phantoms):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bids_mmh.evaluation.controls.methods import CONTROLS, RAW, UNFITTED, fit_controls
-from bids_mmh.evaluation.scans import Scan
+from bids_mmh.evaluation.scans import ScanArrays
 from bids_mmh.evaluation.segmentation import BuiltInSegmenter
 from bids_mmh.evaluation.subject_metrics import HARMONIZED, SubjectMetrics, measure_subject
 from bids_mmh.preprocess.grid import model_grid
@@ -28,7 +28,7 @@ def scan(template_tissues):
         own = np.random.default_rng(len(subject)).normal(0, 0.1, GRID.shape)
         brain = np.clip((LEVELS[template_tissues(GRID.shape)] + own + 1) * contrast - 1, -0.99, 0.99)
         volume = np.where(mask, brain, -1).astype(np.float32)
-        return Scan(f"{subject}_{site}", subject, site, "T1w", volume, mask, (8.0,) * 3)
+        return ScanArrays(f"{subject}_{site}", subject, site, "T1w", volume, mask, (8.0,) * 3)
 
     return make
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bids_mmh.errors import NoInputError
 from bids_mmh.evaluation.controls import baselines, landmarks
-from bids_mmh.evaluation.scans import Scan
+from bids_mmh.evaluation.scans import ScanArrays
 
 if TYPE_CHECKING:
     from bids_mmh.method.style.tissue_style import TissueStatistics
@@ -32,14 +32,14 @@ class Fit:
         tissues: Mean style by tissue.
     """
 
-    reference: Scan
+    reference: ScanArrays
     brain: baselines.Moments
     stripe: baselines.Moments
     scale: NDArray[np.float64]
     tissues: "TissueStatistics"
 
 
-Control = Callable[[Scan, Fit], NDArray[np.float32]]
+Control = Callable[[ScanArrays, Fit], NDArray[np.float32]]
 
 CONTROLS: Mapping[str, Control] = MappingProxyType(
     {
@@ -60,7 +60,7 @@ CONTROLS: Mapping[str, Control] = MappingProxyType(
 )
 
 
-def apply_controls(scan: Scan, fit: Fit | None) -> dict[str, NDArray[np.float32]]:
+def apply_controls(scan: ScanArrays, fit: Fit | None) -> dict[str, NDArray[np.float32]]:
     """Make every control's version of a scan; without a fit only those that need none.
 
     Args:
@@ -74,7 +74,7 @@ def apply_controls(scan: Scan, fit: Fit | None) -> dict[str, NDArray[np.float32]
     }
 
 
-def fit_controls(training: Sequence[Scan], target: str | None) -> Fit:
+def fit_controls(training: Sequence[ScanArrays], target: str | None) -> Fit:
     """Fit the controls on training scans at the target site.
 
     Args:

@@ -19,7 +19,7 @@ RIDGE = 1e-3  # variance (scaled units) below which a window has no contrast to 
 BEND_RIDGE = 1e-2  # of the same for the square: a lesion of its own intensity is not to bend the curve
 HIGHEST = 99.99  # percentile of the map that is a scan's number: what lies beyond is 0.15 ml of a brain
 THRESHOLD = 0.12
-"""Scaled units; scans above it are flagged. See ``benchmarks/anatomical_change.py`` for its calibration."""
+"""Scaled units; scans above it are flagged. ``benchmarks/method/anatomical_change.py`` calibrates it."""
 
 
 def anatomical_change_map(

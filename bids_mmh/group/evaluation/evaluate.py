@@ -15,7 +15,7 @@ from bids_mmh.derivatives.splits import TrainedSubjects
 from bids_mmh.errors import BadDataError
 from bids_mmh.evaluation.cohort import Cohort, choose_cohort, draw, subject_pairs
 from bids_mmh.evaluation.controls.methods import Fit, fit_controls
-from bids_mmh.evaluation.scans import Scan
+from bids_mmh.evaluation.scans import ScanArrays
 from bids_mmh.evaluation.segmentation import Segmenter, find_segmenter, synthseg_executable
 from bids_mmh.evaluation.study import MeasuredScan, Summary, summarise
 from bids_mmh.evaluation.subject_metrics import SubjectMetrics
@@ -270,7 +270,7 @@ class _References:
         self.files = [first[subject] for subject in draw(first, seed)[:MOST_REFERENCES]]
         self.target, self.grid = target, grid
         self.problems: list[str] = []
-        self._scans: list[Scan] | None = None
+        self._scans: list[ScanArrays] | None = None
 
     def fit(self, subject: str) -> Fit | None:
         """What the controls learn from others; None where there are none."""
@@ -281,7 +281,7 @@ class _References:
         """Stamps of the files that a fit for a subject is made from."""
         return tuple(scan_stamp(file) for file in self.files if file.subject != subject)
 
-    def _read(self) -> list[Scan]:
+    def _read(self) -> list[ScanArrays]:
         if self._scans is None:
             self._scans = []
             for file in self.files:

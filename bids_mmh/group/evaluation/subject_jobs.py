@@ -18,7 +18,7 @@ from bids_mmh.derivatives.index import PREPROCESSED
 from bids_mmh.derivatives.scan import DerivedScan, read_derived
 from bids_mmh.errors import BadDataError, TryAgainError
 from bids_mmh.evaluation.controls.methods import CONTROLS, Fit
-from bids_mmh.evaluation.scans import Scan
+from bids_mmh.evaluation.scans import ScanArrays
 from bids_mmh.evaluation.segmentation import Segmenter
 from bids_mmh.evaluation.subject_metrics import SubjectMetrics, measure_subject
 from bids_mmh.preprocess.grid import Grid, model_grid
@@ -97,7 +97,7 @@ def evaluation_grid(image: Path) -> Grid:
         raise BadDataError(f"{image.name} cannot be measured ({error}): run participant again.") from error
 
 
-def read_preprocessed(scan: DerivedScan, grid: Grid) -> Scan:
+def read_preprocessed(scan: DerivedScan, grid: Grid) -> ScanArrays:
     """Read the preprocessed version of a harmonized scan on a grid.
 
     Raises:
@@ -108,7 +108,7 @@ def read_preprocessed(scan: DerivedScan, grid: Grid) -> Scan:
     return read_scan(read_derived(scan.version(PREPROCESSED)), grid)
 
 
-def read_both(scan: DerivedScan, grid: Grid) -> Scan:
+def read_both(scan: DerivedScan, grid: Grid) -> ScanArrays:
     """Read both versions of a harmonized scan on a grid.
 
     Raises:

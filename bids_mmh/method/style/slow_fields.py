@@ -21,6 +21,7 @@ def windowed(volume: Tensor, width: float) -> Tensor:
     """
     means = F.adaptive_avg_pool3d(volume, BOX).flatten(0, 1)[:, None]
     reach = round(3 * width)
+    # Not linear.gaussian: its windows are whole, and their rows sum to 1 at the edge of the box too.
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=volume.device) / width) ** 2)
     kernel = (kernel / kernel.sum()).to(means)
     for axis in range(3):

@@ -47,7 +47,7 @@ def default_priors() -> Tensor:
     """Prior maps that ship with the package, (4, 36, 46, 46) uint8 over the model's box.
 
     The first three are the ICBM 2009a maps of nilearn, blurred; deep grey matter is the mean of nine label
-    maps (``benchmarks/tissue_priors.py``).
+    maps (``benchmarks/data/tissue_priors.py``).
     """
     content = files("bids_mmh.resources").joinpath("tissue_priors.safetensors").read_bytes()
     # a length, JSON and bytes: read here, so that the generator and the networks need nothing but PyTorch

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SEED = 20_240_601  # voxels are sampled at random places: the same ones in every run
 HISTOGRAM_BINS = 32
 # Coherence of the edges of two scans of one session at MIDDLE_MM: well above it where they are aligned, below
-# it where they are a centimetre off (benchmarks/preprocessing.py travel; docs/preprocessing.md).
+# it where they are a centimetre off (``preprocessing.py travel`` of benchmarks/; docs/preprocessing.md).
 CLEAR_COHERENCE = 0.6
 COARSE_MM, MIDDLE_MM = 5.0, 2.5  # widths of the Gaussian: of the search, and of what decides
 FINE_MM = 2.0  # below it, gradients are computed around the brain alone

@@ -15,7 +15,7 @@ from bids_mmh.errors import UsageError
 from bids_mmh.evaluation.metrics.anatomy import anatomy_preservation
 from bids_mmh.evaluation.metrics.similarity import intensity_histogram, similarity
 from bids_mmh.evaluation.metrics.site_distance import site_distances
-from bids_mmh.evaluation.scans import Scan
+from bids_mmh.evaluation.scans import ScanArrays
 from bids_mmh.method.harmonizer import Harmonizer
 
 SSIM_MARGIN = 0.005  # settings whose SSIM is so close to the best preserve as much
@@ -83,7 +83,7 @@ def with_setting(model: Harmonizer, setting: SamplingSetting) -> Harmonizer:
 
 
 def sweep(
-    model: Harmonizer, scans: Sequence[Scan], settings: Sequence[SamplingSetting]
+    model: Harmonizer, scans: Sequence[ScanArrays], settings: Sequence[SamplingSetting]
 ) -> Iterator[SettingMetrics]:
     """Harmonize all scans with Stage I in every setting and measure; one result a setting, as they come."""
     for setting in settings:
@@ -91,7 +91,7 @@ def sweep(
         yield measure(scans, [_unified(tuned, scan) for scan in scans])
 
 
-def measure(before: Sequence[Scan], after: Sequence[Scan]) -> SettingMetrics:
+def measure(before: Sequence[ScanArrays], after: Sequence[ScanArrays]) -> SettingMetrics:
     """Metrics of scans as they are ``after``; both in the same order, each sequence from two sites or more.
 
     Raises:
@@ -114,13 +114,13 @@ def measure(before: Sequence[Scan], after: Sequence[Scan]) -> SettingMetrics:
     return SettingMetrics(wd=float(np.mean(wd)), ssim=float(np.mean(ssim)), anatomy=float(np.mean(anatomy)))
 
 
-def all_travelled(scans: Sequence[Scan]) -> bool:
+def all_travelled(scans: Sequence[ScanArrays]) -> bool:
     """Whether every sequence has subjects that were scanned at several sites."""
     sequences = {scan.sequence for scan in scans}
     return all(same_subject_pairs([scan for scan in scans if scan.sequence == one]) for one in sequences)
 
 
-def same_subject_pairs(scans: Sequence[Scan]) -> list[tuple[Scan, Scan]]:
+def same_subject_pairs(scans: Sequence[ScanArrays]) -> list[tuple[ScanArrays, ScanArrays]]:
     """All pairs of scans (of one sequence) of one subject at different sites."""
     return [(a, b) for a, b in combinations(scans, 2) if a.subject == b.subject and a.site != b.site]
 
@@ -132,7 +132,7 @@ def best_setting(results: Sequence[tuple[SamplingSetting, SettingMetrics]]) -> S
     return min(close, key=lambda one: (one[1].wd, one[0].inversion_steps + one[0].sampling_steps, one[0]))[0]
 
 
-def _unified(model: Harmonizer, scan: Scan) -> Scan:
+def _unified(model: Harmonizer, scan: ScanArrays) -> ScanArrays:
     device = next(model.parameters()).device
     volume, mask = (torch.from_numpy(array)[None, None].to(device) for array in (scan.preproc, scan.mask))
     sequence = torch.tensor([model.sequence_index(scan.sequence)], device=device)

@@ -9,7 +9,7 @@ import numpy as np
 
 from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import NoInputError, UsageError
-from bids_mmh.evaluation.scans import Scan
+from bids_mmh.evaluation.scans import ScanArrays
 from bids_mmh.method.config import ModelConfig
 from bids_mmh.method.padding import BACKGROUND
 from bids_mmh.preprocess.grid import Grid
@@ -97,14 +97,14 @@ def _in_turn(scans: Sequence[DerivedScan]) -> list[DerivedScan]:
     return sorted(scans, key=key)
 
 
-def read_scan(found: DerivedScan, grid: ModelConfig | Grid) -> Scan:
+def read_scan(found: DerivedScan, grid: ModelConfig | Grid) -> ScanArrays:
     """Read a scan as training does, on a model's grid or another one.
 
     Raises:
         BadDataError: it cannot be read or does not fit the grid.
     """
     volume = load_on_grid(found, grid.shape).astype(np.float32)
-    return Scan(
+    return ScanArrays(
         name=found.image.name.removesuffix(".nii.gz"),
         subject=found.subject,
         site=found.site,

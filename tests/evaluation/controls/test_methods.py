@@ -4,7 +4,7 @@ from scipy.ndimage import gaussian_filter
 
 from bids_mmh.errors import NoInputError
 from bids_mmh.evaluation.controls.methods import CONTROLS, RAW, fit_controls
-from bids_mmh.evaluation.scans import Scan
+from bids_mmh.evaluation.scans import ScanArrays
 
 SHAPE = (20, 22, 18)
 MASK = np.zeros(SHAPE, bool)
@@ -17,7 +17,7 @@ def scan(subject, site, contrast):
     rank = field[MASK].argsort().argsort() / MASK.sum()
     volume = np.full(SHAPE, -1, np.float32)
     volume[MASK] = contrast * (0.9 - 0.9 * np.cos(np.pi * rank)) - 0.9
-    return Scan(f"sub-{subject}_{site}", f"sub-{subject}", site, "T1w", volume, MASK, (2.0, 2.0, 2.0))
+    return ScanArrays(f"sub-{subject}_{site}", f"sub-{subject}", site, "T1w", volume, MASK, (2.0, 2.0, 2.0))
 
 
 TRAINING = [scan(1, "east", 1), scan(2, "east", 1), scan(3, "west", 0.6)]

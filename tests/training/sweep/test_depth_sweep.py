@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bids_mmh.errors import UsageError
-from bids_mmh.evaluation.scans import Scan
+from bids_mmh.evaluation.scans import ScanArrays
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.style.statistics import style_statistics
 from bids_mmh.training.sweep.depth_sweep import (
@@ -26,7 +26,7 @@ def make_scan(subject, site, sequence="T1w", *, shift=0.0, shape=(9, 12, 12)):
     mask = np.zeros(shape, dtype=bool)
     mask[1:-1, 1:-1, 1:-1] = True
     volume = np.where(mask, draws.uniform(-0.6, 0.4, shape) + shift, -1.0).astype(np.float32)
-    return Scan(f"{subject}_{site}_{sequence}", subject, site, sequence, volume, mask, (16.0,) * 3)
+    return ScanArrays(f"{subject}_{site}_{sequence}", subject, site, sequence, volume, mask, (16.0,) * 3)
 
 
 @pytest.fixture
