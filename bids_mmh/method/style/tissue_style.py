@@ -23,7 +23,8 @@ _SCARCE = (
     0.005  # share of a window that a tissue fills: of less, its regional median is mostly the global one
 )
 _CLIP = 2.5  # spreads: a voxel further from its tissue's median (lesion, vessel) counts as this far
-STEEPEST = 4.0  # slope of the map
+STEEPEST = 2.5  # slope of the map: it makes noise larger as well
+_FLOOR = -1.0  # scaled intensity of the background
 _CLOSE = 0.02  # scaled units: tissues whose medians lie closer cannot be separated
 
 
@@ -134,6 +135,9 @@ def knot_maps(style: TissueStatistics, shape: torch.Size, *, regional: float = 1
 def map_through(volume: Tensor, source: Tensor, goal: Tensor) -> Tensor:
     """Straight lines from the knots ``source`` to the knots ``goal``, and beyond the outer ones.
 
+    What is darker than the darkest tissue (vessels, iron, membranes) comes no nearer to the background than
+    it was, in proportion: where white matter gets darker, it would else be cut off.
+
     Args:
         volume: (B, 1, H, W, D).
         source: (B, 3, …) knots of the volume's own style, of :func:`knot_maps`.
@@ -145,7 +149,13 @@ def map_through(volume: Tensor, source: Tensor, goal: Tensor) -> Tensor:
     towards_white = _slope(x_grey, x_white, y_grey, y_white)
     offset = volume - x_grey
     slope = torch.where((offset < 0) == (x_fluid < x_grey), towards_fluid, towards_white)
-    return y_grey + slope * offset
+    mapped = y_grey + slope * offset
+    fluid_is_dark = x_fluid < x_white
+    x_dark = torch.where(fluid_is_dark, x_fluid, x_white)
+    slope_dark = torch.where(fluid_is_dark, towards_fluid, towards_white)
+    y_dark = y_grey + slope_dark * (x_dark - x_grey)
+    slope_dark = torch.minimum(slope_dark, _slope(x_dark, _FLOOR, y_dark, _FLOOR))
+    return torch.where(volume < x_dark, y_dark + slope_dark * (volume - x_dark), mapped)
 
 
 def mapped_statistics(own: TissueStatistics, target: TissueStatistics) -> TissueStatistics:
