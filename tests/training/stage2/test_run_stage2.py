@@ -29,7 +29,7 @@ steps = 1
 seed = 5
 travelling = "train"
 [stage2]
-steps = 3
+steps = 2
 learning_rate = 1e-3
 aggregator_steps = 10
 accumulate = 3
