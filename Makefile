@@ -26,9 +26,10 @@ demo: $(VENV)/.ready
 	@echo; echo "Open $(abspath $(DEMO))/out/group.html"
 
 # One process a core, each with one thread (tests/conftest.py); the tests of a file share what is made for them, so
-# files stay whole. ARGS goes to pytest, as in `make test ARGS=--durations=20`.
+# files stay whole. They begin in the order of tests/conftest.py, not those of most tests first. ARGS goes to pytest,
+# as in `make test ARGS=--durations=20`.
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow

@@ -17,6 +17,20 @@ os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
 
 Once = Callable[[str, Callable[[Path], object]], Path]
 
+# Folders of the files that take longest.
+LONGEST = ("integration", "training/stage2", "benchmarks", "training", "group", "participant")
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with long files: a process that begins one when the others have ended keeps them waiting."""
+    folders = [Path(__file__).parent / name for name in LONGEST]
+
+    def place(item):
+        within = [item.path.is_relative_to(folder) for folder in folders]
+        return (*within, True).index(True)
+
+    items.sort(key=place)
+
 
 @pytest.fixture(autouse=True)
 def no_handler_left_behind():

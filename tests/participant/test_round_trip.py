@@ -1,5 +1,7 @@
 """From a scan's own voxels to the model's grid and back: nothing moves, and the header stays as it was."""
 
+from functools import cache
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -30,8 +32,8 @@ def _ball(points):
     return np.linalg.norm(points - np.array([0, -15, 5]), axis=-1) < 55
 
 
-@pytest.fixture(params=[(1, 1, "RAS"), (2, 0, "PIR"), (0, 1, "LAS"), (0, 0, "LAS")])
-def scan(request, tmp_path):
+@pytest.fixture(scope="module", params=[(1, 1, "RAS"), (2, 0, "PIR"), (0, 1, "LAS"), (0, 0, "LAS")])
+def scan(request, tmp_path_factory):
     """An oblique int16 scan with scale factors, its form codes and its place in template space (RAS)."""
     sform, qform, codes = request.param
     turn = nib.eulerangles.euler2mat(0.1, -0.2, 0.15)
@@ -50,7 +52,7 @@ def scan(request, tmp_path):
         image.set_sform(image.affine if sform else None, sform)
         image.set_qform(image.affine if qform else None, qform)
     image.header.set_slope_inter(0.5, 3)
-    path = save_nifti(image, tmp_path / "scan.nii.gz")
+    path = save_nifti(image, tmp_path_factory.mktemp("scan") / "scan.nii.gz")
     # Template to scan: a turn, three scales, and a shift onto the middle of the scan.
     matrix = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.05, 0.1, -0.1) @ np.diag([0.9, 1.05, 1.1]))
     middle = nib.affines.apply_affine(image.affine, (np.array(image.shape) - 1) / 2)
@@ -58,20 +60,22 @@ def scan(request, tmp_path):
     return path, matrix
 
 
-@pytest.fixture
-def back(scan, tmp_path):
+@pytest.fixture(scope="module")
+def back(scan):
     """The scan after a model that adds the wave, on its own voxels; and its points in template space."""
     path, matrix = scan
+    folder = path.parent
     points = _points(GRID.affine, GRID.shape)
     mask, before = _ball(points), np.zeros(GRID.shape, np.float32)
-    preproc = save_on_input_voxels(load_scan(path).image, path, tmp_path / "preproc.nii.gz")
+    preproc = save_on_input_voxels(load_scan(path).image, path, folder / "preproc.nii.gz")
     own = nib.load(preproc)
     in_template = nib.affines.apply_affine(np.linalg.inv(matrix), _points(own.affine, own.shape))
     brain = save_nifti(
-        nib.Nifti1Image(_ball(in_template).astype(np.uint8), own.affine), tmp_path / "brain.nii.gz"
+        nib.Nifti1Image(_ball(in_template).astype(np.uint8), own.affine), folder / "brain.nii.gz"
     )
-    xfm = save_transform(from_matrix(LPS @ matrix @ LPS), tmp_path / "to_mni.txt")
+    xfm = save_transform(from_matrix(LPS @ matrix @ LPS), folder / "to_mni.txt")
 
+    @cache
     def harmonize(amount, outside="zero"):
         after = (amount * _wave(points)).astype(np.float32)
         result = Harmonized(before, after, SLOPE, INTERCEPT)

@@ -26,6 +26,7 @@ from bids_mmh.training.stage2.task import start_from
 from bids_mmh.training.workspace import Workspace
 
 SPACING = 16.0  # mm; the grid is then (9, 12, 12)
+HELD_OUT = ("sub-04", "sub-09")
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def losses_of():
 
 @pytest.fixture(scope="session")
 def three_subjects(write_scan, tmp_path_factory):
-    """What ``derivatives`` is a copy of."""
+    """What ``derivatives`` is a copy of; not to be changed."""
     root = tmp_path_factory.mktemp("three")
     for subject, sequence in product(("01", "02", "03"), ("T1w", "T2w")):
         write_scan(root, subject, sequence)
@@ -111,18 +112,18 @@ def write_study(write_scan):
 
 
 @pytest.fixture(scope="session")
-def two_sites(write_study, tmp_path_factory):
-    """What ``sites`` is a copy of."""
-    return write_study(tmp_path_factory.mktemp("two"))
+def two_sites(write_study, once):
+    """Derivatives of two sites and of a subject who was at both; not to be changed."""
+    return once("two_sites", write_study)
 
 
 @pytest.fixture
 def sites(two_sites, tmp_path):
-    """Derivatives of two sites and of a subject who was at both."""
+    """A copy of ``two_sites``."""
     return Path(shutil.copytree(two_sites, tmp_path / "sites"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny():
     return _tiny()
 
@@ -133,7 +134,7 @@ def _tiny():
     return model_on_grid(replace(model, network=network), SPACING)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def recipe(tiny):
     """Six steps of two volumes; a checkpoint after three."""
     phase = Phase(SPACING, steps=6, learning_rate=1e-3, accumulate=2)
@@ -208,7 +209,7 @@ def workspace(tmp_path):
 
     def make(derivatives):
         scans = find_scans([derivatives], ["T1w", "T2w"])
-        held_out, test = frozenset({"sub-04", "sub-09"}), frozenset({"sub-03"})
+        held_out, test = frozenset(HELD_OUT), frozenset({"sub-03"})
         train = frozenset(scan.subject for scan in scans) - held_out - test
         return Workspace(make_fabric(Compute("cpu")), tmp_path / "run", scans, Split(train, held_out, test))
 
@@ -226,22 +227,52 @@ class Prepared:
     held_out: Stage1Cache
 
 
-@pytest.fixture(scope="session")
-def prepared(tmp_path_factory, two_sites, small_encoder):
-    """Made once for all tests; not to be changed."""
-    folder = tmp_path_factory.mktemp("prepared")
-    scans = find_scans([two_sites], ["T1w", "T2w"])
-    fabric, stage1 = make_fabric(Compute("cpu")), _stage1_model()
+def _frozen(small_encoder):
+    """A Stage I model on its way to alpha, and Ψ."""
+    stage1 = _stage1_model()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         psi = TriPlanarEncoder(load_encoder(small_encoder), TriPlanarConfig(slices=3))
     target = TargetConfig("alpha", psi.encoder.name, psi.encoder.digest, "attention")
-    model = start_from(stage1, target)
-    parts = []
-    for subjects in ({"sub-01", "sub-02", "sub-05", "sub-06", "sub-07", "sub-08"}, {"sub-04", "sub-09"}):
-        chosen = [scan for scan in scans if scan.subject in subjects]
-        volumes = VolumeCache(chosen, stage1.config, folder / "cache")
-        parts.append(Stage1Cache(volumes, folder / "stage1_cache", maker_of(model, psi)))
-        build_cache(parts[-1], model, psi, fabric)
+    return stage1, start_from(stage1, target), psi
+
+
+def _cached(scans, folder, model, psi):
+    """Volumes and Stage I results of scans in a folder as ``training/`` of a run is."""
+    volumes = VolumeCache(scans, model.config, folder / "cache")
+    return Stage1Cache(volumes, folder / "stage2" / "stage1_cache", maker_of(model, psi))
+
+
+@pytest.fixture(scope="session")
+def unified(once, two_sites, small_encoder):
+    """What a run on ``two_sites`` keeps of Stage I; to be copied.
+
+    To apply Stage I to twenty scans takes longer than the few steps of a test.
+    """
+
+    def make(folder):
+        _, model, psi = _frozen(small_encoder)
+        cache = _cached(find_scans([two_sites], ["T1w", "T2w"]), folder, model, psi)
+        cache.volumes.build()
+        build_cache(cache, model, psi, make_fabric(Compute("cpu")))
+
+    return once("unified", make)
+
+
+@pytest.fixture
+def begun(unified, two_sites, workspace, tmp_path):
+    """The workspace of a run on ``two_sites`` that has applied Stage I to its scans."""
+    shutil.copytree(unified, tmp_path / "run")
+    return workspace(two_sites)
+
+
+@pytest.fixture(scope="session")
+def prepared(two_sites, small_encoder, unified):
+    """Made once for all tests; not to be changed."""
+    scans = find_scans([two_sites], ["T1w", "T2w"])
+    stage1, model, psi = _frozen(small_encoder)
+    train = [scan for scan in scans if scan.subject not in (*HELD_OUT, "sub-03")]
+    held_out = [scan for scan in scans if scan.subject in HELD_OUT]
+    parts = [_cached(part, unified, model, psi) for part in (train, held_out)]
     set_target_records(model, model.target_records, parts[0].volumes, "alpha")
     return Prepared(stage1, model, psi, *parts)

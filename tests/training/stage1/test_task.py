@@ -1,5 +1,6 @@
 import copy
 import logging
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -36,9 +37,16 @@ def assert_same(records, others):
         assert torch.equal(value, others[name]), name
 
 
-def test_a_run_leaves_a_model_and_its_history(derivatives, recipe, tmp_path, losses_of):
-    model = train(recipe, [derivatives], tmp_path / "model", compute=CPU)
-    rows = losses_of(tmp_path / "model")
+@pytest.fixture(scope="module")
+def trained(three_subjects, recipe, tmp_path_factory):
+    """The model of a run, and its folder; not to be changed."""
+    folder = tmp_path_factory.mktemp("trained") / "model"
+    return train(recipe, [three_subjects], folder, compute=CPU), folder
+
+
+def test_a_run_leaves_a_model_and_its_history(trained, recipe, losses_of):
+    model, folder = trained
+    rows = losses_of(folder)
     assert [(row["step"], row["split"]) for row in rows] == [
         *(("0", "train"), ("1", "train"), ("2", "train"), ("2", "validation")),
         *(("3", "train"), ("4", "train"), ("5", "train"), ("5", "validation")),
@@ -46,20 +54,20 @@ def test_a_run_leaves_a_model_and_its_history(derivatives, recipe, tmp_path, los
     for row in rows:
         parts = sum(float(row[name]) for name in ("noise", "gradient", "ema"))
         assert float(row["total"]) == pytest.approx(parts, abs=3e-6)
-    split = (tmp_path / "model" / "training" / "split.tsv").read_text()
+    split = (folder / "training" / "split.tsv").read_text()
     assert (split.count("\ttrain"), split.count("\tvalidation")) == (2, 1)
-    assert read_config(tmp_path / "model") == recipe.model
-    loaded = Harmonizer.from_pretrained(tmp_path / "model")
+    assert read_config(folder) == recipe.model
+    loaded = Harmonizer.from_pretrained(folder)
     assert loaded.records.seen.all()
     for name, value in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value)
 
 
-def test_training_moves_the_network_and_the_average_lags_behind(derivatives, recipe, tmp_path):
+def test_training_moves_the_network_and_the_average_lags_behind(trained, recipe):
     torch.manual_seed(recipe.seed)
     fresh = Harmonizer(recipe.model).state_dict()
-    model = train(recipe, [derivatives], tmp_path / "model", compute=CPU)
-    state = checkpoint_of(tmp_path / "model")
+    model, folder = trained
+    state = checkpoint_of(folder)
     name = "network.head.bias"
     raw = state["modules"]["network"][name.removeprefix("network.")]
     moved = (raw - fresh[name]).abs().max()
@@ -69,9 +77,9 @@ def test_training_moves_the_network_and_the_average_lags_behind(derivatives, rec
     assert rate == pytest.approx(learning_rate(recipe.phases[0], 5))
 
 
-def test_the_model_has_the_averaged_records(derivatives, recipe, tmp_path):
-    model = train(recipe, [derivatives], tmp_path / "model", compute=CPU)
-    state = checkpoint_of(tmp_path / "model")["task"]
+def test_the_model_has_the_averaged_records(trained, recipe):
+    model, folder = trained
+    state = checkpoint_of(folder)["task"]
     assert_same(model.records.state_dict(), state["averaged"])
     assert (state["records"]["mean"] - state["averaged"]["mean"]).abs().max() > 1e-3
     assert model.records.decay == recipe.model.decay  # whatever they were averaged with
@@ -100,13 +108,13 @@ def test_a_resumed_run_repeats_an_unbroken_one(
 
 
 def test_a_finished_run_is_not_trained_further(
-    derivatives, recipe, tmp_path, monkeypatch, losses_of, interrupt_after
+    trained, three_subjects, recipe, tmp_path, monkeypatch, losses_of, interrupt_after
 ):
-    first = train(recipe, [derivatives], tmp_path / "model", compute=CPU)
-    rows = losses_of(tmp_path / "model")
+    first, folder = trained
+    shutil.copytree(folder, tmp_path / "model")
     interrupt_after(monkeypatch, 0)
-    again = train(recipe, [derivatives], tmp_path / "model", compute=CPU)
-    assert losses_of(tmp_path / "model") == rows
+    again = train(recipe, [three_subjects], tmp_path / "model", compute=CPU)
+    assert losses_of(tmp_path / "model") == losses_of(folder)
     assert torch.equal(first.state_dict()["network.head.bias"], again.state_dict()["network.head.bias"])
 
 

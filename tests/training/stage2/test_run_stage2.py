@@ -1,6 +1,7 @@
 """Stage II from derivatives to a model folder, in one call or one command."""
 
 import csv
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -28,7 +29,7 @@ steps = 1
 seed = 5
 travelling = "train"
 [stage2]
-steps = 3
+steps = 2
 learning_rate = 1e-3
 aggregator_steps = 10
 accumulate = 3
@@ -55,13 +56,24 @@ def recipe_file(tmp_path, small_encoder):
     return file
 
 
+@pytest.fixture
+def begin(unified, tmp_path):
+    """Make the folder of a model whose training on ``two_sites`` has applied Stage I to its scans."""
+
+    def begin(name):
+        shutil.copytree(unified, tmp_path / name / "training")
+        return tmp_path / name
+
+    return begin
+
+
 def rows_of(folder, name="losses"):
     with (folder / "training" / "stage2" / f"{name}.tsv").open(newline="") as stream:
         return list(csv.DictReader(stream, delimiter="\t"))
 
 
-def test_both_stages_in_one_call(sites, two_stages, tmp_path):
-    model = train(two_stages, [sites], tmp_path / "m", compute=CPU)
+def test_both_stages_in_one_call(two_sites, two_stages, tmp_path):
+    model = train(two_stages, [two_sites], tmp_path / "m", compute=CPU)
     loaded = Harmonizer.from_pretrained(tmp_path / "m")
     assert all(torch.equal(loaded.state_dict()[name], value) for name, value in model.state_dict().items())
     target = read_config(tmp_path / "m").target
@@ -84,39 +96,43 @@ def test_both_stages_in_one_call(sites, two_stages, tmp_path):
 
 
 def test_scans_of_test_subjects_are_never_read(sites, two_stages, stage1, tmp_path):
+    for subject in ("02", "07", "08"):  # fewer are soon read
+        shutil.rmtree(sites / f"sub-{subject}")
     spoilt = list((sites / "sub-03").rglob("*.nii.gz"))
     for file in spoilt:
         file.write_bytes(b"not an image")
     options = StudyOptions(test_subjects=("03",), stage1=stage1)
-    model = train(two_stages, [sites], tmp_path / "m", compute=CPU, options=options)
+    short = replace(two_stages, stage2=replace(two_stages.stage2, steps=1))
+    model = train(short, [sites], tmp_path / "m", compute=CPU, options=options)
     assert len(spoilt) == 3
     assert model.config.target.site == "alpha"
 
 
 def test_a_resumed_run_repeats_an_unbroken_one(
-    sites, two_stages, stage1, tmp_path, monkeypatch, interrupt_after
+    two_sites, two_stages, stage1, begin, monkeypatch, interrupt_after
 ):
     """Killed in its fourth step, it goes on from the checkpoint after the second."""
     options = StudyOptions(stage1=stage1)
-    unbroken = train(two_stages, [sites], tmp_path / "unbroken", compute=CPU, options=options)
+    unbroken_folder, broken_folder = begin("unbroken"), begin("broken")
+    unbroken = train(two_stages, [two_sites], unbroken_folder, compute=CPU, options=options)
     with monkeypatch.context() as patch:
         interrupt_after(patch, 3)
         with pytest.raises(KeyboardInterrupt):
-            train(two_stages, [sites], tmp_path / "broken", compute=CPU, options=options)
-    assert len(rows_of(tmp_path / "broken")) == 4
-    resumed = train(two_stages, [sites], tmp_path / "broken", compute=CPU, options=options)
-    assert rows_of(tmp_path / "broken") == rows_of(tmp_path / "unbroken")
+            train(two_stages, [two_sites], broken_folder, compute=CPU, options=options)
+    assert len(rows_of(broken_folder)) == 4
+    resumed = train(two_stages, [two_sites], broken_folder, compute=CPU, options=options)
+    assert rows_of(broken_folder) == rows_of(unbroken_folder)
     for name, value in unbroken.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
 
 
-def test_the_best_average_is_kept(sites, two_stages, stage1, tmp_path):
+def test_the_best_average_is_kept(two_sites, two_stages, stage1, begin, tmp_path):
     """At a learning rate that destroys the network, what remains is the validation that was best."""
     stage2 = replace(two_stages.stage2, learning_rate=0.3, validate_every=1)
     train(
         replace(two_stages, stage2=stage2),
-        [sites],
-        tmp_path / "m",
+        [two_sites],
+        begin("m"),
         compute=CPU,
         options=StudyOptions(stage1=stage1),
     )
@@ -130,9 +146,10 @@ def test_the_best_average_is_kept(sites, two_stages, stage1, tmp_path):
     )
 
 
-def test_to_another_site_by_one_command(sites, stage1, recipe_file, tmp_path):
+def test_to_another_site_by_one_command(two_sites, stage1, recipe_file, begin, tmp_path):
     before = model_sha256(stage1)
-    command = [str(recipe_file), str(tmp_path / "m"), str(sites), "--device", "cpu", "--stage1", str(stage1)]
+    command = [str(recipe_file), str(begin("m")), str(two_sites), "--device", "cpu"]
+    command += ["--stage1", str(stage1)]
     assert main([*command, "--target-site", "alpha"]) == 0
     assert read_config(tmp_path / "m").target.site == "alpha"  # and not beta, as the recipe has it
     assert not (tmp_path / "m" / "training" / "stage1").exists()
@@ -144,40 +161,43 @@ def test_to_another_site_by_one_command(sites, stage1, recipe_file, tmp_path):
     assert model_sha256(stage1) == before
 
 
-def test_a_stage_two_model_can_be_fine_tuned_anew(sites, stage1, recipe_file, tmp_path):
+def test_a_stage_two_model_can_be_fine_tuned_anew(two_sites, stage1, recipe_file, begin, tmp_path):
     """Its Stage I is in it."""
-    command = [str(recipe_file), None, str(sites), "--device", "cpu", "--stage1", str(stage1)]
-    command[1] = str(tmp_path / "a")
+    command = [str(recipe_file), None, str(two_sites), "--device", "cpu", "--stage1", str(stage1)]
+    command[1] = str(begin("a"))
     assert main([*command, "--target-site", "alpha"]) == 0
-    command[1], command[-1] = str(tmp_path / "b"), str(tmp_path / "a")
+    command[1], command[-1] = str(begin("b")), str(tmp_path / "a")
     assert main(command) == 0
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in "ab")
     assert torch.equal(one["network.head.bias"], other["network.head.bias"])
     assert not torch.equal(one["target_records.mean"], other["target_records.mean"])
 
 
-def test_a_site_that_is_not_there(sites, stage1, recipe_file, tmp_path, capsys):
-    command = [str(recipe_file), str(tmp_path / "m"), str(sites), "--device", "cpu", "--stage1", str(stage1)]
-    assert main([*command, "--target-site", "gamma"]) == ExitCode.USAGE
+def test_a_site_that_is_not_there(two_sites, stage1, recipe_file, tmp_path, capsys):
+    command = [str(recipe_file), str(tmp_path / "m"), str(two_sites), "--stage1", str(stage1)]
+    assert main([*command, "--device", "cpu", "--target-site", "gamma"]) == ExitCode.USAGE
     assert "from the site 'gamma': there are alpha, beta." in capsys.readouterr().err
 
 
-def test_a_site_that_is_not_there_is_found_before_anything_is_trained(sites, recipe_file, tmp_path):
-    command = [str(recipe_file), str(tmp_path / "m"), str(sites), "--device", "cpu"]
+def test_a_site_that_is_not_there_is_found_before_anything_is_trained(two_sites, recipe_file, tmp_path):
+    command = [str(recipe_file), str(tmp_path / "m"), str(two_sites), "--device", "cpu"]
     assert main([*command, "--target-site", "gamma"]) == ExitCode.USAGE
     assert not (tmp_path / "m").exists()
 
 
 @pytest.mark.timeout(600)
-def test_two_processes_train_what_one_trains(sites, stage1, recipe_file, tmp_path):
-    """Three sources a step: one process has two of them, the other one."""
-    arguments = [str(sites), "--device", "cpu", "--precision", "32-true", "--stage1", str(stage1)]
+def test_two_processes_train_what_one_trains(two_sites, stage1, recipe_file, begin, tmp_path):
+    """Three sources a step: one process has two of them, the other one; and both apply Stage I to scans."""
+    begin("two")
+    for file in sorted((tmp_path / "two" / "training" / "stage2" / "stage1_cache").iterdir())[::5]:
+        file.unlink()
+    arguments = [str(two_sites), "--device", "cpu", "--precision", "32-true", "--stage1", str(stage1)]
     launch = [sys.executable, Path(__file__).parents[1] / "two_processes.py", "command"]
     done = subprocess.run(
         [*launch, recipe_file, tmp_path / "two", *arguments], capture_output=True, check=False, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert main([str(recipe_file), str(tmp_path / "one"), *arguments]) == 0
+    assert main([str(recipe_file), str(begin("one")), *arguments]) == 0
     two, one = (load_file(tmp_path / name / "model.safetensors") for name in ("two", "one"))
     names = [name for name in one if name.startswith("target_network")]
     # single weights whose gradient is next to nothing may step either way

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import bids_mmh.training.stage2.stage1_cache as stage1_cache
 from bids_mmh.errors import BadDataError
 from bids_mmh.method.encoder.slices import load_encoder
 from bids_mmh.method.encoder.tpa_clip import TriPlanarConfig, TriPlanarEncoder
@@ -12,6 +13,7 @@ from bids_mmh.method.harmonizer import Anchor, Latent
 from bids_mmh.method.style.statistics import style_statistics
 from bids_mmh.training.engine import Compute, make_fabric
 from bids_mmh.training.stage2.stage1_cache import Stage1Cache, build_cache, maker_of
+from bids_mmh.training.stage2.task import train_stage2
 
 
 @pytest.fixture
@@ -51,6 +53,11 @@ def test_made_once(build, cache):
     # two inversions of 4 steps and a sampling of 3; three views of the scan and of its unified self
     assert build() == {"unet": 4 + 3 + 4, "encoder": 6}
     assert build() == Counter()
+
+
+def test_a_run_that_goes_on_applies_stage_one_to_nothing(begun, stage1_model, stage2, monkeypatch):
+    monkeypatch.setattr(stage1_cache, "_build", lambda *_: pytest.fail("it is there"))
+    train_stage2(stage1_model, replace(stage2, steps=1), begun, seed=5)
 
 
 def flip(file):

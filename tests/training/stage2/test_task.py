@@ -252,14 +252,13 @@ def test_axial_mean_has_nothing_to_learn(make_task, prepared):
     [({"gradient_condition": False}, "gradient"), ({"ema_guidance": False}, None), ({}, None)],
     ids=["without G", "without E", "axial mean"],
 )
-def test_ablations_train(sites, workspace, stage1_model, stage2, change, gone):
+def test_ablations_train(begun, stage1_model, stage2, change, gone):
     stage1_model.config = replace(stage1_model.config, **change)
     if not change:
         stage2 = replace(stage2, aggregation="axial_mean")
-    run = workspace(sites)
-    model = train_stage2(stage1_model, replace(stage2, steps=2), run, seed=5)
+    model = train_stage2(stage1_model, replace(stage2, steps=2), begun, seed=5)
     assert model.config.target.aggregation == stage2.aggregation
-    rows = losses_of(run.folder)
+    rows = losses_of(begun.folder)
     assert [row["split"] for row in rows] == ["train", "train", "validation"]
     for row in rows:
         assert float(row["total"]) > 0
@@ -304,9 +303,7 @@ class Constant(nn.Module):
 
 
 @pytest.mark.parametrize("constant", [True, False])
-def test_a_collapsed_aggregator_stops_the_training(
-    sites, workspace, stage1_model, stage2, monkeypatch, constant
-):
+def test_a_collapsed_aggregator_stops_the_training(begun, stage1_model, stage2, monkeypatch, constant):
     monkeypatch.setattr(stage2_module, "WATCHED", 4)
     if constant:
         make = stage2_module._new_psi
@@ -318,9 +315,9 @@ def test_a_collapsed_aggregator_stops_the_training(
 
         monkeypatch.setattr(stage2_module, "_new_psi", collapsed)
         with pytest.raises(BadDataError, match="The style aggregator has collapsed"):
-            train_stage2(stage1_model, stage2, workspace(sites), seed=5)
+            train_stage2(stage1_model, stage2, begun, seed=5)
         return
-    train_stage2(stage1_model, stage2, workspace(sites), seed=5)
+    train_stage2(stage1_model, stage2, begun, seed=5)
 
 
 # -------------------------------------------------------------------------------------------- a whole run
@@ -334,20 +331,20 @@ def seen_psi(monkeypatch):
     return made
 
 
-def test_losses_on_fixed_pairs_fall(sites, workspace, stage1_model, stage2, seen_psi):
+def test_losses_on_fixed_pairs_fall(begun, stage1_model, stage2, seen_psi):
     """Judged by the aggregator as it ended, on subjects that were held out.
 
     Without the output's AdaIN, which by itself brings these scans to the target's mean and deviation, so
     that only the network can do it.
     """
-    stage1_model.config = replace(stage1_model.config, intensity_map="none")
-    stage2 = replace(stage2, steps=30, learning_rate=3e-3, backprop_steps=3, aggregator_steps=40)
-    run = workspace(sites)
-    model = train_stage2(stage1_model, replace(stage2, validate_every=30), run, seed=5)
+    few = {"inversion_steps": 2, "sampling_steps": 1}
+    stage1_model.config = replace(stage1_model.config, intensity_map="none", **few)
+    stage2 = replace(stage2, steps=10, learning_rate=3e-3, backprop_steps=1, aggregator_steps=40)
+    model = train_stage2(stage1_model, replace(stage2, validate_every=10), begun, seed=5)
     (psi,) = seen_psi
     maker = maker_of(model, psi)
     cache, held_out = (
-        Stage1Cache(run.cache(model.config, part), run.folder / "stage2" / "stage1_cache", maker)
+        Stage1Cache(begun.cache(model.config, part), begun.folder / "stage2" / "stage1_cache", maker)
         for part in ("train", "validation")
     )
     pair_maker = PairMaker(cache, "alpha", 12)
@@ -359,10 +356,10 @@ def test_losses_on_fixed_pairs_fall(sites, workspace, stage1_model, stage2, seen
 
 
 def test_a_held_out_scan_comes_nearer_to_the_target_and_nothing_else_moves(
-    sites, workspace, stage1_model, stage2, prepared, seen_psi, tmp_path
+    begun, stage1_model, stage2, prepared, seen_psi, tmp_path
 ):
     before = weights_sha256(stage1_model)
-    train_stage2(stage1_model, stage2, workspace(sites), seed=5).save_pretrained(tmp_path / "model")
+    train_stage2(stage1_model, stage2, begun, seed=5).save_pretrained(tmp_path / "model")
     model = Harmonizer.from_pretrained(tmp_path / "model")
     assert weights_sha256(stage1_model) == before
     assert weights_sha256(model.network) == weights_sha256(stage1_model.network)
@@ -393,9 +390,9 @@ def distance(model, item, stage):
     return float(wasserstein(own.histogram, model.target_records.of(item.sequence).histogram))
 
 
-def test_the_record_is_that_of_the_targets_training_scans(sites, workspace, stage1_model, stage2, prepared):
+def test_the_record_is_that_of_the_targets_training_scans(begun, stage1_model, stage2, prepared):
     """People who validate (04 is at the target) and subjects who test count for nothing."""
-    model = train_stage2(stage1_model, replace(stage2, steps=1), workspace(sites), seed=5)
+    model = train_stage2(stage1_model, replace(stage2, steps=1), begun, seed=5)
     volumes = prepared.cache.volumes
     for m, sequence in enumerate(("T1w", "T2w")):
         own = [i for i, s in enumerate(volumes.scans) if (s.site, s.sequence) == ("alpha", sequence)]
@@ -424,11 +421,11 @@ def test_a_sequence_that_one_site_alone_has_does_no_harm(
     assert model.target_records.seen.all()
 
 
-def test_recomputed_activations_change_nothing(sites, workspace, stage1_model, stage2, tmp_path):
+def test_recomputed_activations_change_nothing(begun, stage1_model, stage2):
     trained = []
     for checkpointing in (False, True):
         recipe = replace(stage2, steps=1, activation_checkpointing=checkpointing)
-        model = train_stage2(stage1_model, recipe, workspace(sites), seed=5)
+        model = train_stage2(stage1_model, recipe, begun, seed=5)
         assert model.target_network.checkpointing is checkpointing
         trained.append(model.target_network.state_dict())
     for name, value in trained[0].items():
