@@ -6,6 +6,7 @@ import torch
 from bids_mmh.method.style.tissue_style import (
     TissueStatistics,
     corresponding,
+    map_through,
     mapped_statistics,
     mean_tissue_statistics,
     tissue_map,
@@ -140,3 +141,14 @@ def test_means_of_styles():
     mean = mean_tissue_statistics([style(T1W), style(T2W)])
     torch.testing.assert_close(mean.median[0], (torch.tensor(T1W) + torch.tensor(T2W)) / 2, atol=0.01, rtol=0)
     assert isinstance(mean.map(torch.zeros_like), TissueStatistics)
+
+
+def test_what_is_darker_than_the_darkest_tissue_is_not_cut_off():
+    """White matter gets darker and the contrast is doubled; a vessel stays above the background."""
+    source = torch.tensor([0.4, -0.4, -0.5]).view(1, 3, 1, 1, 1)
+    goal = torch.tensor([0.5, -0.5, -0.7]).view(1, 3, 1, 1, 1)
+    volume = torch.tensor([-0.9, -0.7, -0.5, -0.4, 0.4]).view(1, 1, 5, 1, 1)
+    mapped = map_through(volume, source, goal).flatten()
+    assert torch.all(mapped.diff() > 0)
+    assert mapped[0] > -1
+    torch.testing.assert_close(mapped[2:], torch.tensor([-0.7, -0.5, 0.5]))
