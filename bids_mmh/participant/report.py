@@ -152,10 +152,18 @@ def _native(job: ScanJob) -> _Native:
     raw = _raw(job, affine, preproc.shape)
     if raw is None:
         return _Native(preproc, mask, affine)
-    usable = (preproc > 0) & (raw > 0)
-    bias = np.where(usable, raw / np.where(usable, preproc, 1), np.nan)
-    unchanged = np.allclose(bias[usable], 1, atol=1e-3) if usable.any() else True
-    return _Native(raw, mask, affine, None if unchanged else bias)
+    return _Native(raw, mask, affine, _bias(raw, preproc, mask))
+
+
+def _bias(raw: NDArray[Any], preproc: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any] | None:
+    """What the brain was divided by, not a number elsewhere; None where nothing was changed."""
+    usable = (mask > 0) & (preproc > 0) & (raw > 0)
+    change = raw[usable] / preproc[usable]
+    if np.allclose(change, 1, atol=1e-3):
+        return None
+    bias = np.full(raw.shape, np.nan, np.float32)
+    bias[usable] = change
+    return bias
 
 
 def _raw(job: ScanJob, affine: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any] | None:

@@ -35,12 +35,12 @@ def edges():
     return strongest_edges(gradient_field(image, 3.0), points)
 
 
-def test_gradients_point_uphill_in_world_coordinates():
-    ramp = np.broadcast_to(np.arange(20, dtype=np.float32)[:, None, None], (20, 20, 20))
-    image = to_sitk(ramp.copy(), AFFINE)  # rises to the left, LPS +x
+@pytest.mark.parametrize(("axis", "uphill"), [(0, (1, 0, 0)), (1, (0, 0, 1)), (2, (0, -1, 0))])
+def test_gradients_point_uphill_in_world_coordinates(axis, uphill):
+    image = to_sitk(np.indices((20, 20, 20))[axis].astype(np.float32), AFFINE)
     centre = apply_matrix(voxels_to_world(image), np.full((3, 1), 9.5))
     found = gradient_field(image, 3.0).at(centre)[:, 0]
-    np.testing.assert_allclose(found / np.linalg.norm(found), [1, 0, 0], atol=1e-3)
+    np.testing.assert_allclose(found / np.linalg.norm(found), uphill, atol=1e-3)
     assert not gradient_field(image, 3.0).at(centre + 500).any()
 
 

@@ -7,7 +7,6 @@ best local parabola is something that appeared, vanished or moved; removed noise
 and is averaged out over the size of a small lesion.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,57 +36,79 @@ def anatomical_change_map(
         Signed scaled intensities that no local parabola of ``before`` explains, averaged over the size
         of a small lesion; 0 outside the brain.
     """
+    from scipy.ndimage import find_objects
+
     inside = np.asarray(mask) != 0
     change = np.zeros(inside.shape, np.float32)
-    if inside.any():
-        box = _box(inside)
-        change[box] = _residual(before[box], after[box], inside[box], spacing_mm)
+    for box in find_objects(inside.astype(np.uint8)):  # none in an empty mask
+        change[box] = _change_in_box(before[box], after[box], inside[box], spacing_mm)
     return change
 
 
-def _box(inside: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """The smallest box around the brain."""
-    from scipy.ndimage import find_objects
-
-    box: tuple[slice, ...] = find_objects(inside.astype(np.uint8))[0]
-    return box
-
-
-def _residual(
+def _change_in_box(
     before: NDArray[Any], after: NDArray[Any], inside: NDArray[np.bool_], spacing_mm: float
 ) -> NDArray[np.float32]:
-    """What the local parabolas leave, averaged over the size of a small lesion."""
+    """The map within the bounding box of a mask."""
     x, y = (np.where(inside, image, 0).astype(np.float32) for image in (before, after))
-    weight = np.maximum(_smooth(inside.astype(np.float32), WINDOW_MM / spacing_mm), 1e-3)
-
-    def mean(image: NDArray[np.float32]) -> NDArray[np.float32]:
-        return _smooth(np.where(inside, image, 0), WINDOW_MM / spacing_mm) / weight
-
-    # as in a guided filter, the coefficients of all windows that hold a voxel are averaged
-    offset, slope, bend = (mean(coefficient) for coefficient in _parabola(x, y, mean))
+    offset, slope, bend = _local_contrast(x, y, inside.astype(np.float32), spacing_mm)
     rest = np.where(inside, y - offset - slope * x - bend * x * x, 0)
     small = _smooth(inside.astype(np.float32), LESION_MM / spacing_mm)
     averaged = _smooth(rest, LESION_MM / spacing_mm) / np.maximum(small, 1e-3)
     return np.where(inside, averaged, 0).astype(np.float32)
 
 
+def _local_contrast(
+    x: NDArray[np.float32], y: NDArray[np.float32], inside: NDArray[np.float32], spacing_mm: float
+) -> list[NDArray[np.float32]]:
+    """Coefficients of 1, x and x² of the local parabola from x to y; both are 0 outside the mask.
+
+    The sums of a window are slow functions: means of blocks of a third of its width give them to a part in a
+    thousand (the fast guided filter, He and Sun 2015, arXiv:1505.00996).
+    """
+    block = max(1, int(WINDOW_MM / 3 / spacing_mm))
+    # the average over a block is itself a smoothing, by this variance in voxels
+    sigma = np.sqrt((WINDOW_MM / spacing_mm) ** 2 - (block**2 - 1) / 12) / block
+    share = _block_means(inside, block)
+    weight = np.maximum(_smooth(share, sigma), 1e-3)
+    square = x * x
+    moments = (x, square, square * x, square * square, y, x * y, square * y)
+    means = [_smooth(_block_means(moment, block), sigma) / weight for moment in moments]
+    # as in a guided filter, the coefficients of all windows that hold a voxel are averaged
+    averaged = (_smooth(share * coefficient, sigma) / weight for coefficient in _parabola(*means))
+    return [_enlarged(coefficient, block, x.shape) for coefficient in averaged]
+
+
 def _parabola(
     x: NDArray[np.float32],
+    x_2: NDArray[np.float32],
+    x_3: NDArray[np.float32],
+    x_4: NDArray[np.float32],
     y: NDArray[np.float32],
-    mean: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    x_y: NDArray[np.float32],
+    x_2_y: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], ...]:
-    """Coefficients of 1, x and x² that predict y best in the window around each voxel (ridge regression)."""
-    square = x * x
-    mean_x, mean_y, mean_square = mean(x), mean(y), mean(square)
-    var_x = mean_square - mean_x**2 + RIDGE
-    covariance = mean(square * x) - mean_x * mean_square
-    var_square = mean(square**2) - mean_square**2 + BEND_RIDGE
-    x_y = mean(x * y) - mean_x * mean_y
-    square_y = mean(square * y) - mean_square * mean_y
-    determinant = np.maximum(var_x * var_square - covariance**2, RIDGE * BEND_RIDGE)
-    slope = (var_square * x_y - covariance * square_y) / determinant
-    bend = (var_x * square_y - covariance * x_y) / determinant
-    return mean_y - slope * mean_x - bend * mean_square, slope, bend
+    """Ridge regression of y on x and x², from the mean of each product in the window around each place."""
+    var_x, var_square = x_2 - x * x + RIDGE, x_4 - x_2 * x_2 + BEND_RIDGE
+    covariance, with_x, with_square = x_3 - x * x_2, x_y - x * y, x_2_y - x_2 * y
+    determinant = np.maximum(var_x * var_square - covariance * covariance, RIDGE * BEND_RIDGE)
+    slope = (var_square * with_x - covariance * with_square) / determinant
+    bend = (var_x * with_square - covariance * with_x) / determinant
+    return y - slope * x - bend * x_2, slope, bend
+
+
+def _block_means(image: NDArray[np.float32], block: int) -> NDArray[np.float32]:
+    """Means of cubes of voxels; what is beyond the image counts as 0."""
+    padded = np.pad(image, [(0, -n % block) for n in image.shape])
+    x, y, z = (n // block for n in padded.shape)
+    return padded.reshape(x, block, y, block, z, block).mean(axis=(1, 3, 5))
+
+
+def _enlarged(blocks: NDArray[np.float32], block: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Interpolate the means of blocks linearly at the voxels of an image."""
+    from scipy.ndimage import zoom
+
+    fine = zoom(blocks, block, order=1, mode="nearest", grid_mode=True)
+    return fine[tuple(slice(n) for n in shape)]
 
 
 def anatomical_change(change: NDArray[Any], mask: NDArray[Any]) -> float:

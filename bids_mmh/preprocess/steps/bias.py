@@ -33,7 +33,7 @@ class N4Settings:
 
     levels: int = 3
     iterations: int = 50
-    work_mm: float = 4.0
+    work_mm: float = 5.0
 
     def as_dict(self) -> dict[str, Any]:
         """Give the settings for a report.

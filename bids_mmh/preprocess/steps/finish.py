@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bids_mmh.preprocess.grid import Grid, model_grid
 from bids_mmh.preprocess.images import read_work, save_nifti, to_array
 
@@ -99,7 +97,7 @@ def save_on_grid(image: "SimpleITK.Image", grid: Grid, path: Path) -> Path:
     """
     import nibabel as nib
 
-    nifti = nib.Nifti1Image(np.ascontiguousarray(to_array(image)), grid.affine)
+    nifti = nib.Nifti1Image(to_array(image), grid.affine)
     nifti.set_sform(grid.affine, code="mni")
     nifti.set_qform(grid.affine, code="mni")
     nifti.header.set_xyzt_units("mm")

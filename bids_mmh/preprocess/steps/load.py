@@ -106,7 +106,7 @@ def save_on_input_voxels(image: "SimpleITK.Image", raw_file: Path, out_file: Pat
     to_input = nib.orientations.ornt_transform(
         nib.orientations.axcodes2ornt("RAS"), nib.io_orientation(affine)
     )
-    data = np.ascontiguousarray(nib.apply_orientation(to_array(image), to_input))
+    data = np.asfortranarray(nib.apply_orientation(to_array(image), to_input))  # the order in a file
     header = raw.header.copy()
     header.extensions.clear()  # they may hold identifying information
     header.set_data_dtype(data.dtype)

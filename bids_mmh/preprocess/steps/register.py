@@ -1,6 +1,5 @@
 """Registration: rigid between the scans of a session, nine degrees of freedom to the template."""
 
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,6 +25,7 @@ from bids_mmh.preprocess.transforms import apply_matrix, from_matrix, to_matrix
 if TYPE_CHECKING:
     import SimpleITK
 
+START_MM = 4.0  # voxels that tell pitches apart which differ by 20 degrees
 SEED = 20_240_601  # voxels are sampled at random places: the same ones in every run
 HISTOGRAM_BINS = 32
 # Coherence of the edges of two scans of one session at MIDDLE_MM: well above it where they are aligned, below
@@ -184,8 +184,9 @@ def nine_dof(
 
     fixed = _prepare(SimpleITK.Mask(template, template_mask), settings)
     moving = _prepare(_above_zero(brain), settings)
-    method = _method(_prepare_mask(template_mask, settings, margin_mm=8.0), settings)
-    start = _best_start(method, fixed, moving, _pitched_starts(fixed, moving))
+    mask = _prepare_mask(template_mask, settings, margin_mm=8.0)
+    method = _method(mask, settings)
+    start = _pitched(fixed, moving, mask, settings)
     versor = SimpleITK.VersorTransform()
     versor.SetMatrix(start.GetMatrix())
     transform = SimpleITK.ComposeScaleSkewVersor3DTransform()
@@ -253,20 +254,27 @@ def _method(mask: "SimpleITK.Image", settings: RegistrationSettings) -> "SimpleI
     return method
 
 
-def _best_start(
-    method: "SimpleITK.ImageRegistrationMethod",
+def _pitched(
     fixed: "SimpleITK.Image",
     moving: "SimpleITK.Image",
-    starts: "Iterable[SimpleITK.Euler3DTransform]",
+    mask: "SimpleITK.Image",
+    settings: RegistrationSettings,
 ) -> "SimpleITK.Euler3DTransform":
+    """The best of several pitches of the head; ITK evaluates every voxel, so there are few of them."""
+    import SimpleITK
+
+    shrink = [max(1, round(START_MM / settings.work_mm))] * 3
+    coarse = [SimpleITK.BinShrink(image, shrink) for image in (fixed, moving)]
+    method = _method(SimpleITK.Shrink(mask, shrink), settings)
+
     def cost(start: "SimpleITK.Euler3DTransform") -> float:
         method.SetInitialTransform(start)
         try:
-            return float(method.MetricEvaluate(fixed, moving))
+            return float(method.MetricEvaluate(*coarse))
         except RuntimeError:  # the two do not overlap
             return float("inf")
 
-    return min(starts, key=cost)
+    return min(_pitched_starts(fixed, moving), key=cost)
 
 
 def _pitched_starts(
@@ -274,9 +282,10 @@ def _pitched_starts(
 ) -> "list[SimpleITK.Euler3DTransform]":
     import SimpleITK
 
+    centred = _centred_start(fixed, moving)
     starts = []
     for pitch_deg in (0, -20, 20, -40, 40):
-        start = SimpleITK.Euler3DTransform(_centred_start(fixed, moving))
+        start = SimpleITK.Euler3DTransform(centred)
         start.SetRotation(float(np.deg2rad(pitch_deg)), 0.0, 0.0)
         starts.append(start)
     return starts

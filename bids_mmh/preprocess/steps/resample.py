@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import SimpleITK
 
 MAX_KERNEL = 32  # voxels to each side
+SPLINE_REACH = 12  # voxels: the weight of one on a cubic spline falls by 0.27 with each that lies between
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,14 +68,26 @@ def resample_scan(
     smooth = SimpleITK.GetArrayFromImage(smooth_to(image, max(reference.GetSpacing())))
     # SimpleITK's B-spline gives the same values, but for every voxel of the reference.
     matrix = index_matrix(reference, image, transform)
-    points = matrix[:3, :3] @ np.argwhere(wanted).T[::-1] + matrix[:3, 3:]
-    spline = ndimage.spline_filter(smooth, order=3, mode="mirror")
-    values = ndimage.map_coordinates(spline, points[::-1], order=3, mode="mirror", prefilter=False)
+    points = (matrix[:3, :3] @ np.argwhere(wanted).T[::-1] + matrix[:3, 3:])[::-1]
+    low, high = _reach(points, smooth.shape)
+    near = smooth[tuple(map(slice, low, high))]
+    spline = ndimage.spline_filter(near, order=3, mode="mirror", output=np.float32)
+    moved = points - low[:, None]
+    values = ndimage.map_coordinates(spline, moved, order=3, mode="mirror", prefilter=False)
     # Splines overshoot beside sharp edges: an intensity that the scan never had is an artefact.
     data = SimpleITK.GetArrayFromImage(image)
     resampled = np.zeros(wanted.shape, np.float32)
     resampled[wanted] = np.clip(values, min(0.0, float(data.min())), float(data.max()))
     return image_like(resampled.T, reference)
+
+
+def _reach(points: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Where the voxels begin and end, along each axis, that splines at some points (3, n) depend on."""
+    if not points.size:
+        return np.zeros(3, int), np.array(shape)
+    low = np.floor(points.min(axis=1)).astype(int) - SPLINE_REACH
+    high = np.ceil(points.max(axis=1)).astype(int) + SPLINE_REACH + 1
+    return np.maximum(low, 0), np.minimum(high, shape)
 
 
 def index_matrix(
@@ -118,9 +131,18 @@ def resample_mask(
     """
     import SimpleITK
 
-    fine = smooth_to(SimpleITK.Cast(mask > 0, SimpleITK.sitkFloat32), max(reference.GetSpacing()))
-    moved = SimpleITK.Resample(fine, reference, transform, SimpleITK.sitkLinear, 0.0, SimpleITK.sitkFloat32)
+    moved = _linear(SimpleITK.Cast(mask > 0, SimpleITK.sitkFloat32), reference, transform)
     return SimpleITK.Cast(moved >= 0.5, SimpleITK.sitkUInt8)
+
+
+def _linear(
+    image: "SimpleITK.Image", reference: "SimpleITK.Image", transform: "SimpleITK.Transform"
+) -> "SimpleITK.Image":
+    """Resample a float32 image linearly, smoothed to the reference's voxels; 0 outside its field of view."""
+    import SimpleITK
+
+    fine = smooth_to(image, max(reference.GetSpacing()))
+    return SimpleITK.Resample(fine, reference, transform, SimpleITK.sitkLinear, 0.0, SimpleITK.sitkFloat32)
 
 
 def field_of_view(
@@ -148,6 +170,9 @@ def field_of_view(
 def template_on_grid(t1w: Path, brain_mask: Path, grid: Grid) -> GridTemplate:
     """Resample a template and its brain mask to the model's grid, once in a process.
 
+    Linearly: the voxels of the usual template are those of the grid, and nothing is computed from it but
+    figures of quality and outlines.
+
     Args:
         t1w: NIfTI file of the template T1w.
         brain_mask: NIfTI file of its brain mask.
@@ -159,7 +184,7 @@ def template_on_grid(t1w: Path, brain_mask: Path, grid: Grid) -> GridTemplate:
     import SimpleITK
 
     reference, identity = grid.reference(), SimpleITK.Transform()
-    image = resample_scan(read_nifti(t1w), reference, identity)
+    image = _linear(read_nifti(t1w), reference, identity)
     return GridTemplate(image, resample_mask(read_nifti(brain_mask, np.uint8), reference, identity))
 
 

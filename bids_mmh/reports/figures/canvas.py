@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -168,6 +169,7 @@ class Canvas:
         return np.asarray(field[::-1], dtype=np.float32)
 
 
+@lru_cache(maxsize=64)  # the tiles of a row have one size, and so have those of the next figure
 def _linear(pixels: int, voxels: int) -> NDArray[np.float32]:
     """Weights of the voxels of a line at the centres of as many pixels over the same length."""
     centres = np.clip((np.arange(pixels) + 0.5) * voxels / pixels - 0.5, 0, voxels - 1)
