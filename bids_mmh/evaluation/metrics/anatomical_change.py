@@ -7,6 +7,7 @@ best local parabola is something that appeared, vanished or moved; removed noise
 and is averaged out over the size of a small lesion.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -74,20 +75,13 @@ def _local_contrast(
     moments = (x, square, square * x, square * square, y, x * y, square * y)
     means = [_smooth(_block_means(moment, block), sigma) / weight for moment in moments]
     # as in a guided filter, the coefficients of all windows that hold a voxel are averaged
-    averaged = (_smooth(share * coefficient, sigma) / weight for coefficient in _parabola(*means))
+    averaged = (_smooth(share * coefficient, sigma) / weight for coefficient in _parabola(means))
     return [_enlarged(coefficient, block, x.shape) for coefficient in averaged]
 
 
-def _parabola(
-    x: NDArray[np.float32],
-    x_2: NDArray[np.float32],
-    x_3: NDArray[np.float32],
-    x_4: NDArray[np.float32],
-    y: NDArray[np.float32],
-    x_y: NDArray[np.float32],
-    x_2_y: NDArray[np.float32],
-) -> tuple[NDArray[np.float32], ...]:
-    """Ridge regression of y on x and x², from the mean of each product in the window around each place."""
+def _parabola(means: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], ...]:
+    """Ridge regression of y on x and x², from the means of x, x², x³, x⁴, y, xy and x²y around each place."""
+    x, x_2, x_3, x_4, y, x_y, x_2_y = means
     var_x, var_square = x_2 - x * x + RIDGE, x_4 - x_2 * x_2 + BEND_RIDGE
     covariance, with_x, with_square = x_3 - x * x_2, x_y - x * y, x_2_y - x_2 * y
     determinant = np.maximum(var_x * var_square - covariance * covariance, RIDGE * BEND_RIDGE)
