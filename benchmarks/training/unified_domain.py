@@ -5,10 +5,11 @@ records to OUT, from anatomies that RECIPE does not hold out. While a network is
 the scans of the last few steps (decay .8), and where they stand at the end is chance: a contrast that few
 scanners reach makes every scan's noise larger on the way there. The mean over many lies in their middle.
 
-Simulated T2w have nothing darker than white matter, so that it lies at the lower end of the scaled
-intensities; real ones have vessels, iron and membranes there, and the fluid is further from both tissues. The
-domain of T2w therefore has medians that are chosen: grey matter .14 of the way from white matter to fluid, as
-relaxation times say (T2 92 and 70 ms, echo time about 100 ms), and white matter where it leaves room below.
+Simulated brains have nothing darker than their darkest tissue, so that it lies at the lower end of the scaled
+intensities; real ones have vessels, iron and membranes there. And simulated contrasts are stronger than most
+real ones. So the medians of the domain are chosen: of T1w those of an ordinary MPRAGE at 3 T, of T2w grey
+matter .14 of the way from white matter to pure fluid, as relaxation times say (T2 92 and 70 ms, echo time
+about 100 ms), and white matter where it leaves room below. Real scans then gain at most 2.5 times in contrast.
 """
 
 import argparse
@@ -28,7 +29,10 @@ from bids_mmh.training.recipe import load_recipe
 from bids_mmh.training.seeds import draw_seed
 
 SCANNERS = 4  # of a study, which has one subject
-CHOSEN = {"T2w": (0.42, -0.30, -0.50)}  # medians of fluid, grey and white matter
+CHOSEN = {  # medians of fluid, grey and white matter
+    "T1w": (-0.55, 0.22, 0.65),
+    "T2w": (0.42, -0.30, -0.50),
+}
 
 
 def main(argv: Sequence[str]) -> int:
