@@ -7,9 +7,9 @@ scanners reach makes every scan's noise larger on the way there. The mean over m
 
 Simulated brains have nothing darker than their darkest tissue, so that it lies at the lower end of the scaled
 intensities; real ones have vessels, iron and membranes there. And simulated contrasts are stronger than most
-real ones. So the medians of the domain are chosen: of T1w those of an ordinary MPRAGE at 3 T, of T2w grey
-matter .14 of the way from white matter to pure fluid, as relaxation times say (T2 92 and 70 ms, echo time
-about 100 ms), and white matter where it leaves room below. Real scans then gain at most 2.5 times in contrast.
+real ones. So the medians of the domain are chosen: of T1w those of an ordinary MPRAGE at 3 T; of T2w grey
+matter .14 of the way from white matter to pure fluid, as relaxation times say (T2 92 and 70 ms, echo time of
+about 100 ms), and white matter where it leaves room below.
 """
 
 import argparse

@@ -170,8 +170,7 @@ def field_of_view(
 def template_on_grid(t1w: Path, brain_mask: Path, grid: Grid) -> GridTemplate:
     """Resample a template and its brain mask to the model's grid, once in a process.
 
-    Linearly: the voxels of the usual template are those of the grid, and nothing is computed from it but
-    figures of quality and outlines.
+    Linearly, which is cheap: nothing is computed from it but figures of quality and outlines.
 
     Args:
         t1w: NIfTI file of the template T1w.
