@@ -154,7 +154,8 @@ def map_through(volume: Tensor, source: Tensor, goal: Tensor) -> Tensor:
     x_dark = torch.where(fluid_is_dark, x_fluid, x_white)
     slope_dark = torch.where(fluid_is_dark, towards_fluid, towards_white)
     y_dark = y_grey + slope_dark * (x_dark - x_grey)
-    slope_dark = torch.minimum(slope_dark, _slope(x_dark, _FLOOR, y_dark, _FLOOR))
+    floor = torch.full_like(x_dark, _FLOOR)
+    slope_dark = torch.minimum(slope_dark, _slope(x_dark, floor, y_dark, floor))
     return torch.where(volume < x_dark, y_dark + slope_dark * (volume - x_dark), mapped)
 
 
