@@ -10,8 +10,10 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations, groupby
 from pathlib import Path
 
-from embedded_model import read_scan
+from embedded_model import SEQUENCES, read_scan
 
+from bids_mmh.derivatives.scan import DerivedScan
+from bids_mmh.errors import BidsMmhError
 from bids_mmh.evaluation.metrics.similarity import similarity
 from bids_mmh.evaluation.scans import ScanArrays
 from bids_mmh.training.data.scans import find_scans
@@ -24,13 +26,21 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out_dir", type=Path)
     options = parser.parse_args(argv)
-    sys.stdout.write(HEADER)
-    for sequence in ("T1w", "T2w"):
-        found = find_scans([options.out_dir], [sequence])
-        for _, sessions in groupby(sorted(found, key=lambda one: one.image.name), lambda one: one.subject):
+    try:
+        found = sorted(find_scans([options.out_dir], SEQUENCES), key=_series)
+        sys.stdout.write(HEADER)
+        for _, sessions in groupby(found, key=lambda scan: _series(scan)[:2]):
             for first, second in combinations(list(sessions), 2):
                 sys.stdout.writelines(rows(read_scan(first), read_scan(second)))
+    except BidsMmhError as error:
+        sys.stderr.write(f"{error}\n")
+        return int(error.code)
     return 0
+
+
+def _series(scan: DerivedScan) -> tuple[str, str, str]:
+    """Scans of one sequence and subject follow each other, session by session."""
+    return scan.sequence, scan.subject, scan.image.name
 
 
 def rows(first: ScanArrays, second: ScanArrays) -> Iterator[str]:

@@ -14,18 +14,18 @@ import nibabel as nib
 import numpy as np
 import SimpleITK
 import torch
+from heads import Head
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
+from surround import head_signals
 
 from bids_mmh.files import atomic_path
 from bids_mmh.phantom.head.grid import smooth_noise
 from bids_mmh.preprocess.images import save_nifti, to_array, to_sitk
 from bids_mmh.preprocess.transforms import from_matrix
-from bids_mmh.synthesis.heads import Head
 from bids_mmh.synthesis.regions import FREESURFER, Region
 from bids_mmh.synthesis.scanner import Scanner, draw_scanner
-from bids_mmh.synthesis.surround import head_signals
 
 Matrix = NDArray[np.float64]
 PARTIAL_VOLUME_MM = 0.6

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from bids_mmh.errors import BidsMmhError
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.style.statistics import StyleStatistics, mean_style, style_statistics
 from bids_mmh.method.style.tissue_style import map_through
@@ -44,18 +45,21 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--studies", type=int, default=16, help=f"of {SCANNERS} scanners each")
     options = parser.parse_args(argv)
-    held_out = load_recipe(options.recipe).simulation.held_out
-    anatomies = find_anatomies(options.anatomies, held_out)
-    model = Harmonizer.from_pretrained(options.model)
-    for index, sequence in enumerate(model.config.sequences):
-        seen = list(styles(anatomies, sequence, options.studies, model.config.bins))
-        kept = [style for style in seen if bool(style.by_tissue.reliable)]
-        model.records.assign(index, mean_style(kept))
-        medians = ", ".join(
-            f"{value:.2f}" for value in model.records.of(torch.tensor([index])).by_tissue.median[0]
-        )
-        sys.stdout.write(f"{sequence}: {len(kept)} of {len(seen)} scans, medians of tissues {medians}\n")
-    model.save_pretrained(options.out)
+    try:
+        held_out = load_recipe(options.recipe).simulation.held_out
+        anatomies = find_anatomies(options.anatomies, held_out)
+        model = Harmonizer.from_pretrained(options.model)
+        for index, sequence in enumerate(model.config.sequences):
+            seen = list(styles(anatomies, sequence, options.studies, model.config.bins))
+            kept = [style for style in seen if bool(style.by_tissue.reliable)]
+            record = mean_style(kept)
+            model.records.assign(index, record)
+            medians = ", ".join(f"{value:.2f}" for value in record.by_tissue.median[0])
+            sys.stdout.write(f"{sequence}: {len(kept)} of {len(seen)} scans, medians of tissues {medians}\n")
+        model.save_pretrained(options.out)
+    except BidsMmhError as error:
+        sys.stderr.write(f"{error}\n")
+        return int(error.code)
     return 0
 
 
