@@ -128,7 +128,7 @@ class ModelConfig:
         regional_share: how far the medians of the landmark map follow their local values, 0 (the same
             everywhere) to 1.
         strength: share of the network's change that is applied; 0 leaves the landmark map alone.
-        denoise: share of a scan's noise variance that is filtered out in the end; 0 keeps all noise.
+        denoise: share of a scan's noise variance that is filtered out first; 0 keeps all noise.
         domain: what the records are of: ``unified``, or the name of a site.
         gradient_condition: whether the network sees the gradient map G; false is the ablation w/o G.
         ema_guidance: whether the style records guide the network; false is the ablation w/o E.

@@ -215,15 +215,21 @@ class Harmonizer(nn.Module):
         return model.to(memory_format=torch.channels_last_3d).eval()
 
     def harmonize(self, network: nn.Module, volume: Tensor, anchor: Anchor, style: StyleStatistics) -> Tensor:
-        """Bring a batch to a style: landmark map, inversion, sampling with a network; background −1."""
-        mapped = self.landmark_map(Styled(volume, self.style(volume, anchor)), anchor, style)
+        """Bring a batch to a style: noise filter, landmark map, inversion, sampling; background −1.
+
+        Noise goes first: its level is known of the scan, and where the map is steep it would be raised more
+        than elsewhere.
+        """
         box = brain_box(anchor.mask, MARGIN, self.config.network.multiple)
-        near, start = anchor.crop(box), Styled(mapped.value[box], mapped.style)
+        near, own = anchor.crop(box), self.style(volume, anchor)
+        quiet = volume.clone()
+        quiet[box] = self.denoise(volume[box], near, own)
+        mapped = self.landmark_map(Styled(quiet, own), anchor, style)
+        start = Styled(mapped.value[box], mapped.style)
         clean = start.value
         if self.config.strength:
             sampled = self.sample(network, self.invert(start, near), near, style)
             clean = self.finish(clean, sampled, near)
-        clean = self.denoise(clean, near, mapped.style)
         result = torch.full_like(volume, BACKGROUND)
         result[box] = clean
         return result
@@ -239,7 +245,7 @@ class Harmonizer(nn.Module):
         return Styled(value, replace(scan.style, tissues=by_tissue))
 
     def denoise(self, volume: Tensor, anchor: Anchor, style: StyleStatistics) -> Tensor:
-        """Filter noise out of a result whose level is known from the style that it had before the network."""
+        """Filter noise out of a scan; its level is known from the style."""
         if style.tissues is None:
             return volume
         return without_noise(volume, anchor.mask, noise_level(style.tissues.detail), self.config.denoise)
