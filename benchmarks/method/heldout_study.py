@@ -41,7 +41,7 @@ REGIONAL = "Regional landmarks"
 MMH = "MMH"
 ABLATIONS: Mapping[str, Mapping[str, float]] = {
     "MMH without network": {"strength": 0.0},
-    "MMH with all of the network's change": {"strength": 1.0},
+    "MMH with half of the network's change": {"strength": 0.5},
     "MMH without noise filter": {"denoise": 0.0},
 }
 Float = NDArray[np.float32]

@@ -31,7 +31,7 @@ class Outcome:
         status: what came of it.
         reason: why it is not simply done, in sentences.
         file: what to look at.
-        code: exit code that fits.
+        code: exit code that fits: that of a flagged scan is not 0 where something of its input is broken.
     """
 
     session: str
@@ -74,7 +74,7 @@ def same_for_all(job: SessionJob, status: Status, reason: str, code: ExitCode) -
 
 
 def without_site(outcomes: Iterable[Outcome], jobs: Iterable[SessionJob]) -> Iterator[Outcome]:
-    """Count scans whose sidecar or table could not be read as failed: they are done, but have no site.
+    """Flag scans whose sidecar or table could not be read: they are done, but have no site.
 
     Args:
         outcomes: what came of the scans.
@@ -84,8 +84,9 @@ def without_site(outcomes: Iterable[Outcome], jobs: Iterable[SessionJob]) -> Ite
     for outcome in outcomes:
         problem = problems.get(outcome.scan or "")
         if problem and outcome.code == ExitCode.OK:
-            reason = f"{problem} The scan has no site."
-            yield replace(outcome, status=Status.FAILED, reason=reason, code=ExitCode.DATA)
+            reasons = (f"{problem} The scan has no site.", outcome.reason)
+            reason = " ".join(filter(None, reasons))
+            yield replace(outcome, status=Status.FLAGGED, reason=reason, code=ExitCode.DATA)
         else:
             yield outcome
 

@@ -13,6 +13,7 @@ from bids_mmh.participant.outcome import Outcome, Status
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("session", "scan", "status", "reason", "file")
+_UNDONE = (Status.FAILED, Status.UNFINISHED)
 _LISTED = 10  # so many scans of a kind are named on the terminal; all are in the table
 
 
@@ -25,12 +26,12 @@ def conclude(outcomes: Sequence[Outcome], output_dir: Path, log_file: Path | Non
         log_file: log of the run; None for no table.
 
     Returns:
-        0 when all scans are done, else the code of the first that is not.
+        0 when all is well, else the code of the first scan that is not done, or whose input is broken.
     """
     if not outcomes:
         return ExitCode.OK
     sessions = {outcome.session for outcome in outcomes}
-    undone = {outcome.session for outcome in outcomes if outcome.code != ExitCode.OK}
+    undone = {outcome.session for outcome in outcomes if outcome.status in _UNDONE}
     counts = Counter(outcome.status for outcome in outcomes)
     logger.info(
         "%d of %d sessions done; of their scans %s.",

@@ -71,7 +71,13 @@ def _read_failure(path: Path) -> Failure:
     node = _NODE_LINE.search(text)
     session, name = node.groups() if node else ("", "")
     errors = [match for match in _ERROR_LINE.findall(text) if match[0] != "NodeExecutionError"]
-    error, message = errors[-1] if errors else ("Error", "it gave no reason")
+    if not errors:
+        sentence = f"A step failed, and why could not be written to {path}: the disk may be full. Run again."
+        return Failure(session, name, sentence, ExitCode.IO, path)
+    error, message = errors[-1]
+    if error in _SYSTEM:  # a full disk shows when the next file is not found
+        full_disk = next((m for _, m in errors if any(reason in m for reason in _NO_SPACE)), "")
+        message = message if full_disk in message else f"{full_disk}, {message}"
     sentence, code = explain(error, message, path)
     return Failure(session, name, sentence, code, path)
 

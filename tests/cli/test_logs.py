@@ -1,11 +1,14 @@
+import contextlib
 import logging
 import os
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from bids_mmh.cli import logs
 from bids_mmh.cli.main import main
+from bids_mmh.runtime.log_file import log_file_handler
 from bids_mmh.settings import Settings
 
 
@@ -34,6 +37,24 @@ def test_runs_of_one_second_and_one_process_id_keep_their_logs_apart(tmp_path, m
     stem = f"20260102T030405Z_{os.getpid()}"
     assert [file.stem for file in files] == [stem, f"{stem}-2", f"{stem}-3"]
     assert all(file.with_suffix(".toml").is_file() for file in files)
+
+
+def test_a_log_on_a_full_disk_says_nothing_of_itself(tmp_path, capsys):
+    handler = log_file_handler(tmp_path / "now.log")
+    logger = logging.getLogger("bids_mmh.full")
+    logger.propagate = False
+    logger.addHandler(handler)
+    handler.stream.close()
+    handler.stream = Path("/dev/full").open("w")  # noqa: SIM115 (the handler closes it)
+    try:
+        logger.error("Something of %d words.", 4)
+        assert capsys.readouterr().err == ""
+        logger.error("Something of %d words.", "no")
+        assert "TypeError" in capsys.readouterr().err  # a message that is wrong is no matter of the disk
+    finally:
+        logger.removeHandler(handler)
+        with contextlib.suppress(OSError):
+            handler.close()
 
 
 def test_a_run_in_an_image_says_what_the_image_lacks(tmp_path, monkeypatch):

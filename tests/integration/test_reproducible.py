@@ -1,13 +1,18 @@
 """The same input and seed give the same bytes, however the work is shared out and whatever interrupts it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
+
+from bids_mmh.errors import ExitCode
 
 RUN = Path(__file__).parents[2] / "run.py"
 SUBJECTS = ("001", "002")
@@ -91,13 +96,48 @@ def test_stopped_at_several_steps_it_ends_as_if_unbroken(study, whole, kind):
     assert differing(content(study / name), whole) == []
 
 
+@contextmanager
+def small_disk(folder: Path, kilobytes: int) -> Iterator[None]:
+    """A file system of its own for a folder; the test is skipped where none can be mounted."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("kind", "share"), [("", 0.1), ("", 0.5), ("", 0.9), ("work_", 0.2), ("work_", 0.8)])
+def test_a_full_disk_is_said_in_a_sentence_and_the_next_run_ends_as_if_unbroken(study, whole, kind, share):
+    """Output or work folder on a disk that holds so many times what all results take."""
+    name = f"full{kind}{share}"
+    folder = study / (kind + name)
+    with small_disk(folder, int(share * sum(map(len, whole.values())) / 1024)):
+        process = start(study, name, "--nprocs", "2")
+        said = process.communicate()[1]
+        assert process.returncode == ExitCode.IO, said
+        assert "is full" in said
+        assert "Traceback" not in said
+        assert "please report" not in said
+        _complete(study / name, whole, but=".html")  # the page of a session says what failed
+        subprocess.run(["mount", "-o", "remount,size=64m", str(folder)], check=True)
+        finish(start(study, name, "--nprocs", "2"))
+        assert differing(content(study / name), whole) == []
+
+
 def _begun(out: Path, step: str) -> bool:
     logs = sorted((out / "logs").glob("*.log"), key=os.path.getmtime)
     return bool(logs) and f'Executing "{step}' in logs[-1].read_text()
 
 
-def _complete(out: Path, whole: dict[str, bytes]) -> None:
-    """What has its final name has its final content."""
+def _complete(out: Path, whole: dict[str, bytes], but: str | None = None) -> None:
+    """What has its final name has its final content, ``but`` files of a suffix."""
     for name, data in content(out).items():
+        if Path(name).suffix == but:
+            continue
         if not Path(name).name.startswith(".") or name == ".bidsignore":
             assert data == whole[name], name

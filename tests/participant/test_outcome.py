@@ -121,11 +121,13 @@ def test_only_what_is_flagged_or_done_is_a_success(tmp_path, status, code):
     assert conclude(outcomes, tmp_path, None) == code
 
 
-def test_a_scan_without_a_site_is_no_success(tmp_path):
+def test_a_scan_without_a_site_is_done_and_flagged_and_no_success(tmp_path, caplog):
     job = session(tmp_path, done=("T1w", "T2w"), problem="sub-01_T1w.json is not valid JSON: mend it.")
     outcomes = [*without_site(session_outcomes(job, ()), [job])]
-    assert conclude(outcomes, tmp_path, tmp_path / "logs" / "now.log") == ExitCode.DATA
-    assert {row["status"] for row in rows(tmp_path)} == {"failed"}
+    with caplog.at_level(logging.INFO):
+        assert conclude(outcomes, tmp_path, tmp_path / "logs" / "now.log") == ExitCode.DATA
+    assert "1 of 1 sessions done" in caplog.text
+    assert {row["status"] for row in rows(tmp_path)} == {"flagged"}
     assert "is not valid JSON" in rows(tmp_path)[0]["reason"]
 
 

@@ -125,3 +125,24 @@ def test_a_full_disk_is_called_so(tmp_path, reason):
     sentence, code = explain("OSError", reason, tmp_path)
     assert sentence.startswith("The disk is full or the quota used up")
     assert code is ExitCode.IO
+
+
+def failures_after(folder, text):
+    crashes = CrashFolder(folder)
+    (folder / "crash-1.txt").write_text(f"Node: bids_mmh.sub_003.write_t1w1\n{text}")
+    return crashes.failures_of("sub_003")
+
+
+def test_a_full_disk_is_named_where_the_next_file_is_not_found(tmp_path):
+    text = "OSError: [Errno 28] No space left on device\n\nDuring\n\nFileNotFoundError: /w/result.pklz\n"
+    (failure,) = failures_after(tmp_path, text)
+    assert failure.code == ExitCode.IO
+    assert "disk is full" in failure.sentence
+    assert "/w/result.pklz" in failure.sentence
+
+
+def test_a_crash_file_that_was_cut_off_blames_the_disk(tmp_path):
+    (failure,) = failures_after(tmp_path, "Working directory: /w\n\nNode inputs:\n")
+    assert failure.code == ExitCode.IO
+    assert "the disk may be full" in failure.sentence
+    assert "please report" not in failure.sentence
