@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from bids_mmh.reports.subject import ScanReport
 
+_UNCORRECTED = 1e-3  # relative change of a voxel that rounding of a stored scan can make
+
 
 def write_session_page(job: SessionJob, warnings: tuple[str, ...] = ()) -> Path:
     """Write ``sub-X[_ses-Y].html`` from what lies in the output folder.
@@ -157,13 +159,15 @@ def _native(job: ScanJob) -> _Native:
 
 def _bias(raw: NDArray[Any], preproc: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any] | None:
     """What the brain was divided by, not a number elsewhere; None where nothing was changed."""
-    usable = (mask > 0) & (preproc > 0) & (raw > 0)
-    change = raw[usable] / preproc[usable]
-    if np.allclose(change, 1, atol=1e-3):
-        return None
+    from bids_mmh.preprocess.images import box_around
+
+    box = box_around(mask > 0, 0)
+    before, after = raw[box], preproc[box]
+    usable = (mask[box] > 0) & (after > 0) & (before > 0)
     bias = np.full(raw.shape, np.nan, np.float32)
-    bias[usable] = change
-    return bias
+    np.divide(before, after, out=bias[box], where=usable)
+    corrected = bool((np.abs(bias[box][usable] - 1) > _UNCORRECTED).any())
+    return bias if corrected else None
 
 
 def _raw(job: ScanJob, affine: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any] | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bids_mmh.reports.figures.mosaic import Label, Layout, Tile
 
-PIXELS_WIDE = 1500
+PIXELS_WIDE = 1280  # about a pixel for each mm of a mosaic
 TEXT_PIXELS = 14
 LINE_PIXELS = 1.3  # half of the width of a contour, with its soft edge
 Colours = NDArray[np.uint8]
@@ -82,10 +82,13 @@ class Canvas:
                 weight = self._field(chosen.astype(np.float32), box)
                 field = field / np.maximum(weight, 1e-6)  # the outside must not pull the edge towards 0
             index = np.clip((field - low) * (255 / (high - low)) + 0.5, 0, 255).astype(np.uint8)
-            drawn = colours[index]
-            self.pixels[box] = (
-                drawn if weight is None else np.where(weight[..., None] > 0.5, drawn, self.pixels[box])
-            )
+            if weight is not None:
+                within = weight > 0.5
+                self.pixels[box][within] = colours[index[within]]
+            elif colours is GREYS:
+                self.pixels[box] = index[..., None]
+            else:
+                self.pixels[box] = colours[index]
 
     def contours(self, tiles: Sequence[NDArray[Any]], level: float, colour: str) -> None:
         """Draw the line where slices cross a level.
@@ -103,8 +106,10 @@ class Canvas:
             field = self._field(np.asarray(values, np.float32), box)
             slope = np.hypot(*np.gradient(field))
             away = np.abs(field - level) / np.maximum(slope, 1e-6 * float(np.ptp(values)))  # in pixels
-            opacity = np.clip(LINE_PIXELS - away, 0, 1)[..., None]
-            self.pixels[box] = (opacity * rgb + (1 - opacity) * self.pixels[box]).astype(np.uint8)
+            near = away < LINE_PIXELS
+            opacity = np.clip(LINE_PIXELS - away[near], 0, 1)[:, None]
+            pixels = self.pixels[box]
+            pixels[near] = (opacity * rgb + (1 - opacity) * pixels[near]).astype(np.uint8)
 
     def write(self, labels: Sequence[Label], grey: int) -> None:
         """Write texts.

@@ -22,7 +22,7 @@ TISSUE_LINES = ("#ffd24a", "#35c9ff")
 BEFORE, AFTER = "#9a5b13", "#1f5fa8"
 LIGHT, DARK = 200, 68  # greys of text on black and on white
 SMOOTHING = 1.3  # voxels, of outlines
-SAMPLE = 100_000  # voxels, enough for a percentile
+SAMPLE = 200_000  # voxels of a grid, enough for a percentile
 
 
 def mosaic_figure(volume: NDArray[Any], mask: NDArray[Any], affine: NDArray[Any]) -> bytes:
@@ -153,8 +153,9 @@ def _signed_map(
 
 def _limit(values: NDArray[np.float32], mask: NDArray[Any], percentile: float) -> float:
     """A percentile keeps a few outliers from dominating the scale; the floor keeps rounding errors grey."""
-    inside = values[np.asarray(mask) != 0]
-    size = np.abs(inside[:: max(1, inside.size // SAMPLE)])
+    step = max(1, int((values.size / SAMPLE) ** (1 / 3)))  # a brain fills a third of its grid, or less
+    coarse = (slice(None, None, step),) * 3
+    size = np.abs(values[coarse][np.asarray(mask)[coarse] != 0])
     return max(float(np.nanpercentile(size, percentile)), 0.05) if size.size else 0.05
 
 
