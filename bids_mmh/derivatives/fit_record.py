@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ Fitted by bids-mmh {version} to the study whose derivatives it lies in, on {crea
 - Data: {subjects} subjects; {train} train, {validation} validate, {test} test (`training/split.tsv`).
 - Losses: `training/stage1/losses.tsv`{stage2}.
 - Sites: `training/target_sites.tsv`. All settings: `training/recipe.json`.
-
+{checks}
 How good it is is measured by `group` on the subjects that test: see `group.html` of the study. Figures of one
 study do not hold for scanners, ages or diseases that it lacks.
 """
@@ -115,7 +115,9 @@ class FitRecord:
         return not only_stage1
 
 
-def write_card(folder: Path, record: FitRecord, source: str, parts: Mapping[str, int]) -> None:
+def write_card(
+    folder: Path, record: FitRecord, source: str, parts: Mapping[str, int], checks: Sequence[str] = ()
+) -> None:
     """Write the README of a fitted model.
 
     Args:
@@ -123,6 +125,7 @@ def write_card(folder: Path, record: FitRecord, source: str, parts: Mapping[str,
         record: what was made.
         source: what it began with, in words.
         parts: number of subjects that train, validate and test.
+        checks: sentences on how it compares with the same networks without fine-tuning.
     """
     text = _CARD.format(
         name=folder.name,
@@ -132,6 +135,7 @@ def write_card(folder: Path, record: FitRecord, source: str, parts: Mapping[str,
         target=f"the site {record.target}" if record.has_target else f"the {UNIFIED} domain",
         source=source,
         stage2=" and `training/stage2/losses.tsv`" if record.has_target else "",
+        checks="".join(f"- {check}\n" for check in checks),
         subjects=len(record.subjects),
         **parts,
     )

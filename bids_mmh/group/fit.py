@@ -13,6 +13,7 @@ from bids_mmh.derivatives.fit_record import FitRecord, write_card
 from bids_mmh.derivatives.models import ModelReference, require_sequences, resolve_model
 from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import NoInputError, UsageError
+from bids_mmh.group.fit_check import check_fit
 from bids_mmh.group.target_site import StudyTarget
 from bids_mmh.runtime.locks import file_lock
 from bids_mmh.runtime.processes import Process
@@ -81,7 +82,10 @@ def fit_study(
             target.write(folder / "training")
             write_json(folder / "training" / "recipe.json", asdict(plan.recipe))
             counts = {part: len(getattr(plan.split, part)) for part in ("train", "validation", "test")}
-            write_card(folder, made, plan.source, counts)
+            seen = [scan for scan in scans if scan.subject not in plan.split.test]
+            site, held_out = str(target.site), plan.split.validation
+            checks = check_fit(folder, seen, site, held_out) if asked.has_target else []
+            write_card(folder, made, plan.source, counts, [check.sentence for check in checks])
             made.write(folder)
     return resolve_model(str(folder))
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bids_mmh import __version__
 from bids_mmh.bids.atomic import write_json, write_text
@@ -15,10 +16,17 @@ from bids_mmh.derivatives.models import UNIFIED, ModelReference, require_sequenc
 from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import NoInputError, UsageError
 from bids_mmh.group.target_site import StudyTarget
+from bids_mmh.method.config import BACKGROUND
 from bids_mmh.reports.group_table import ScanRow
 from bids_mmh.runtime.locks import file_lock
 from bids_mmh.runtime.processes import Process
 from bids_mmh.settings import AUTO, EMBEDDED_MODEL, MODELS_FOLDER, NO_TARGET, Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bids_mmh.method.harmonizer import Harmonizer
+    from bids_mmh.method.target_style import TargetStyles
 
 logger = logging.getLogger(__name__)
 
@@ -112,22 +120,12 @@ def _scans_at(target: StudyTarget, scans: Sequence[DerivedScan]) -> list[Derived
 
 
 def _write(folder: Path, base: ModelReference, scans: Sequence[DerivedScan], record: dict[str, str]) -> None:
-    import torch
-
     from bids_mmh.method.harmonizer import Harmonizer
-    from bids_mmh.method.target_style import gather_styles
-    from bids_mmh.training.data.scans import load_on_grid
 
     if folder.is_dir() and not (folder / RECORD_FILE).exists() and any(folder.glob("*.safetensors")):
         raise UsageError(f"{folder} holds another model: give this one another --fit-name.")
     model = Harmonizer.from_pretrained(base.folder)
-    styles = []
-    for scan in scans:  # one volume in memory at a time
-        volume = torch.from_numpy(load_on_grid(scan, model.config.shape)).float()[None, None]
-        index = torch.tensor([model.sequence_index(scan.sequence)])
-        styles.append(model.style(volume, model.anchor(volume, volume > -1.0, index)))
-    indices = [model.sequence_index(scan.sequence) for scan in scans]
-    made = model.towards(record["site"], gather_styles([s.subject for s in scans], indices, styles))
+    made = model.towards(record["site"], styles_of(model, scans))
     made.save_pretrained(folder)
     card = _CARD.format(
         name=folder.name,
@@ -142,6 +140,33 @@ def _write(folder: Path, base: ModelReference, scans: Sequence[DerivedScan], rec
     write_text(folder / "README.md", card)
     write_json(folder / RECORD_FILE, record)  # the last file: the model is whole
     logger.info("Wrote the model %s: the style of %d scans at %s.", folder.name, len(scans), record["site"])
+
+
+def styles_of(model: "Harmonizer", scans: Sequence[DerivedScan]) -> "TargetStyles":
+    """Measure the styles of preprocessed scans, one volume in memory at a time.
+
+    Args:
+        model: whose grid, sequences and tissue priors are used.
+        scans: of any subjects.
+    """
+    from bids_mmh.method.target_style import gather_styles
+
+    styles = []
+    for scan in scans:
+        volume, mask, index = on_grid(model, scan)
+        styles.append(model.style(volume, model.anchor(volume, mask, index)))
+    indices = [model.sequence_index(scan.sequence) for scan in scans]
+    return gather_styles([scan.subject for scan in scans], indices, styles)
+
+
+def on_grid(model: "Harmonizer", scan: DerivedScan) -> "tuple[Tensor, Tensor, Tensor]":
+    """A scan, its brain mask and its sequence index as the model takes them; batch size 1."""
+    import torch
+
+    from bids_mmh.training.data.scans import load_on_grid
+
+    volume = torch.from_numpy(load_on_grid(scan, model.config.shape)).float()[None, None]
+    return volume, volume > BACKGROUND, torch.tensor([model.sequence_index(scan.sequence)])
 
 
 def _digest(scans: Sequence[DerivedScan]) -> str:
