@@ -1,8 +1,8 @@
 """Repeat scans of a subject before and after harmonization: are they nearer to each other?
 
 ``python benchmarks/method/repeats.py OUT_DIR`` takes the output of ``participant`` on a dataset in which some
-subjects have several sessions, and prints a row for each pair of sessions, sequence and version. PSNR falls when
-contrast is raised, for noise rises with it; the last two columns do not: the root mean square difference
+subjects have several sessions, and prints a row for each pair of sessions, sequence and version. PSNR falls
+when contrast is raised, for noise rises with it; the last two columns do not: the root mean square difference
 in units of the step from grey to white matter, and the mean Dice of the tissues found in the two scans.
 """
 

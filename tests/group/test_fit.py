@@ -109,7 +109,9 @@ def test_fit_all_fits_both_stages_and_harmonizes_everybody(group, study, recipe,
     card = (folder / "README.md").read_text()
     assert "fitted" in card.lower()
     # a model of three steps is no better than the same networks without them, or says by how much it is
-    assert re.search(r"- T1w, \d validation scans: distance to the target's histogram 0\.\d+ fine-tuned", card)
+    assert re.search(
+        r"- T1w, \d validation scans: distance to the target's histogram 0\.\d+ fine-tuned", card
+    )
     with (folder / "training" / "target_sites.tsv").open(newline="") as stream:
         ranking = list(csv.DictReader(stream, delimiter="\t"))
     assert {row["site"]: row["target"] for row in ranking} == {"a": "no", "b": "yes"}

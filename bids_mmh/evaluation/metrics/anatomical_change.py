@@ -99,10 +99,16 @@ def _block_means(image: NDArray[np.float32], block: int) -> NDArray[np.float32]:
 
 def _enlarged(blocks: NDArray[np.float32], block: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Interpolate the means of blocks linearly at the voxels of an image."""
-    from scipy.ndimage import zoom
+    x, y, z = (_linear(side, count, block) for side, count in zip(shape, blocks.shape, strict=True))
+    # products of matrices are several times as fast as a spline of order 1
+    rows = np.tensordot(x, blocks, axes=1)
+    return np.asarray((y @ rows) @ z.T)
 
-    fine = zoom(blocks, block, order=1, mode="nearest", grid_mode=True)
-    return fine[tuple(slice(n) for n in shape)]
+
+def _linear(voxels: int, blocks: int, block: int) -> NDArray[np.float32]:
+    """Weights of blocks at the centres of voxels of a line; the outermost blocks are continued."""
+    places = np.clip((np.arange(voxels) + 0.5) / block - 0.5, 0, blocks - 1)
+    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(blocks))).astype(np.float32)
 
 
 def anatomical_change(change: NDArray[Any], mask: NDArray[Any]) -> float:

@@ -51,10 +51,14 @@ def anatomy_preservation(before: NDArray[Any], after: NDArray[Any], mask: NDArra
     interior = _interior(inside[box])
     if not interior.any():
         raise BadDataError("The brain mask is too thin to compare anatomy in it: check the mask.")
-    first, second = (_gradients(image[box])[:, interior] for image in (before, after))
-    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+    images = [np.asarray(image[box], dtype=np.float32) for image in (before, after)]
+    if not all(np.isfinite(image[inside[box]]).all() for image in images):
         raise BadDataError("An image has values inside the brain mask that are not finite.")
-    return _cosine(first.ravel(), second.ravel())
+    products = np.zeros(3)
+    for axis in range(3):
+        first, second = (_differences(image, axis, interior) for image in images)
+        products += [np.vdot(a, b) for a, b in ((first, second), (first, first), (second, second))]
+    return _cosine(*products, count=3 * int(interior.sum()))
 
 
 def _bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
@@ -74,15 +78,20 @@ def _interior(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return interior
 
 
-def _gradients(image: NDArray[Any]) -> NDArray[np.float32]:
-    """Gradient vectors by central differences, shape (3, x, y, z)."""
-    return np.stack(np.gradient(np.asarray(image, dtype=np.float32)))
+def _differences(image: NDArray[np.float32], axis: int, interior: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Central differences along an axis in the interior of a mask; shape (voxels of the interior,)."""
+    before, middle, after = (
+        tuple(part if axis == own else slice(None) for own in range(3))
+        for part in (slice(None, -2), slice(1, -1), slice(2, None))
+    )
+    # voxels on the border of the grid are no interior
+    return np.asarray((image[after] - image[before])[interior[middle]], dtype=np.float64) / 2
 
 
-def _cosine(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    a, b = first.astype(np.float64), second.astype(np.float64)
-    scale = float(np.sqrt((a @ a) * (b @ b)))
+def _cosine(both: float, first: float, second: float, *, count: int) -> float:
+    """Cosine from the sums of products of two vectors of ``count`` numbers."""
+    scale = float(np.sqrt(first * second))
     # Constant images have a residue of rounding errors: below it there is no structure to compare.
-    if scale <= 1e-12 * a.size:
+    if scale <= 1e-12 * count:
         return 0.0
-    return float(np.clip((a @ b) / scale, -1.0, 1.0))
+    return float(np.clip(both / scale, -1.0, 1.0))

@@ -1,5 +1,6 @@
 """Transfer of the change by the model from its grid to the voxels of the scan."""
 
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,19 +44,43 @@ def change_on_native_voxels(
     from bids_mmh.preprocess.transforms import read_transform
 
     header = nib.Nifti1Image.from_filename(native)  # its voxels are not read
-    moved = SimpleITK.Resample(
-        _sharp_and_smooth(change, np.asarray(mask) > 0, grid),
-        to_sitk(np.zeros(header.shape, np.uint8), np.asarray(header.affine)),
-        read_transform(to_mni_xfm).GetInverse(),
-        SimpleITK.sitkLinear,
-    )
+    whole = to_sitk(np.zeros(header.shape, np.uint8), np.asarray(header.affine))
+    transform = read_transform(to_mni_xfm)
+    source = _sharp_and_smooth(change, np.asarray(mask) > 0, grid)
+    box = _reach(source, transform, whole)
+    result = np.zeros(header.shape, np.float32)
+    if any(part.start >= part.stop for part in box):
+        return result
+    moved = SimpleITK.Resample(source, whole[box], transform.GetInverse(), SimpleITK.sitkLinear)
     # as they are stored, voxel by voxel: NumPy is several times as fast on arrays of their own
     parts = (SimpleITK.VectorIndexSelectionCast(moved, number) for number in range(4))
     sharp_change, sharp_weight, smooth_change, smooth_weight = map(to_array, parts)
     inside = sharp_change / np.maximum(sharp_weight, 1e-6)
     around = smooth_change / np.maximum(smooth_weight, 1e-6)
     fading = around * np.clip((smooth_weight - NO_WEIGHT) / (FULL_WEIGHT - NO_WEIGHT), 0, 1)
-    return np.where(sharp_weight > 0.5, inside, fading).astype(np.float32)
+    result[box] = np.where(sharp_weight > 0.5, inside, fading)
+    return result
+
+
+def _reach(
+    source: "SimpleITK.Image", transform: "SimpleITK.Transform", native: "SimpleITK.Image"
+) -> tuple[slice, ...]:
+    """The voxels of a scan that an image on the grid reaches: a head is twice as large as its brain.
+
+    Args:
+        source: image on a part of the grid.
+        transform: affine, from the grid to the scan.
+        native: image with the scan's geometry.
+    """
+    corners = product(*((-1.0, float(side)) for side in source.GetSize()))
+    there = (transform.TransformPoint(source.TransformContinuousIndexToPhysicalPoint(c)) for c in corners)
+    indices = np.array([native.TransformPhysicalPointToContinuousIndex(point) for point in there])
+    first, last = np.floor(indices.min(axis=0)), np.ceil(indices.max(axis=0)) + 1
+    sides = native.GetSize()
+    return tuple(
+        slice(max(0, int(low)), min(side, int(high)))
+        for low, high, side in zip(first, last, sides, strict=True)
+    )
 
 
 def _sharp_and_smooth(change: np.ndarray, inside: np.ndarray, grid: Grid) -> "SimpleITK.Image":
