@@ -1,6 +1,5 @@
 """The steps as Nipype interfaces: read files, call pure functions, write files, report time and warnings."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,11 +48,9 @@ class _Step(SimpleInterface):
         except RuntimeError as error:
             if "ITK ERROR" not in str(error):
                 raise
-            text = " ".join(str(error).rpartition("ITK ERROR: ")[2].split()).rstrip(".")
-            reason = re.sub(r"\w+\(0x[0-9a-f]+\): ", "", text)  # name and address of a filter
-            raise BadDataError(
+            raise BadDataError(  # what ITK says of its filters is in the traceback, for those who can use it
                 f"{self.inputs.in_file} cannot be used in the step '{name}', so it may show no head: look at "
-                f"it, or leave it out ({reason})."
+                "it, or leave it out."
             ) from error
         report["seconds"] = {name: round(_cpu_seconds() - start, 2)}
         self._results["report"] = report
