@@ -1,9 +1,10 @@
 """How far do the results of one scan differ between kinds of processors, numbers of threads and precisions?
 
 ``python benchmarks/robustness/devices.py OUT_DIR`` takes a preprocessed scan from the output of
-``participant``, harmonizes it by the embedded model in processes that use other instructions (``ATEN_CPU_CAPABILITY``, and
-``ONEDNN_MAX_CPU_ISA`` for convolutions), threads or precisions, and prints how far each result is from the
-first. Scaled intensities: a brain reaches from -0.9 to 0.9. A GPU is a row where there is one.
+``participant``, harmonizes it by the embedded model in processes that use other instructions
+(``ATEN_CPU_CAPABILITY``, and ``ONEDNN_MAX_CPU_ISA`` for convolutions), threads or precisions, and prints how
+far each result is from the first. Scaled intensities: a brain reaches from -0.9 to 0.9. A GPU is a row where
+there is one.
 """
 
 import argparse
