@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_mmh.interpolation import linear_weights
+
 WINDOW_MM = 6.0  # standard deviation of the window of the local parabola
 LESION_MM = 1.5  # standard deviation of the average over the residual
 RIDGE = 1e-3  # variance (scaled units) below which a window has no contrast to explain a change by
@@ -99,16 +101,9 @@ def _block_means(image: NDArray[np.float32], block: int) -> NDArray[np.float32]:
 
 def _enlarged(blocks: NDArray[np.float32], block: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Interpolate the means of blocks linearly at the voxels of an image."""
-    x, y, z = (_linear(side, count, block) for side, count in zip(shape, blocks.shape, strict=True))
-    # products of matrices are several times as fast as a spline of order 1
+    x, y, z = (linear_weights(side, count, block) for side, count in zip(shape, blocks.shape, strict=True))
     rows = np.tensordot(x, blocks, axes=1)
     return np.asarray((y @ rows) @ z.T)
-
-
-def _linear(voxels: int, blocks: int, block: int) -> NDArray[np.float32]:
-    """Weights of blocks at the centres of voxels of a line; the outermost blocks are continued."""
-    places = np.clip((np.arange(voxels) + 0.5) / block - 0.5, 0, blocks - 1)
-    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(blocks))).astype(np.float32)
 
 
 def anatomical_change(change: NDArray[Any], mask: NDArray[Any]) -> float:

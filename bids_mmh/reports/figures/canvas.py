@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_mmh.interpolation import linear_weights
 from bids_mmh.reports.figures.mosaic import Label, Layout, Tile
 
 PIXELS_WIDE = 1280  # about a pixel for each mm of a mosaic
@@ -85,8 +86,6 @@ class Canvas:
             if weight is not None:
                 within = weight > 0.5
                 self.pixels[box][within] = colours[index[within]]
-            elif colours is GREYS:
-                self.pixels[box] = index[..., None]
             else:
                 self.pixels[box] = colours[index]
 
@@ -177,8 +176,7 @@ class Canvas:
 @lru_cache(maxsize=64)  # the tiles of a row have one size, and so have those of the next figure
 def _linear(pixels: int, voxels: int) -> NDArray[np.float32]:
     """Weights of the voxels of a line at the centres of as many pixels over the same length."""
-    centres = np.clip((np.arange(pixels) + 0.5) * voxels / pixels - 0.5, 0, voxels - 1)
-    return np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(voxels))).astype(np.float32)
+    return linear_weights(pixels, voxels, pixels / voxels)
 
 
 def _rgb(colour: str) -> tuple[int, ...]:
