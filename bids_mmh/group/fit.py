@@ -13,10 +13,10 @@ from bids_mmh.derivatives.fit_record import FitRecord, write_card
 from bids_mmh.derivatives.models import ModelReference, require_sequences, resolve_model
 from bids_mmh.derivatives.scan import DerivedScan
 from bids_mmh.errors import NoInputError, UsageError
-from bids_mmh.group.fit_check import check_fit
+from bids_mmh.group.fit_check import FitCheck, check_fit
 from bids_mmh.group.target_site import StudyTarget
 from bids_mmh.runtime.locks import file_lock
-from bids_mmh.runtime.processes import Process
+from bids_mmh.runtime.processes import Process, device_of
 from bids_mmh.settings import EMBEDDED_MODEL, MODELS_FOLDER, NO_TARGET, Settings
 
 if TYPE_CHECKING:
@@ -82,9 +82,7 @@ def fit_study(
             target.write(folder / "training")
             write_json(folder / "training" / "recipe.json", asdict(plan.recipe))
             counts = {part: len(getattr(plan.split, part)) for part in ("train", "validation", "test")}
-            seen = [scan for scan in scans if scan.subject not in plan.split.test]
-            site, held_out = str(target.site), plan.split.validation
-            checks = check_fit(folder, seen, site, held_out) if asked.has_target else []
+            checks = _check(settings, folder, scans, plan, process) if asked.has_target else []
             write_card(folder, made, plan.source, counts, [check.sentence for check in checks])
             made.write(folder)
     return resolve_model(str(folder))
@@ -209,6 +207,18 @@ def _split(
         table = split_of(place)
         known = {**(read_split(table) if table else {}), **known}
     return study_split(scans, recipe, known)
+
+
+def _check(
+    settings: Settings, folder: Path, scans: Sequence[DerivedScan], plan: _Plan, process: Process
+) -> list[FitCheck]:
+    """Compare what was fine-tuned with the same networks without it; who tests is not looked at."""
+    from bids_mmh.participant.harmonize import choose_device
+
+    assert plan.recipe.stage2 is not None
+    seen = [scan for scan in scans if scan.subject not in plan.split.test]
+    site, device = str(plan.recipe.stage2.target_site), device_of(choose_device(settings.device), process)
+    return check_fit(folder, seen, site, plan.split.validation, device=device)
 
 
 def _train(

@@ -76,7 +76,12 @@ class FitCheck:
 
 
 def check_fit(
-    folder: Path, scans: Sequence[DerivedScan], site: str, validation: Collection[str]
+    folder: Path,
+    scans: Sequence[DerivedScan],
+    site: str,
+    validation: Collection[str],
+    *,
+    device: str = "cpu",
 ) -> list[FitCheck]:
     """Compare a fine-tuned model with the same networks without fine-tuning.
 
@@ -85,15 +90,16 @@ def check_fit(
         scans: preprocessed scans of the study but of the subjects that test.
         site: the target site.
         validation: subjects, with ``sub-``, that the training did not learn from.
+        device: where the models run.
 
     Returns:
         One for each sequence of which a validation subject was scanned elsewhere; each is logged too.
     """
     from bids_mmh.method.harmonizer import Harmonizer
 
-    fitted = Harmonizer.from_pretrained(folder)
+    fitted = Harmonizer.from_pretrained(folder, device)
     there = [scan for scan in scans if scan.fields.site == site]
-    untrained = fitted.towards(site, styles_of(fitted, there))
+    untrained = fitted.towards(site, styles_of(fitted, there)).to(device)
     found = []
     for sequence in fitted.config.sequences:
         sources = [
@@ -133,4 +139,4 @@ def _rows(
 
 
 def _array(volume: "Tensor") -> np.ndarray:
-    return np.asarray(volume[0, 0].numpy())
+    return np.asarray(volume[0, 0].cpu().numpy())

@@ -154,19 +154,22 @@ def styles_of(model: "Harmonizer", scans: Sequence[DerivedScan]) -> "TargetStyle
     styles = []
     for scan in scans:
         volume, mask, index = on_grid(model, scan)
-        styles.append(model.style(volume, model.anchor(volume, mask, index)))
+        style = model.style(volume, model.anchor(volume, mask, index))
+        styles.append(style.map(lambda values: values.cpu()))
     indices = [model.sequence_index(scan.sequence) for scan in scans]
     return gather_styles([scan.subject for scan in scans], indices, styles)
 
 
 def on_grid(model: "Harmonizer", scan: DerivedScan) -> "tuple[Tensor, Tensor, Tensor]":
-    """A scan, its brain mask and its sequence index as the model takes them; batch size 1."""
+    """A scan, its brain mask and its sequence index as the model takes them, where it is; batch size 1."""
     import torch
 
     from bids_mmh.training.data.scans import load_on_grid
 
-    volume = torch.from_numpy(load_on_grid(scan, model.config.shape)).float()[None, None]
-    return volume, volume > BACKGROUND, torch.tensor([model.sequence_index(scan.sequence)])
+    device = model.records.mean.device
+    volume = torch.from_numpy(load_on_grid(scan, model.config.shape)).float()[None, None].to(device)
+    index = torch.tensor([model.sequence_index(scan.sequence)], device=device)
+    return volume, volume > BACKGROUND, index
 
 
 def _digest(scans: Sequence[DerivedScan]) -> str:
