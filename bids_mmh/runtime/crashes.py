@@ -72,14 +72,21 @@ def _read_failure(path: Path) -> Failure:
     session, name = node.groups() if node else ("", "")
     errors = [match for match in _ERROR_LINE.findall(text) if match[0] != "NodeExecutionError"]
     if not errors:
-        sentence = f"A step failed, and why could not be written to {path}: the disk may be full. Run again."
+        sentence = (
+            f"A step failed, and {path} does not say why: the disk may be full. Free space and run "
+            "again, and report that file if it comes again."
+        )
         return Failure(session, name, sentence, ExitCode.IO, path)
     error, message = errors[-1]
-    if error in _SYSTEM:  # a full disk shows when the next file is not found
-        full_disk = next((m for _, m in errors if any(reason in m for reason in _NO_SPACE)), "")
-        message = message if full_disk in message else f"{full_disk}, {message}"
+    full_disk = next((text for _, text in errors if _is_full(text)), None)
+    if error in _SYSTEM and full_disk and not _is_full(message):  # a file is missed that found no space
+        message = f"{full_disk}, {message}"
     sentence, code = explain(error, message, path)
     return Failure(session, name, sentence, code, path)
+
+
+def _is_full(message: str) -> bool:
+    return any(reason in message for reason in _NO_SPACE)
 
 
 def explain(error: str, message: str, path: Path) -> tuple[str, ExitCode]:
@@ -99,7 +106,7 @@ def explain(error: str, message: str, path: Path) -> tuple[str, ExitCode]:
     if error in _MEMORY or "out of memory" in message:
         advice = "run again with fewer --nprocs, with --mem, or on a bigger machine"
         return f"The memory was used up ({error}): {advice}; details are in {path}.", ExitCode.TRY_AGAIN
-    if error in _SYSTEM and any(text in message for text in _NO_SPACE):
+    if error in _SYSTEM and _is_full(message):
         return f"The disk is full or the quota used up ({message}): free space and run again.", ExitCode.IO
     if error in _SYSTEM:
         advice = "check permissions and free space and run again"
