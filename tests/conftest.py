@@ -3,8 +3,10 @@
 import logging
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +32,28 @@ def pytest_collection_modifyitems(items):
         return (*within, True).index(True)
 
     items.sort(key=place)
+
+
+@contextmanager
+def _small_disk(folder: Path, kilobytes: int):
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here")
+
+    def grow(size: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
+
+    try:
+        yield grow
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def small_disk():
+    """``with small_disk(folder, kilobytes) as grow``: a file system of its own, and what makes it larger."""
+    return _small_disk
 
 
 @pytest.fixture(autouse=True)

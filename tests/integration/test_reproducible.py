@@ -1,12 +1,9 @@
 """The same input and seed give the same bytes, however the work is shared out and whatever interrupts it."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -96,27 +93,16 @@ def test_stopped_at_several_steps_it_ends_as_if_unbroken(study, whole, kind):
     assert differing(content(study / name), whole) == []
 
 
-@contextmanager
-def small_disk(folder: Path, kilobytes: int) -> Iterator[None]:
-    """A file system of its own for a folder; the test is skipped where none can be mounted."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("a small file system cannot be mounted here")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("kind", "share"), [("", 0.1), ("", 0.5), ("", 0.9), ("work_", 0.2), ("work_", 0.8)])
-def test_a_full_disk_is_said_in_a_sentence_and_the_next_run_ends_as_if_unbroken(study, whole, kind, share):
+def test_a_full_disk_is_said_in_a_sentence_and_the_next_run_ends_as_if_unbroken(
+    study, whole, small_disk, kind, share
+):
     """Output or work folder on a disk that holds so many times what all results take."""
     name = f"full{kind}{share}"
     folder = study / (kind + name)
-    with small_disk(folder, int(share * sum(map(len, whole.values())) / 1024)):
+    with small_disk(folder, int(share * sum(map(len, whole.values())) / 1024)) as grow:
         process = start(study, name, "--nprocs", "2")
         said = process.communicate()[1]
         assert process.returncode == ExitCode.IO, said
@@ -124,7 +110,7 @@ def test_a_full_disk_is_said_in_a_sentence_and_the_next_run_ends_as_if_unbroken(
         assert "Traceback" not in said
         assert "please report" not in said
         _complete(study / name, whole, but=".html")  # the page of a session says what failed
-        subprocess.run(["mount", "-o", "remount,size=64m", str(folder)], check=True)
+        grow("64m")
         finish(start(study, name, "--nprocs", "2"))
         assert differing(content(study / name), whole) == []
 

@@ -6,7 +6,6 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 import nibabel as nib
@@ -142,23 +141,17 @@ def test_a_file_that_cannot_grow_leaves_nothing_half_written(root, write, whole,
 
 
 @pytest.mark.parametrize("kilobytes", [8, 24, 40])
-def test_a_disk_that_is_full(root, write, whole, tmp_path, kilobytes):
+def test_a_disk_that_is_full(root, write, whole, tmp_path, small_disk, kilobytes):
     disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(disk)]
-    if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("a small file system cannot be mounted here")
-    try:
+    with small_disk(disk, kilobytes) as grow:
         with pytest.raises(OSError) as caught:
             write(disk / "out")
         assert caught.value.errno == errno.ENOSPC
         assert content(disk / "out").items() <= whole.items()
         assert not job_of(root, disk / "out").is_done()
-        subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
+        grow("4m")
         write(disk / "out")
         assert content(disk / "out") == whole
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_clock_that_jumps_changes_nothing(root, write, tmp_path):
