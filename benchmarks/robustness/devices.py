@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bids_mmh.derivatives.scan import DerivedScan
+from bids_mmh.errors import BidsMmhError
 from bids_mmh.group.transfer import on_grid
 from bids_mmh.method import precision
 from bids_mmh.method.harmonizer import Harmonizer
@@ -45,8 +47,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--sequence", default="T1w")
     parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)  # of a process with a setting
     options = parser.parse_args(argv)
+    try:
+        scan = find_scans([options.out_dir], [options.sequence])[0]
+    except BidsMmhError as error:
+        sys.stderr.write(f"{error}\n")
+        return int(error.code)
     if options.write:
-        np.save(options.write, harmonized(options.out_dir, options.sequence))
+        np.save(options.write, harmonized(scan))
         return 0
     settings = dict(SETTINGS)
     if torch.cuda.is_available():
@@ -66,16 +73,14 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def harmonized(out_dir: Path, sequence: str) -> NDArray[np.float32]:
-    """The voxels of the first scan's brain, harmonized as the environment says; shape (voxels,)."""
+def harmonized(scan: DerivedScan) -> NDArray[np.float32]:
+    """The voxels of a scan's brain, harmonized as the environment says; shape (voxels,)."""
     torch.set_num_threads(int(os.environ["THREADS"]))
     native = os.environ.get("BF16") == "1"
     precision.has_native_bf16 = lambda _: native
-    device = os.environ.get("DEVICE", "cpu")
-    model = Harmonizer.from_pretrained(embedded_folder())
-    scan = find_scans([out_dir], [sequence])[0]
-    volume, mask, index = (x.to(device) for x in on_grid(model, scan))
-    return np.asarray(model.to(device)(volume, mask, index)[mask].float().cpu().numpy())
+    model = Harmonizer.from_pretrained(embedded_folder(), os.environ.get("DEVICE", "cpu"))
+    volume, mask, index = on_grid(model, scan)
+    return np.asarray(model(volume, mask, index)[mask].float().cpu().numpy())
 
 
 if __name__ == "__main__":
