@@ -6,12 +6,13 @@ tissue nearly nothing. What comes out is a local affine function of the scan its
 al. 2013, doi:10.1109/TPAMI.2012.213), so that no structure can appear or move.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
-from bids_mmh.method.linear import along_axes, gaussian
-
 WINDOW = 1.0  # voxels: standard deviation of a window
+REACH = 4  # voxels to each side that a window counts
 _NORMAL = 0.6745 * 2**0.5  # median of the absolute difference of two normal numbers of deviation 1
 
 
@@ -27,7 +28,7 @@ def without_noise(volume: Tensor, mask: Tensor, noise: Tensor, strength: float =
     """
     if strength == 0:
         return volume
-    weight = _window(mask.to(volume.dtype)).clamp(min=1e-3)
+    weight = _window(mask.to(volume.dtype)).clamp(min=1e-2)
 
     def mean(values: Tensor) -> Tensor:
         return _window(torch.where(mask, values, 0.0)) / weight
@@ -46,4 +47,17 @@ def noise_level(detail: Tensor) -> Tensor:
 
 
 def _window(volume: Tensor) -> Tensor:
-    return along_axes(volume, [gaussian(side, WINDOW) for side in volume.shape[2:]])
+    """Sums of a volume in Gaussian windows, zeros beyond its edge.
+
+    By shifted copies: a convolution of one channel takes four times as long, and in bfloat16, as autocast
+    has it, variances would be mostly rounding.
+    """
+    for axis in (2, 3, 4):
+        side, total = volume.shape[axis], volume.clone()
+        for shift in range(1, min(REACH + 1, side)):
+            weight = math.exp(-0.5 * (shift / WINDOW) ** 2)
+            n = side - shift
+            total.narrow(axis, 0, n).add_(volume.narrow(axis, shift, n), alpha=weight)
+            total.narrow(axis, shift, n).add_(volume.narrow(axis, 0, n), alpha=weight)
+        volume = total
+    return volume

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from bids_mmh.method.denoise import noise_level, without_noise
+from bids_mmh.method.precision import fast_autocast
 
 SHAPE = (1, 1, 24, 24, 24)
 
@@ -24,6 +25,14 @@ def test_noise_goes_and_the_border_stays():
     step = (result[..., 12] - result[..., 11])[mask[..., 11]].mean()
     assert float(step) == pytest.approx(0.8, abs=0.08)
     assert torch.equal(result[~mask], volume[~mask])
+
+
+def test_filter_is_exact_where_products_are_in_bf16(bfloat16):
+    volume, mask, _ = half_and_half(0.05)
+    noise = torch.tensor([0.05])
+    with fast_autocast(volume.device):
+        inside = without_noise(volume, mask, noise)
+    assert torch.equal(inside, without_noise(volume, mask, noise))
 
 
 def test_a_scan_without_noise_stays_as_it_is():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bids_mmh.method.linear import along_axes, cut_frequencies, gaussian, slices
+from bids_mmh.method.linear import along_axes, cut_frequencies, enlarged, gaussian, slices
 
 SIDE = 40
 
@@ -18,6 +18,13 @@ def test_each_axis_has_its_own_operator():
     first, last = torch.randn(5, 5), torch.randn(7, 7)
     expected = torch.einsum("ab,xybcd,de->xyace", first, image, last.T)
     torch.testing.assert_close(along_axes(image, [first, None, last]), expected)
+
+
+@pytest.mark.parametrize("shape", [(24, 30, 33), (5, 6, 7), (31, 6, 20)])
+def test_an_image_is_enlarged_as_pytorch_does(shape):
+    image = torch.randn(2, 3, 5, 6, 7)
+    expected = torch.nn.functional.interpolate(image, size=shape, mode="trilinear", align_corners=False)
+    torch.testing.assert_close(enlarged(image, shape), expected, atol=1e-5, rtol=0)
 
 
 def test_widths():

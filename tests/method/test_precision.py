@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from bids_mmh.method.precision import fast_autocast, has_native_bf16, precision_name
+from bids_mmh.method.precision import (
+    fast_autocast,
+    has_native_bf16,
+    precision_name,
+    without_autocast,
+)
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -55,3 +60,17 @@ def test_name_with_bf16(bfloat16):
 
 def test_name_without_bf16(float32):
     assert precision_name(CPU) == "32-true"
+
+
+def test_statistics_are_in_float32_wherever_they_are_called(bfloat16):
+    matrix = torch.rand(8, 8)
+
+    @without_autocast
+    def product(left, right):
+        return left @ right
+
+    with fast_autocast(CPU):
+        assert (matrix @ matrix).dtype == torch.bfloat16
+        assert torch.equal(product(matrix, matrix), product(matrix, right=matrix))
+        found = product(matrix, matrix)
+    assert torch.equal(found, matrix @ matrix)

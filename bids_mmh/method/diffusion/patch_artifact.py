@@ -10,10 +10,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from bids_mmh.method.padding import crop_to, pad_to_multiple
+from bids_mmh.method.precision import without_autocast
 
 REACH = 2  # patches to either side that a pattern's strength is averaged over
 
 
+@without_autocast
 def without_grid(change: Tensor, mask: Tensor, patch: int) -> Tensor:
     """Take the pattern of the patches out of a change, by a notch at each of its frequencies.
 

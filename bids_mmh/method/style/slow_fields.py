@@ -1,13 +1,19 @@
 """Slow fields over the brain: weighted means in Gaussian windows, on a coarse grid of the model's box."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+
+from bids_mmh.method.linear import enlarged
+from bids_mmh.method.precision import without_autocast
 
 BOX = (18, 23, 23)
 """Cells of 8 mm of a slow field, over the model's box of 144 × 184 × 184 mm."""
 
 
+@without_autocast
 def windowed(volume: Tensor, width: float) -> Tensor:
     """Means of a volume in Gaussian windows around each cell.
 
@@ -31,6 +37,6 @@ def windowed(volume: Tensor, width: float) -> Tensor:
     return means.view(*volume.shape[:2], *BOX)
 
 
-def on_grid(field: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
+def on_grid(field: Tensor, shape: Sequence[int]) -> Tensor:
     """Interpolate a slow field (B, C, *BOX) on a grid of the box; (B, C, *shape)."""
-    return F.interpolate(field, size=tuple(shape), mode="trilinear", align_corners=False)
+    return enlarged(field, shape)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from bids_mmh.method.precision import without_autocast
 from bids_mmh.method.style.slow_fields import BOX
 from bids_mmh.method.style.tissue_style import (
     KNOTS,
@@ -60,6 +61,7 @@ class StyleStatistics:
         return StyleStatistics(change(self.histogram), change(self.mean), change(self.std), tissues)
 
 
+@without_autocast
 def soft_histogram(values: Tensor, bins: int = 100, bandwidth: float | None = None) -> Tensor:
     """Differentiable histogram of Eqs. 6 and 7 in linear cost and memory.
 
@@ -89,8 +91,7 @@ def soft_histogram(values: Tensor, bins: int = 100, bandwidth: float | None = No
     counts = counts.index_add(0, index, 1.0 - share).index_add(0, index + 1, share)
     offsets = torch.arange(-margin, margin + 1, device=values.device, dtype=torch.float32) * cell
     kernel = torch.exp(-0.5 * (offsets / h) ** 2)
-    with torch.autocast(values.device.type, enabled=False):  # bfloat16 would shift the quantiles
-        smooth = F.conv1d(counts.view(1, 1, -1), kernel.view(1, 1, -1)).view(-1)
+    smooth = F.conv1d(counts.view(1, 1, -1), kernel.view(1, 1, -1)).view(-1)
     histogram = smooth[::OVERSAMPLING]
     return histogram / (histogram.sum() + 1e-12)
 

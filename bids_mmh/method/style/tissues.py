@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from bids_mmh.method.linear import enlarged
 from bids_mmh.method.style.slow_fields import BOX, on_grid, windowed
 
 
@@ -59,8 +59,7 @@ def default_priors() -> Tensor:
 
 def priors_on_grid(priors: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
     """Coarse prior maps (1, K, h, w, d) of the model's box on a grid of it; (1, K, *shape), sum 1."""
-    fine = F.interpolate(priors.float(), size=tuple(shape), mode="trilinear", align_corners=False)
-    fine = fine.clamp(min=1e-4)
+    fine = enlarged(priors.float(), shape).clamp(min=1e-4)
     return fine / fine.sum(1, keepdim=True)
 
 

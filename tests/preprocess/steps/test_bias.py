@@ -29,6 +29,18 @@ def test_field_is_found_and_tissues_become_flat(shaded):
     assert after.std() / after.mean() < 0.4 * before.std() / before.mean()
 
 
+def test_field_lies_where_n4_found_it():
+    """SimpleITK stretches the field over the image that it is asked for, whichever it was estimated on."""
+    x, y, z = np.indices((37, 38, 39)) * 3.0
+    ball = (x - 54) ** 2 + (y - 56) ** 2 + (z - 57) ** 2 < 50**2
+    slope = 0.004  # of the logarithm, a millimetre
+    image = to_sitk(np.where(ball, 100 * np.exp(slope * x), 0).astype(np.float32), np.diag([3.0, 3, 3, 1]))
+    mask = image_like(ball.astype(np.uint8), image)
+    found = to_array(estimate_log_bias(image, mask, N4Settings(levels=1, iterations=200, work_mm=12.0)))
+    fitted = np.polyfit(x[ball], found[ball], 1)[0]
+    assert fitted == pytest.approx(slope, rel=0.05)
+
+
 def test_unit_is_kept(shaded):
     image, mask, _, ball, _ = shaded
     log_bias = estimate_log_bias(image, mask, FAST_N4)
