@@ -17,7 +17,7 @@ from bids_mmh.errors import BadDataError, BidsMmhError, UsageError
 from bids_mmh.method import harmonizer
 from bids_mmh.participant.harmonize import choose_device, harmonize_volume
 from bids_mmh.participant.intensity_units import stored_image, stored_on_native
-from bids_mmh.preprocess.engines import ENGINES, check_engine
+from bids_mmh.preprocess.engines.choice import ENGINES, check_engine
 from bids_mmh.preprocess.grid import Grid, model_grid
 from bids_mmh.preprocess.options import PreprocessOptions
 from bids_mmh.preprocess.pipeline import SCAN_FILE, preprocess_scan, resample_to_grid

@@ -154,7 +154,7 @@ def test_how_a_head_is_stripped_can_be_told(folder, brain, monkeypatch):
     model = Harmonizer.from_pretrained(folder, "cpu", template=NILEARN_SPACE, preprocessing=options)
     with pytest.raises(BadDataError, match="seen"):
         model.harmonize(brain[0])
-    assert asked == [(3, "force", "deepbet")]
+    assert asked == [(3, "force", "brain mask network")]
     for wrong, said in (
         (PreprocessOptions(skull_strip="no"), "skull_strip='no'.*'auto' or 'force' or 'skip'"),
         (PreprocessOptions(engine="fsl"), "engine='fsl'"),
@@ -225,11 +225,12 @@ max_timestep = 200
 def desk(folder, template, brain, on_grid, write_derivative, tmp_path, monkeypatch):
     """The folder that the page's snippets run in: no network, and a brain that is stripped already."""
 
-    def no_deepbet(*_, **__):
-        raise BadDataError("deepbet is not run here.")
+    def no_program(*_, **__):
+        raise BadDataError("no program is run here.")
 
     monkeypatch.setattr("bids_mmh.api.find_template", lambda *_: template)
-    monkeypatch.setattr("bids_mmh.preprocess.steps.brain.deepbet_mask", no_deepbet)
+    for program in ("network_mask", "deepbet_mask"):
+        monkeypatch.setattr(f"bids_mmh.preprocess.engines.builtin.{program}", no_program)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").symlink_to(folder)

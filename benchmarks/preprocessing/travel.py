@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from heads import read_head
 from measures import distances, lps, variation
 from numpy.typing import NDArray
 from outcome import Outcome, preprocess
@@ -13,6 +12,7 @@ from travelling_heads import Traveller, travel
 from bids_mmh.errors import BidsMmhError
 from bids_mmh.preprocess.images import read_nifti, to_array
 from bids_mmh.preprocess.transforms import read_transform, to_matrix
+from bids_mmh.synthesis.heads import read_head
 
 Matrix = NDArray[np.float64]
 Row = dict[str, float | str]

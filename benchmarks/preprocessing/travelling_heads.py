@@ -14,18 +14,18 @@ import nibabel as nib
 import numpy as np
 import SimpleITK
 import torch
-from heads import Head
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
-from surround import head_signals
 
 from bids_mmh.files import atomic_path
 from bids_mmh.phantom.head.grid import smooth_noise
 from bids_mmh.preprocess.images import save_nifti, to_array, to_sitk
 from bids_mmh.preprocess.transforms import from_matrix
+from bids_mmh.synthesis.heads import Head
 from bids_mmh.synthesis.regions import FREESURFER, Region
 from bids_mmh.synthesis.scanner import Scanner, draw_scanner
+from bids_mmh.synthesis.surround import head_signals
 
 Matrix = NDArray[np.float64]
 PARTIAL_VOLUME_MM = 0.6
@@ -46,6 +46,8 @@ class Kind:
         height_mm: field of view of the T2w from bottom to top.
         fat_saturated: whether the T2w is.
         lost: whether the two headers share nothing.
+        fluid_suppressed: whether the T2w is: a FLAIR.
+        size: of the head, relative to an adult's.
         noise: relative to white matter.
         field: standard deviation of the logarithm of the receive field, about.
     """
@@ -57,6 +59,8 @@ class Kind:
     height_mm: float = 216.0
     fat_saturated: bool = False
     lost: bool = False
+    fluid_suppressed: bool = False
+    size: float = 1.0
     noise: float = 0.03
     field: float = 0.15
 
@@ -68,6 +72,8 @@ KINDS = (
     Kind("2D both, noisy", (0.95, 0.95, 3.0), (0.9, 0.9, 4.0), 6, 184, noise=0.06),
     Kind("3D, fat-saturated, headers lost", fat_saturated=True, lost=True, field=0.3),
     Kind("coronal T2w 3 mm, headers lost", (1.0,) * 3, (0.95, 3.0, 0.95), 5, lost=True, noise=0.05),
+    Kind("FLAIR of 3 mm slices", t2w=(0.9, 0.9, 3.0), oblique_deg=5, fluid_suppressed=True),
+    Kind("child: .8 of an adult's size", size=0.8),
 )
 
 
@@ -90,6 +96,10 @@ class Traveller:
     scans: Mapping[str, Path]
     poses: Mapping[str, Matrix]
     brain: Matrix
+
+    def brain_mask(self, suffix: str) -> SimpleITK.Image:
+        """The brain on the voxels of a scan."""
+        return SimpleITK.ReadImage(str(self.scans[suffix].with_name(f"{suffix}_brain.nrrd")))
 
     def tissues(self, suffix: str) -> SimpleITK.Image:
         """1 in pure grey and 2 in pure white matter on the voxels of a scan."""
@@ -118,6 +128,7 @@ def travel(head: Head, scanner: int, seed: int, folder: Path) -> Traveller:
 def _poses(kind: Kind, centre: NDArray[np.float64], rng: np.random.Generator) -> dict[str, Matrix]:
     """The head in the magnet, and moved between the scans; a header that is lost moves the world too."""
     first = _rigid(rng, 8.0, 8.0, centre)
+    first[:3] = first[:3] @ _about(centre, kind.size)
     second = _rigid(rng, TURN_DEG, MOVE_MM, centre) @ first
     if kind.lost:
         second = _rigid(rng, LOST_DEG, LOST_MM, centre) @ second
@@ -132,6 +143,13 @@ def _rigid(rng: np.random.Generator, turn_deg: float, move_mm: float, centre: Ma
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_rotvec(turn).as_matrix()
     matrix[:3, 3] = centre - matrix[:3, :3] @ centre + move
+    return matrix
+
+
+def _about(centre: NDArray[np.float64], size: float) -> Matrix:
+    """A change of size that leaves the centre in its place."""
+    matrix = np.diag([size, size, size, 1.0])
+    matrix[:3, 3] = (1 - size) * centre
     return matrix
 
 
@@ -158,8 +176,10 @@ def _scan(
     for number, regions in ((1, (Region.CORTEX,)), (2, (Region.WHITE,))):
         pure = np.isin(head.labels, [n for n, r in FREESURFER.items() if r in regions]).astype(np.float32)
         tissues[_acquire(head, pure, grid) > 0.95] = number
-    with atomic_path(out.with_name(f"{suffix}_tissues.nrrd")) as temporary:
-        SimpleITK.WriteImage(to_sitk(tissues, affine), str(temporary), useCompression=True)
+    brain = (_acquire(head, head.brain().astype(np.float32), grid) > 0.5).astype(np.uint8)
+    for name, labels in (("tissues", tissues), ("brain", brain)):
+        with atomic_path(out.with_name(f"{suffix}_{name}.nrrd")) as temporary:
+            SimpleITK.WriteImage(to_sitk(labels, affine), str(temporary), useCompression=True)
     save_nifti(nib.Nifti1Image(image.astype(np.int16), affine), out)
 
 
@@ -182,6 +202,9 @@ def _signal(head: Head, kind: Kind, machine: Scanner) -> NDArray[np.float32]:
     subject = int(head.name[-2:])
     saturated = kind.fat_saturated and machine.sequence == "T2w"
     table = head_signals(machine, torch.Generator().manual_seed(subject), fat_saturated=saturated).numpy()
+    if kind.fluid_suppressed and machine.sequence == "T2w":
+        fluid = (Region.CSF, Region.VENTRICLE)
+        table[[number for number, region in FREESURFER.items() if region in fluid]] *= 0.1
     texture = smooth_noise(np.random.default_rng(subject), head.labels.shape, 12.0)
     values = table[head.labels] * (1 + np.float32(0.03) * texture)
     return ndimage.gaussian_filter(values, PARTIAL_VOLUME_MM)

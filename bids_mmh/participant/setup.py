@@ -16,7 +16,7 @@ from bids_mmh.derivatives.jobs import ScanJob, SessionJob
 from bids_mmh.derivatives.models import ModelReference
 from bids_mmh.derivatives.outputs import LABELS, OUTPUTS
 from bids_mmh.participant.boilerplate import boilerplate
-from bids_mmh.preprocess.engines import check_engine
+from bids_mmh.preprocess.engines.choice import check_engine
 from bids_mmh.preprocess.template import Template
 from bids_mmh.settings import Settings, configuration_hash
 

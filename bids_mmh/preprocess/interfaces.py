@@ -295,7 +295,7 @@ class AlignToAnchor(_Step):
     def _align(
         self, head: "SimpleITK.Image", mask: "SimpleITK.Image", folder: Path
     ) -> "tuple[SimpleITK.Transform, float | None]":
-        from bids_mmh.preprocess.engines import align_to_anchor
+        from bids_mmh.preprocess.engines.choice import align_to_anchor
         from bids_mmh.preprocess.images import read_work
 
         anchor = read_work(self.inputs.anchor_file)

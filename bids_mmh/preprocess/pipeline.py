@@ -96,7 +96,7 @@ def find_brain(
     Raises:
         BadDataError: no brain is found.
     """
-    from bids_mmh.preprocess.engines import brain_extractor
+    from bids_mmh.preprocess.engines.choice import brain_extractor
     from bids_mmh.preprocess.steps.skull_strip import strip_skull
 
     return strip_skull(
@@ -170,7 +170,7 @@ def align_brain(
     Returns:
         The transform that resamples the head onto the template, and their mutual information.
     """
-    from bids_mmh.preprocess.engines import align_to_template
+    from bids_mmh.preprocess.engines.choice import align_to_template
     from bids_mmh.preprocess.steps.bias import divide_bias
     from bids_mmh.preprocess.steps.resample import apply_mask
 

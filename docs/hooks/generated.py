@@ -25,9 +25,9 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 def command_line() -> str:
     """Every command with its options, from the parsers themselves."""
-    from bids_mmh.cli import parser, phantom, sweep, train, train_encoder
+    from bids_mmh.cli import parser, phantom, sweep, train, train_brain_mask, train_encoder
 
-    modules = (parser, phantom, train, sweep, train_encoder)
+    modules = (parser, phantom, train, sweep, train_encoder, train_brain_mask)
     return "\n\n".join(command(module.build_parser()) for module in modules)
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from bids_mmh.cli import parser, phantom, sweep, train, train_encoder
+from bids_mmh.cli import parser, phantom, sweep, train, train_brain_mask, train_encoder
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PARSERS = {
-    module.build_parser().prog: module.build_parser for module in (phantom, sweep, train, train_encoder)
+    module.build_parser().prog: module.build_parser
+    for module in (phantom, sweep, train, train_brain_mask, train_encoder)
 }
 READERS = {"bids-mmh": parser.parse_arguments} | {
     prog: lambda argv, build=build: build().parse_args(argv) for prog, build in PARSERS.items()

@@ -1,15 +1,12 @@
-"""Brain masks: deepbet for whole heads (T1w or T2w), the scan's own edge for skull-stripped ones."""
+"""Brain masks: their volume, and the edge of scans that were skull-stripped before."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bids_mmh.errors import BadDataError
-from bids_mmh.preprocess.images import image_like, read_nifti, save_nifti, to_array
+from bids_mmh.preprocess.images import image_like, to_array
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -20,16 +17,22 @@ PLAUSIBLE_ML = (500.0, 2500.0)
 STRIPPED_RATIO = 1.35
 MIN_CONSTANT_FRACTION = 0.2
 RESIDUE_MM = 5.0
-# At most 2.3 ml of five stripped scans of two sites lie this far outside deepbet's mask; 11 ml of one that
+# At most 2.3 ml of five stripped scans of two sites lie this far outside a program's mask; 11 ml of one that
 # kept a strip in front of the brain stem.
 OUTSIDE_MM, MAX_OUTSIDE_ML = 2.0, 5.0
 
-# deepbet is torch-based: it runs in a process of its own, so that this one stays light and forks safely.
-_DEEPBET_SCRIPT = """
-import sys
-from deepbet import BrainExtraction
-BrainExtraction(no_gpu=True).run(sys.argv[1], mask_path=sys.argv[2])
-"""
+
+@dataclass(frozen=True)
+class FoundBrain:
+    """What a program for brain extraction found.
+
+    Attributes:
+        mask: uint8 mask on the scan's voxels.
+        warnings: Sentences on what the user should check.
+    """
+
+    mask: "SimpleITK.Image"
+    warnings: tuple[str, ...] = ()
 
 
 def volume_ml(mask: "SimpleITK.Image") -> float:
@@ -49,47 +52,47 @@ def volume_ml(mask: "SimpleITK.Image") -> float:
     return float((to_array(mask) > 0).sum() * np.prod(mask.GetSpacing()) / 1000)
 
 
-def deepbet_mask(image: "SimpleITK.Image", work_dir: Path, threads: int = 1) -> "SimpleITK.Image":
-    """Extract the brain of a T1w or T2w head, or of a skull-stripped scan, with deepbet.
-
-    deepbet was trained on T1w; on T2w of four raw sessions it agrees with the T1w of the same session to a
-    Dice of 0.94 to 0.98, better than on T2w with inverted contrast.
+def plausible(mask: "SimpleITK.Image", program: str) -> "SimpleITK.Image":
+    """Check the volume of a mask that a program found.
 
     Args:
-        image: RAS working image.
-        work_dir: Folder for the two temporary files.
-        threads: Number of CPU threads.
+        mask: uint8 mask.
+        program: Name of the program, for the message.
 
     Returns:
-        uint8 mask on the voxels of ``image``.
+        The mask.
 
     Raises:
-        BadDataError: If deepbet fails or finds less than 500 ml or more than 2500 ml.
+        BadDataError: If it holds less than 500 ml or more than 2500 ml.
     """
-    import nibabel as nib
-
-    scan_file, mask_file = work_dir / "deepbet_in.nii", work_dir / "deepbet_out.nii"
-    # deepbet uses no geometry but the voxel sizes.
-    save_nifti(nib.Nifti1Image(to_array(image), np.diag([*image.GetSpacing(), 1.0])), scan_file)
-    limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-    done = subprocess.run(
-        [sys.executable, "-P", "-W", "ignore", "-c", _DEEPBET_SCRIPT, str(scan_file), str(mask_file)],
-        env=os.environ | limits,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0 or not mask_file.is_file():
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise BadDataError(f"The brain was not found in the scan (deepbet: {last}): check the image.")
-    mask = image_like(to_array(read_nifti(mask_file, np.uint8)), image)
-    scan_file.unlink()
-    mask_file.unlink()
     if not PLAUSIBLE_ML[0] <= volume_ml(mask) <= PLAUSIBLE_ML[1]:
         raise BadDataError(
-            f"The brain found in the scan measures {volume_ml(mask):.0f} ml, which cannot be right: check it."
+            f"The brain that {program} found measures {volume_ml(mask):.0f} ml, which cannot be right: check "
+            "the image."
         )
     return mask
+
+
+def largest_component(inside: np.ndarray) -> np.ndarray:
+    """Keep the largest connected component of a volume and fill its holes.
+
+    Args:
+        inside: Boolean volume.
+
+    Returns:
+        uint8 volume of the same shape; empty if ``inside`` is.
+
+    Examples:
+        >>> largest_component(np.array([[[True, True, False, True]]])).tolist()
+        [[[1, 1, 0, 0]]]
+    """
+    from scipy import ndimage
+
+    labels, count = ndimage.label(inside)
+    if count == 0:
+        return inside.astype(np.uint8)
+    largest = labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1
+    return ndimage.binary_fill_holes(largest).astype(np.uint8)
 
 
 def stripped_support(image: "SimpleITK.Image") -> "SimpleITK.Image | None":
@@ -114,11 +117,7 @@ def stripped_support(image: "SimpleITK.Image") -> "SimpleITK.Image | None":
         np.abs(edge - background) > ripple
     ).mean() > 0.1:
         return None
-    labels, count = ndimage.label(ndimage.binary_opening(difference > ripple))
-    if count == 0:
-        return None
-    largest = labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1
-    support = image_like(ndimage.binary_fill_holes(largest).astype(np.uint8), image)
+    support = image_like(largest_component(ndimage.binary_opening(difference > ripple)), image)
     return support if PLAUSIBLE_ML[0] <= volume_ml(support) <= PLAUSIBLE_ML[1] else None
 
 
@@ -127,7 +126,7 @@ def is_stripped(support: "SimpleITK.Image", brain: "SimpleITK.Image | None") -> 
 
     Args:
         support: Result of :func:`stripped_support`.
-        brain: deepbet's mask of the same scan, None if it failed.
+        brain: Mask of the same scan by a program, None if it failed.
 
     Returns:
         Whether the scan is skull-stripped.
@@ -136,14 +135,14 @@ def is_stripped(support: "SimpleITK.Image", brain: "SimpleITK.Image | None") -> 
 
 
 def trim_residue(support: "SimpleITK.Image", brain: "SimpleITK.Image") -> "tuple[SimpleITK.Image, float]":
-    """Remove residual scalp and eyes from a skull-stripped scan: what is over 5 mm outside deepbet's mask.
+    """Remove residual scalp and eyes from a skull-stripped scan: what is over 5 mm outside the brain.
 
     Args:
         support: uint8 mask of all that is not background.
-        brain: deepbet's uint8 mask on the same voxels.
+        brain: uint8 mask by a program, on the same voxels.
 
     Returns:
-        The remaining mask, and how much of the support lies more than 2 mm outside deepbet's mask, in ml.
+        The remaining mask, and how much of the support lies more than 2 mm outside the brain, in ml.
         For coarser voxels more than one and a half voxels: two masks may differ by one anywhere.
     """
     import SimpleITK

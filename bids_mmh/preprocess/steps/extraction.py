@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_mmh.errors import BadDataError
-from bids_mmh.preprocess.engines import DEEPBET, BrainExtractor
+from bids_mmh.preprocess.engines.choice import BUILTIN, BrainExtractor
 from bids_mmh.preprocess.steps import brain
 from bids_mmh.preprocess.steps.resample import resample_mask
 
@@ -19,8 +19,8 @@ class BrainMask:
 
     Attributes:
         mask: uint8 mask on the scan's voxels.
-        engine: Name of the extractor (such as ``deepbet``), ``already stripped``, ``template``, ``anchor`` or
-            ``given`` (precomputed).
+        engine: Name of the extractor (such as ``SynthStrip``), ``already stripped``, ``template``, ``anchor``
+            or ``given`` (precomputed).
         warnings: Sentences on what the user should check.
         notes: Sentences on what was done, with nothing to check.
     """
@@ -38,7 +38,7 @@ def extract_brain(
     *,
     work_dir: Path,
     threads: int = 1,
-    extractor: BrainExtractor = DEEPBET,
+    extractor: BrainExtractor = BUILTIN,
     expect_stripped: bool = True,
 ) -> BrainMask:
     """Extract the brain of a scan of any contrast from that scan alone.
@@ -64,17 +64,17 @@ def extract_brain(
     """
     support = brain.stripped_support(image) if expect_stripped else None
     try:
-        segmented = extractor.extract(image, work_dir, threads)
+        found = extractor.extract(image, work_dir, threads)
     except BadDataError as error:
         if support is not None:
             return BrainMask(support, "already stripped", [f"{error} The scan's own edge was used as mask."])
         mask = _template_mask_on(image, template, template_mask)
         return BrainMask(mask, "template", [f"{error} The template's mask was used instead."])
-    if support is not None and brain.is_stripped(support, segmented):
-        trimmed, outside_ml = brain.trim_residue(support, segmented)
+    if support is not None and brain.is_stripped(support, found.mask):
+        trimmed, outside_ml = brain.trim_residue(support, found.mask)
         note = "The scan was skull-stripped before: its own edge was used as brain mask."
         return BrainMask(trimmed, "already stripped", _residue_warnings(outside_ml), [note])
-    return BrainMask(segmented, extractor.name)
+    return BrainMask(found.mask, extractor.name, list(found.warnings))
 
 
 def inherit_mask(

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_mmh.errors import BadDataError
-from bids_mmh.preprocess.engines import DEEPBET, BrainExtractor
+from bids_mmh.preprocess.engines.choice import BUILTIN, BrainExtractor
 from bids_mmh.preprocess.steps.brain import stripped_support
 from bids_mmh.preprocess.steps.extraction import BrainMask, extract_brain
 
@@ -22,7 +22,7 @@ def strip_skull(
     work_dir: Path,
     threads: int = 1,
     mode: str = "auto",
-    extractor: BrainExtractor = DEEPBET,
+    extractor: BrainExtractor = BUILTIN,
 ) -> BrainMask:
     """Find the brain of a scan from that scan alone.
 

@@ -1,10 +1,10 @@
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from bids_mmh.errors import BadDataError
+from bids_mmh.preprocess.engines import builtin
 from bids_mmh.preprocess.images import image_like, to_array, to_sitk
 from bids_mmh.preprocess.steps import brain, extraction
 from bids_mmh.preprocess.steps.extraction import extract_brain, inherit_mask
@@ -54,12 +54,13 @@ def test_whole_heads_and_noisy_backgrounds_have_no_support():
 
 
 def _pretend(monkeypatch, result):
-    def deepbet(image, work_dir, threads=1):
+    def found(image, work_dir, threads=1):
         if isinstance(result, Exception):
             raise result
-        return result
+        return result, 1.0
 
-    monkeypatch.setattr(brain, "deepbet_mask", deepbet)
+    monkeypatch.setattr(builtin, "network_mask", found)
+    monkeypatch.setattr(builtin, "deepbet_mask", lambda *args: found(*args)[0])
 
 
 def _find(image, tmp_path):
@@ -86,17 +87,17 @@ def test_a_scan_that_was_stripped_well_is_not_flagged(monkeypatch, tmp_path):
 
 def test_small_head_on_a_blank_background_is_not_taken_for_a_brain(monkeypatch, tmp_path):
     _pretend(monkeypatch, _mask(_ball(60)))
-    assert _find(_image(_ball(78)), tmp_path).engine == "deepbet"
+    assert _find(_image(_ball(78)), tmp_path).engine == "brain mask network"
 
 
-def test_when_deepbet_fails_a_stripped_scan_still_has_a_mask(monkeypatch, tmp_path):
+def test_when_the_programs_fail_a_stripped_scan_still_has_a_mask(monkeypatch, tmp_path):
     _pretend(monkeypatch, BadDataError("nothing found."))
     found = _find(_image(_ball(70)), tmp_path)
     assert found.engine == "already stripped"
     assert "nothing found" in found.warnings[0]
 
 
-def test_when_deepbet_fails_on_a_head_the_template_serves_and_says_so(monkeypatch, tmp_path):
+def test_when_the_programs_fail_on_a_head_the_template_serves_and_says_so(monkeypatch, tmp_path):
     _pretend(monkeypatch, BadDataError("nothing found."))
     called = []
     monkeypatch.setattr(
@@ -105,23 +106,6 @@ def test_when_deepbet_fails_on_a_head_the_template_serves_and_says_so(monkeypatc
     found = _find(_image(_ball(95)), tmp_path)
     assert (found.engine, len(called)) == ("template", 1)
     assert "template's mask" in found.warnings[0]
-
-
-@pytest.mark.parametrize(
-    ("code", "radius", "message"),
-    [(1, 70, "deepbet: RuntimeError: broken"), (0, 30, "11[0-9] ml"), (0, 95, "ml, which cannot be right")],
-)
-def test_deepbet_that_fails_or_finds_nonsense_raises(monkeypatch, tmp_path, code, radius, message):
-    import nibabel as nib
-
-    def run(command, **kwargs):
-        assert kwargs["env"]["OMP_NUM_THREADS"] == "3"
-        nib.save(nib.Nifti1Image(_ball(radius).astype(np.uint8), AFFINE), command[-1])
-        return SimpleNamespace(returncode=code, stderr="Traceback\nRuntimeError: broken\n")
-
-    monkeypatch.setattr(brain.subprocess, "run", run)
-    with pytest.raises(BadDataError, match=message):
-        brain.deepbet_mask(_image(_ball(95)), tmp_path, threads=3)
 
 
 def test_inherited_mask_follows_the_transform_and_the_stripped_edge():
@@ -141,6 +125,15 @@ def test_a_scan_that_misses_the_brain_is_refused():
     far[2, 3] = 1000.0
     with pytest.raises(BadDataError, match="nothing of the brain"):
         inherit_mask(_image(_ball(95)), _mask(_ball(70)), from_matrix(far))
+
+
+def test_largest_component_is_filled():
+    inside = np.zeros((9, 9, 9), bool)
+    inside[1:6, 1:6, 1:6] = True
+    inside[3, 3, 3] = False
+    inside[8, 8, 8] = True
+    assert brain.largest_component(inside).sum() == 125
+    assert brain.largest_component(np.zeros((3, 3, 3), bool)).sum() == 0
 
 
 def test_package_does_not_import_torch():

@@ -141,7 +141,7 @@ def test_a_false_optimum_is_left_by_way_of_the_scans_own_brain(standard, tmp_pat
     nothing, good = (from_matrix(np.eye(4)), 0.5 * CLEAR_COHERENCE), (from_matrix(2 * np.eye(4)), 0.9)
     asked = []
     monkeypatch.setattr(
-        "bids_mmh.preprocess.steps.brain.deepbet_mask", lambda *args: asked.append(args) or mask
+        "bids_mmh.preprocess.engines.builtin.network_mask", lambda *args: asked.append(args) or (mask, 1.0)
     )
     monkeypatch.setattr(
         "bids_mmh.preprocess.steps.register.rigid",

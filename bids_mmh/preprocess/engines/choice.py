@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_mmh.errors import BadDataError
+from bids_mmh.preprocess.engines.builtin import builtin_brain
 from bids_mmh.preprocess.options import PreprocessOptions
-from bids_mmh.preprocess.steps import brain
+from bids_mmh.preprocess.steps.brain import FoundBrain
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -23,18 +24,29 @@ class BrainExtractor:
     Attributes:
         name: Name in reports and sidecars.
         extract: Takes a RAS working image, a folder for temporary files and a number of CPU threads; returns
-            a uint8 brain mask on the image's voxels, or raises ``BadDataError``.
+            the brain, or raises ``BadDataError``.
     """
 
     name: str
-    extract: "Callable[[SimpleITK.Image, Path, int], SimpleITK.Image]"
+    extract: "Callable[[SimpleITK.Image, Path, int], FoundBrain]"
+
+    @classmethod
+    def of(
+        cls, name: str, mask: "Callable[[SimpleITK.Image, Path, int], SimpleITK.Image]"
+    ) -> "BrainExtractor":
+        """Make an extractor of a program that finds a mask and has nothing more to say.
+
+        Args:
+            name: Name in reports and sidecars.
+            mask: As ``extract``, but it returns the uint8 mask alone.
+
+        Returns:
+            The extractor.
+        """
+        return cls(name, lambda image, work_dir, threads: FoundBrain(mask(image, work_dir, threads)))
 
 
-def _deepbet(image: "SimpleITK.Image", work_dir: Path, threads: int) -> "SimpleITK.Image":
-    return brain.deepbet_mask(image, work_dir, threads)
-
-
-DEEPBET = BrainExtractor("deepbet", _deepbet)
+BUILTIN = BrainExtractor("brain mask network", builtin_brain)
 
 
 def brain_extractor(engine: str, weights: Path | None = None) -> BrainExtractor:
@@ -55,14 +67,14 @@ def brain_extractor(engine: str, weights: Path | None = None) -> BrainExtractor:
     from functools import partial
 
     if engine == "synthstrip":
-        from bids_mmh.preprocess.synthstrip import check_weights, synthstrip_mask
+        from bids_mmh.preprocess.engines.synthstrip import check_weights, synthstrip_mask
 
-        return BrainExtractor("SynthStrip", partial(synthstrip_mask, weights=check_weights(weights)))
+        return BrainExtractor.of("SynthStrip", partial(synthstrip_mask, weights=check_weights(weights)))
     if engine == "freesurfer":
-        from bids_mmh.preprocess.freesurfer import freesurfer_mask
+        from bids_mmh.preprocess.engines.freesurfer import freesurfer_mask
 
-        return BrainExtractor("FreeSurfer mri_synthstrip", freesurfer_mask)
-    return DEEPBET
+        return BrainExtractor.of("FreeSurfer mri_synthstrip", freesurfer_mask)
+    return BUILTIN
 
 
 def align_to_template(
@@ -90,7 +102,7 @@ def align_to_template(
     from bids_mmh.preprocess.steps.resample import apply_mask
 
     if options.engine == "freesurfer":
-        from bids_mmh.preprocess.freesurfer import coregister
+        from bids_mmh.preprocess.engines.freesurfer import coregister
 
         stripped = apply_mask(template, template_mask)
         threads = options.omp_nthreads
@@ -123,7 +135,7 @@ def align_to_anchor(
 
     threads = options.omp_nthreads
     if options.engine == "freesurfer":
-        from bids_mmh.preprocess.freesurfer import coregister
+        from bids_mmh.preprocess.engines.freesurfer import coregister
 
         return coregister(anchor, anchor_mask, scan, dof=6, work_dir=work_dir, threads=threads), None
     settings = registration_settings(sloppy=options.sloppy)
@@ -131,7 +143,7 @@ def align_to_anchor(
     if found[1] < CLEAR_COHERENCE:
         # A false optimum, or a poor pair: the scan's own brain is a start that cannot be far off.
         with suppress(BadDataError):
-            brain_mask = DEEPBET.extract(scan, work_dir, threads)
+            brain_mask = BUILTIN.extract(scan, work_dir, threads).mask
             again = rigid(anchor, scan, anchor_mask, settings, moving_mask=brain_mask)
             found = max(found, again, key=lambda pair: pair[1])
     return found
@@ -150,10 +162,10 @@ def check_engine(engine: str, weights: Path | None = None) -> None:
         BadDataError: If they are not SynthStrip's.
     """
     if engine == "synthstrip":
-        from bids_mmh.preprocess.synthstrip import check_weights
+        from bids_mmh.preprocess.engines.synthstrip import check_weights
 
         check_weights(weights)
     elif engine == "freesurfer":
-        from bids_mmh.preprocess.freesurfer import check_freesurfer
+        from bids_mmh.preprocess.engines.freesurfer import check_freesurfer
 
         check_freesurfer()

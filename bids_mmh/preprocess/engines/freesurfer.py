@@ -14,7 +14,7 @@ from nipype.interfaces.base import CommandLine, CommandLineInputSpec, File, Trai
 
 from bids_mmh.errors import BadDataError, UsageError
 from bids_mmh.preprocess.images import image_like, read_nifti, to_array
-from bids_mmh.preprocess.steps.brain import PLAUSIBLE_ML, volume_ml
+from bids_mmh.preprocess.steps.brain import plausible
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -83,12 +83,7 @@ def freesurfer_mask(image: "SimpleITK.Image", work_dir: Path, threads: int = 1) 
     found = to_array(read_nifti(target, np.float32))
     if found.shape != image.GetSize():
         raise BadDataError(f"mri_synthstrip gave a mask of another shape {found.shape}: check FreeSurfer.")
-    mask = image_like((found > 0.5).astype(np.uint8), image)
-    if not PLAUSIBLE_ML[0] <= volume_ml(mask) <= PLAUSIBLE_ML[1]:
-        raise BadDataError(
-            f"The brain that mri_synthstrip found measures {volume_ml(mask):.0f} ml, which cannot be right."
-        )
-    return mask
+    return plausible(image_like((found > 0.5).astype(np.uint8), image), "mri_synthstrip")
 
 
 def coregister(

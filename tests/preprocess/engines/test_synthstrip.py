@@ -4,15 +4,14 @@ import pytest
 import SimpleITK
 
 from bids_mmh.errors import BadDataError, NoInputError, UsageError
-from bids_mmh.preprocess import synthstrip
-from bids_mmh.preprocess.images import corners, image_like, to_array, to_sitk
-from bids_mmh.preprocess.synthstrip import (
+from bids_mmh.preprocess.engines import synthstrip
+from bids_mmh.preprocess.engines.synthstrip import (
     check_weights,
     conform,
-    largest_component,
     normalised,
     synthstrip_mask,
 )
+from bids_mmh.preprocess.images import corners, to_array, to_sitk
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +80,7 @@ def test_random_weights_take_the_true_path_to_the_end(weights, tmp_path, monkeyp
     monkeypatch.setattr(synthstrip, "SMALLEST", 64)
     rng = np.random.default_rng(0)
     small = to_sitk(rng.uniform(0, 100, (30, 30, 30)).astype(np.float32), np.diag([2, 2, 2, 1]))
-    monkeypatch.setattr(synthstrip, "PLAUSIBLE_ML", (0.0, 1e4))
+    monkeypatch.setattr("bids_mmh.preprocess.steps.brain.PLAUSIBLE_ML", (0.0, 1e4))
     mask = synthstrip_mask(small, tmp_path, 1, weights=weights)
     assert mask.GetSize() == small.GetSize()
     assert set(np.unique(to_array(mask))) <= {0, 1}
@@ -114,17 +113,3 @@ def test_without_weights_the_message_says_what_to_do(tmp_path):
     (tmp_path / "text.pt").write_text("no weights")
     with pytest.raises(BadDataError, match=r"text\.pt"):
         check_weights(tmp_path / "text.pt")
-
-
-def test_largest_component_is_filled():
-    inside = np.zeros((9, 9, 9), bool)
-    inside[1:6, 1:6, 1:6] = True
-    inside[3, 3, 3] = False
-    inside[8, 8, 8] = True
-    assert largest_component(inside).sum() == 125
-    assert largest_component(np.zeros((3, 3, 3), bool)).sum() == 0
-    assert image_like(largest_component(inside), to_sitk(np.zeros((9, 9, 9)), np.eye(4))).GetSize() == (
-        9,
-        9,
-        9,
-    )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bids_mmh.errors import BadDataError, UsageError
-from bids_mmh.preprocess.freesurfer import check_freesurfer, coregister, freesurfer_mask
+from bids_mmh.preprocess.engines.freesurfer import check_freesurfer, coregister, freesurfer_mask
 from bids_mmh.preprocess.images import to_array, to_sitk
 from bids_mmh.preprocess.transforms import to_matrix
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from bids_mmh.errors import BadDataError, NoInputError, UsageError
 from bids_mmh.preprocess.images import corners, image_like, to_array
-from bids_mmh.preprocess.steps.brain import PLAUSIBLE_ML, volume_ml
+from bids_mmh.preprocess.steps.brain import largest_component, plausible
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -99,12 +99,7 @@ def synthstrip_mask(
     source.unlink()
     target.unlink()
     on_scan = SimpleITK.Resample(distance, image, SimpleITK.Transform(), SimpleITK.sitkLinear, FAR_MM)
-    mask = image_like(largest_component(to_array(on_scan) < BORDER_MM), image)
-    if not PLAUSIBLE_ML[0] <= volume_ml(mask) <= PLAUSIBLE_ML[1]:
-        raise BadDataError(
-            f"The brain that SynthStrip found measures {volume_ml(mask):.0f} ml, which cannot be right."
-        )
-    return mask
+    return plausible(image_like(largest_component(to_array(on_scan) < BORDER_MM), image), "SynthStrip")
 
 
 def conform(image: "SimpleITK.Image") -> "SimpleITK.Image":
@@ -147,28 +142,6 @@ def normalised(values: np.ndarray) -> np.ndarray:
     """
     above = values.astype(np.float32) - np.float32(values.min())
     return np.clip(above / max(float(np.percentile(above, 99)), 1e-6), 0, 1)
-
-
-def largest_component(inside: np.ndarray) -> np.ndarray:
-    """Keep the largest connected component of a volume and fill its holes.
-
-    Args:
-        inside: Boolean volume.
-
-    Returns:
-        uint8 volume of the same shape; empty if ``inside`` is.
-
-    Examples:
-        >>> largest_component(np.array([[[True, True, False, True]]])).tolist()
-        [[[1, 1, 0, 0]]]
-    """
-    from scipy import ndimage
-
-    labels, count = ndimage.label(inside)
-    if count == 0:
-        return inside.astype(np.uint8)
-    largest = labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1
-    return ndimage.binary_fill_holes(largest).astype(np.uint8)
 
 
 def _direction(order: str) -> np.ndarray:

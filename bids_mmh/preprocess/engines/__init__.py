@@ -1,0 +1,1 @@
+"""Programs for brain extraction and registration: the built-in ones, SynthStrip and FreeSurfer."""

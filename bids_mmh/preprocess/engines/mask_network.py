@@ -1,0 +1,78 @@
+"""Brain masks by this project's own network, for a scan of any contrast (:mod:`bids_mmh.brain_mask`)."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bids_mmh.errors import BadDataError
+from bids_mmh.preprocess.images import image_like, to_array
+from bids_mmh.preprocess.steps.brain import largest_component, plausible
+from bids_mmh.preprocess.steps.resample import isotropic
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+SPACING_MM = 2.0
+FAR_MM = 8.0
+"""Distance beyond the field of view of the scan."""
+
+# torch runs in a process of its own, so that this one stays light and forks safely.
+_SCRIPT = "import sys; from bids_mmh.brain_mask.predict import predict_file; predict_file(*sys.argv[1:])"
+
+
+def network_mask(
+    image: "SimpleITK.Image", work_dir: Path, threads: int = 1
+) -> "tuple[SimpleITK.Image, float]":
+    """Extract the brain of a head, or of a skull-stripped scan, of any contrast.
+
+    The network sees the scan and its mirror image: what it is not sure of, it answers differently.
+
+    Args:
+        image: RAS working image.
+        work_dir: Folder for the two temporary files.
+        threads: Number of CPU threads.
+
+    Returns:
+        uint8 mask on the voxels of ``image``, and the Dice of the two masks that it is the mean of.
+
+    Raises:
+        BadDataError: If the network fails or the brain has no plausible volume.
+    """
+    import SimpleITK
+
+    coarse = isotropic(image, SPACING_MM)
+    both = _distances(to_array(coarse).astype(np.float32), work_dir, threads)
+    distance = image_like(both.mean(axis=0), coarse)
+    on_scan = SimpleITK.Resample(distance, image, SimpleITK.Transform(), SimpleITK.sitkLinear, FAR_MM)
+    mask = image_like(largest_component(to_array(on_scan) < 0), image)
+    return plausible(mask, "the brain mask network"), _agreement(both < 0)
+
+
+def _distances(scan: np.ndarray, work_dir: Path, threads: int) -> np.ndarray:
+    """Distances to the surface in mm, negative inside, of a scan and its mirror image; (2, H, W, D)."""
+    source, target = work_dir / "mask_network_in.npy", work_dir / "mask_network_out.npy"
+    np.save(source, scan)
+    limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", _SCRIPT, str(source), str(target), str(threads)],
+        env=os.environ | limits,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0 or not target.is_file():
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise BadDataError(f"The brain was not found in the scan (brain mask network: {last}).")
+    found = np.load(target)
+    source.unlink()
+    target.unlink()
+    return np.asarray(found, dtype=np.float32)
+
+
+def _agreement(masks: np.ndarray) -> float:
+    """Dice of the two masks (2, H, W, D); 0 if both are empty."""
+    return 2 * float(masks.all(axis=0).sum()) / max(int(masks.sum()), 1)

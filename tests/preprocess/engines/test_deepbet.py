@@ -1,0 +1,31 @@
+from types import SimpleNamespace
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_mmh.errors import BadDataError
+from bids_mmh.preprocess.engines import deepbet
+from bids_mmh.preprocess.images import to_sitk
+
+AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
+
+
+def _ball(radius_mm):
+    x, y, z = np.indices((70, 70, 70)) * 3.0
+    return (x - 105) ** 2 + (y - 105) ** 2 + (z - 105) ** 2 < radius_mm**2
+
+
+@pytest.mark.parametrize(
+    ("code", "radius", "message"),
+    [(1, 70, "deepbet: RuntimeError: broken"), (0, 30, "11[0-9] ml"), (0, 95, "ml, which cannot be right")],
+)
+def test_deepbet_that_fails_or_finds_nonsense_raises(monkeypatch, tmp_path, code, radius, message):
+    def run(command, **kwargs):
+        assert kwargs["env"]["OMP_NUM_THREADS"] == "3"
+        nib.save(nib.Nifti1Image(_ball(radius).astype(np.uint8), AFFINE), command[-1])
+        return SimpleNamespace(returncode=code, stderr="Traceback\nRuntimeError: broken\n")
+
+    monkeypatch.setattr(deepbet.subprocess, "run", run)
+    with pytest.raises(BadDataError, match=message):
+        deepbet.deepbet_mask(to_sitk(_ball(95).astype(np.float32), AFFINE), tmp_path, threads=3)
