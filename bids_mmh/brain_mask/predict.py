@@ -12,19 +12,29 @@ from bids_mmh.brain_mask.network import MULTIPLE, MaskNetwork, load_mask_network
 
 
 def predict_file(scan: str, distances: str, threads: str) -> None:
+    """Read the scan of :func:`predict` from a NumPy file and write the distance maps to another."""
+    np.save(distances, predict(np.load(scan), int(threads)))
+
+
+def predict(scan: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
     """Compute the distance maps of a scan and of its mirror image with the weights of the package.
 
     Args:
-        scan: NumPy file of :func:`brain_distance`'s scan.
-        distances: NumPy file to write: (2, H, W, D), that of the mirror image mirrored back.
+        scan: as for :func:`brain_distance`.
         threads: number of CPU threads.
+
+    Returns:
+        (2, H, W, D), that of the mirror image mirrored back.
     """
-    torch.set_num_threads(int(threads))
     with as_file(files("bids_mmh.resources") / "brain_mask" / "model.safetensors") as weights:
         network = load_mask_network(Path(weights))
-    values = np.load(scan)
-    mirrored = brain_distance(network, np.ascontiguousarray(values[::-1]))[::-1]
-    np.save(distances, np.stack([brain_distance(network, values), mirrored]))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        mirrored = brain_distance(network, np.ascontiguousarray(scan[::-1]))[::-1]
+        return np.stack([brain_distance(network, scan), mirrored])
+    finally:
+        torch.set_num_threads(before)
 
 
 @torch.inference_mode()

@@ -49,8 +49,8 @@ _IN_TEMPLATE_SPACE = (
     "registered.{derivatives}"
 )
 _EXTRACTORS = {
-    "builtin": "the software's own network, which follows SynthStrip [synthstrip], and with deepbet [deepbet] "
-    "where that was in doubt",
+    "builtin": "the software's own network, which follows SynthStrip [synthstrip], and with deepbet "
+    "[deepbet] where that was in doubt",
     "synthstrip": "SynthStrip [synthstrip]",
     "freesurfer": "mri_synthstrip [synthstrip] of FreeSurfer [freesurfer]",
 }

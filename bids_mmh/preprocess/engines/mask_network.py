@@ -20,7 +20,7 @@ SPACING_MM = 2.0
 FAR_MM = 8.0
 """Distance beyond the field of view of the scan."""
 
-# torch runs in a process of its own, so that this one stays light and forks safely.
+# torch runs in a process of its own, so that this one stays light.
 _SCRIPT = "import sys; from bids_mmh.brain_mask.predict import predict_file; predict_file(*sys.argv[1:])"
 
 
@@ -54,6 +54,10 @@ def network_mask(
 
 def _distances(scan: np.ndarray, work_dir: Path, threads: int) -> np.ndarray:
     """Distances to the surface in mm, negative inside, of a scan and its mirror image; (2, H, W, D)."""
+    if "torch" in sys.modules:  # a process that harmonizes as well has it, and need not load it once more
+        from bids_mmh.brain_mask.predict import predict
+
+        return predict(scan, threads)
     source, target = work_dir / "mask_network_in.npy", work_dir / "mask_network_out.npy"
     np.save(source, scan)
     limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
@@ -67,10 +71,10 @@ def _distances(scan: np.ndarray, work_dir: Path, threads: int) -> np.ndarray:
     if done.returncode != 0 or not target.is_file():
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise BadDataError(f"The brain was not found in the scan (brain mask network: {last}).")
-    found = np.load(target)
+    found: np.ndarray = np.load(target)
     source.unlink()
     target.unlink()
-    return np.asarray(found, dtype=np.float32)
+    return found
 
 
 def _agreement(masks: np.ndarray) -> float:

@@ -1,3 +1,4 @@
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -37,12 +38,30 @@ def test_the_brain_of_a_head_is_found(head, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_process_that_has_torch_finds_the_same_brain_itself(head, tmp_path, monkeypatch):
+    import torch
+
+    image, _ = head
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(
+        mask_network.subprocess, "run", lambda *_, **__: pytest.fail("no need of another process")
+    )
+    here = network_mask(image, tmp_path)
+    assert torch.get_num_threads() == threads
+    monkeypatch.undo()
+    monkeypatch.delitem(sys.modules, "torch")
+    there = network_mask(image, tmp_path)
+    assert (to_array(here[0]) == to_array(there[0])).all()
+    assert here[1] == there[1]
+
+
 def test_what_it_does_not_find_is_said_in_a_sentence(head, tmp_path, monkeypatch):
     image, _ = head
     with monkeypatch.context() as patch:
         patch.setattr(mask_network, "_distances", lambda scan, *_: np.full((2, *scan.shape), 5.0, np.float32))
         with pytest.raises(BadDataError, match="brain mask network found measures 0 ml"):
             network_mask(image, tmp_path)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
     failed = SimpleNamespace(returncode=1, stderr="Traceback\nMemoryError: too much\n")
     monkeypatch.setattr(mask_network.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(BadDataError, match="brain mask network: MemoryError: too much"):
