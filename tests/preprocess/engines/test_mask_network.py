@@ -43,9 +43,7 @@ def test_a_process_that_has_torch_finds_the_same_brain_itself(head, tmp_path, mo
 
     image, _ = head
     threads = torch.get_num_threads()
-    monkeypatch.setattr(
-        mask_network.subprocess, "run", lambda *_, **__: pytest.fail("no need of another process")
-    )
+    monkeypatch.setattr(mask_network.subprocess, "run", lambda *_, **__: pytest.fail("another process"))
     here = network_mask(image, tmp_path)
     assert torch.get_num_threads() == threads
     monkeypatch.undo()
