@@ -1,7 +1,8 @@
 """Brain masks of the network and of deepbet, against the truth and against each other.
 
 ``python benchmarks/preprocessing/brain_masks.py heads LABELS [--heads NAME ...] [--folder DIR]`` takes
-held-out heads to eight kinds of scanner (:mod:`travelling_heads`), where the brain is known.
+held-out heads to eight kinds of scanner (:mod:`travelling_heads`), where the brain is known; it ends as far
+below the cerebellum as the masks of both programs.
 ``python benchmarks/preprocessing/brain_masks.py scans FILE ...`` takes real scans, where it is not: how far
 the two programs agree.
 """
@@ -22,7 +23,7 @@ from travelling_heads import KINDS, travel
 
 from bids_mmh.errors import BadDataError
 from bids_mmh.preprocess.engines.deepbet import deepbet_mask
-from bids_mmh.preprocess.engines.mask_network import network_mask
+from bids_mmh.preprocess.engines.mask_network import network_mask, without_cord
 from bids_mmh.preprocess.images import to_array, to_sitk
 from bids_mmh.preprocess.pipeline import prepare_head
 from bids_mmh.preprocess.steps.brain import volume_ml
@@ -80,7 +81,8 @@ def truths(labels: Path, names: Sequence[str], folder: Path) -> Iterator[tuple[s
             cells = []
             for find in PROGRAMS.values():
                 found = [
-                    measured(find, one.scans[suffix], one.brain_mask(suffix), folder) for one in travellers
+                    measured(find, one.scans[suffix], without_cord(one.brain_mask(suffix)), folder)
+                    for one in travellers
                 ]
                 cells += summary(found)
             yield (f"{kind.name}, {suffix}", *cells)
