@@ -1,22 +1,19 @@
 """Brain masks by deepbet, a network of others that was trained on T1w."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bids_mmh.errors import BadDataError
+from bids_mmh.preprocess.engines.own_process import run_apart
 from bids_mmh.preprocess.images import image_like, read_nifti, save_nifti, to_array
 from bids_mmh.preprocess.steps.brain import plausible
 
 if TYPE_CHECKING:
     import SimpleITK
 
-# deepbet is torch-based: it runs in a process of its own, so that this one stays light and forks safely.
-_DEEPBET_SCRIPT = """
+_SCRIPT = """
 import sys
 from deepbet import BrainExtraction
 BrainExtraction(no_gpu=True).run(sys.argv[1], mask_path=sys.argv[2])
@@ -45,16 +42,8 @@ def deepbet_mask(image: "SimpleITK.Image", work_dir: Path, threads: int = 1) -> 
     scan_file, mask_file = work_dir / "deepbet_in.nii", work_dir / "deepbet_out.nii"
     # deepbet uses no geometry but the voxel sizes.
     save_nifti(nib.Nifti1Image(to_array(image), np.diag([*image.GetSpacing(), 1.0])), scan_file)
-    limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-    done = subprocess.run(
-        [sys.executable, "-P", "-W", "ignore", "-c", _DEEPBET_SCRIPT, str(scan_file), str(mask_file)],
-        env=os.environ | limits,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0 or not mask_file.is_file():
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    last = run_apart(_SCRIPT, str(scan_file), str(mask_file), result=mask_file, threads=threads)
+    if last is not None:
         raise BadDataError(f"The brain was not found in the scan (deepbet: {last}): check the image.")
     mask = image_like(to_array(read_nifti(mask_file, np.uint8)), image)
     scan_file.unlink()

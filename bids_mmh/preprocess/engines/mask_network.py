@@ -1,8 +1,6 @@
 """Brain masks by this project's own network, for a scan of any contrast (:mod:`bids_mmh.brain_mask`)."""
 
 import math
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_mmh.errors import BadDataError
+from bids_mmh.preprocess.engines.own_process import run_apart
 from bids_mmh.preprocess.images import image_like, to_array
 from bids_mmh.preprocess.steps.brain import largest_component, plausible
 from bids_mmh.preprocess.steps.resample import isotropic
@@ -25,7 +24,6 @@ CEREBELLUM_MM2 = 1200.0
 STEM_MM = 8.0
 """How far the masks of common programs and of the template go on below the lowest such cross-section."""
 
-# torch runs in a process of its own, so that this one stays light.
 _SCRIPT = "import sys; from bids_mmh.brain_mask.predict import predict_file; predict_file(*sys.argv[1:])"
 
 
@@ -86,16 +84,8 @@ def _distances(scan: np.ndarray, work_dir: Path, threads: int) -> np.ndarray:
         return predict(scan, threads)
     source, target = work_dir / "mask_network_in.npy", work_dir / "mask_network_out.npy"
     np.save(source, scan)
-    limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", _SCRIPT, str(source), str(target), str(threads)],
-        env=os.environ | limits,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0 or not target.is_file():
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    last = run_apart(_SCRIPT, str(source), str(target), str(threads), result=target, threads=threads)
+    if last is not None:
         raise BadDataError(f"The brain was not found in the scan (brain mask network: {last}).")
     found: np.ndarray = np.load(target)
     source.unlink()

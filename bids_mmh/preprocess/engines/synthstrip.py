@@ -3,9 +3,6 @@
 Hoopes et al. (2022), SynthStrip: skull-stripping for any brain image, NeuroImage 260, 119474.
 """
 
-import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_mmh.errors import BadDataError, NoInputError, UsageError
+from bids_mmh.preprocess.engines.own_process import run_apart
 from bids_mmh.preprocess.images import corners, image_like, to_array
 from bids_mmh.preprocess.steps.brain import largest_component, plausible
 
@@ -31,7 +29,6 @@ ORDER, MULTIPLE, SMALLEST, LARGEST = "LIA", 64, 192, 320
 BORDER_MM = 1.0
 FAR_MM = 100.0
 
-# torch runs in a process of its own, so that this one stays light and forks safely.
 _SCRIPT = """
 import sys
 import numpy as np, torch
@@ -152,14 +149,7 @@ def _direction(order: str) -> np.ndarray:
 
 
 def _run(source: Path, target: Path, weights: Path, threads: int) -> None:
-    arguments = [str(source), str(target), str(weights), str(threads)]
-    done = subprocess.run(
-        [sys.executable, "-P", "-W", "ignore", "-c", _SCRIPT, *arguments],
-        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0 or not target.is_file():
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    arguments = (str(source), str(target), str(weights), str(threads))
+    last = run_apart(_SCRIPT, *arguments, result=target, threads=threads)
+    if last is not None:
         raise BadDataError(f"SynthStrip could not run with {weights} ({last}): check the weights.")

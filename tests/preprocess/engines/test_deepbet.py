@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bids_mmh.errors import BadDataError
-from bids_mmh.preprocess.engines import deepbet
+from bids_mmh.preprocess.engines import deepbet, own_process
 from bids_mmh.preprocess.images import to_sitk
 
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
@@ -26,6 +26,6 @@ def test_deepbet_that_fails_or_finds_nonsense_raises(monkeypatch, tmp_path, code
         nib.save(nib.Nifti1Image(_ball(radius).astype(np.uint8), AFFINE), command[-1])
         return SimpleNamespace(returncode=code, stderr="Traceback\nRuntimeError: broken\n")
 
-    monkeypatch.setattr(deepbet.subprocess, "run", run)
+    monkeypatch.setattr(own_process.subprocess, "run", run)
     with pytest.raises(BadDataError, match=message):
         deepbet.deepbet_mask(to_sitk(_ball(95).astype(np.float32), AFFINE), tmp_path, threads=3)

@@ -6,7 +6,7 @@ import pytest
 
 from bids_mmh.errors import BadDataError
 from bids_mmh.phantom.head.grid import smooth_noise
-from bids_mmh.preprocess.engines import mask_network
+from bids_mmh.preprocess.engines import mask_network, own_process
 from bids_mmh.preprocess.engines.mask_network import network_mask, without_cord
 from bids_mmh.preprocess.images import to_array, to_sitk
 
@@ -43,7 +43,7 @@ def test_a_process_that_has_torch_finds_the_same_brain_itself(head, tmp_path, mo
 
     image, _ = head
     threads = torch.get_num_threads()
-    monkeypatch.setattr(mask_network.subprocess, "run", lambda *_, **__: pytest.fail("another process"))
+    monkeypatch.setattr(own_process.subprocess, "run", lambda *_, **__: pytest.fail("another process"))
     here = network_mask(image, tmp_path)
     assert torch.get_num_threads() == threads
     monkeypatch.undo()
@@ -74,6 +74,6 @@ def test_what_it_does_not_find_is_said_in_a_sentence(head, tmp_path, monkeypatch
             network_mask(image, tmp_path)
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     failed = SimpleNamespace(returncode=1, stderr="Traceback\nMemoryError: too much\n")
-    monkeypatch.setattr(mask_network.subprocess, "run", lambda *_, **__: failed)
+    monkeypatch.setattr(own_process.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(BadDataError, match="brain mask network: MemoryError: too much"):
         network_mask(image, tmp_path)
