@@ -42,7 +42,7 @@ def deepbet_mask(image: "SimpleITK.Image", work_dir: Path, threads: int = 1) -> 
     scan_file, mask_file = work_dir / "deepbet_in.nii", work_dir / "deepbet_out.nii"
     # deepbet uses no geometry but the voxel sizes.
     save_nifti(nib.Nifti1Image(to_array(image), np.diag([*image.GetSpacing(), 1.0])), scan_file)
-    last = run_apart(_SCRIPT, str(scan_file), str(mask_file), result=mask_file, threads=threads)
+    last = run_apart(_SCRIPT, [str(scan_file), str(mask_file)], result=mask_file, threads=threads)
     if last is not None:
         raise BadDataError(f"The brain was not found in the scan (deepbet: {last}): check the image.")
     mask = image_like(to_array(read_nifti(mask_file, np.uint8)), image)

@@ -84,7 +84,7 @@ def _distances(scan: np.ndarray, work_dir: Path, threads: int) -> np.ndarray:
         return predict(scan, threads)
     source, target = work_dir / "mask_network_in.npy", work_dir / "mask_network_out.npy"
     np.save(source, scan)
-    last = run_apart(_SCRIPT, str(source), str(target), str(threads), result=target, threads=threads)
+    last = run_apart(_SCRIPT, [str(source), str(target), str(threads)], result=target, threads=threads)
     if last is not None:
         raise BadDataError(f"The brain was not found in the scan (brain mask network: {last}).")
     found: np.ndarray = np.load(target)

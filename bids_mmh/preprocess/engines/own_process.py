@@ -3,15 +3,16 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def run_apart(script: str, *arguments: str, result: Path, threads: int) -> str | None:
+def run_apart(script: str, arguments: Sequence[str], *, result: Path, threads: int) -> str | None:
     """Run Python code that writes a file.
 
     Args:
         script: The code.
-        *arguments: What it finds in ``sys.argv[1:]``.
+        arguments: What it finds in ``sys.argv[1:]``.
         result: File that it writes.
         threads: Number of CPU threads.
 

@@ -149,7 +149,7 @@ def _direction(order: str) -> np.ndarray:
 
 
 def _run(source: Path, target: Path, weights: Path, threads: int) -> None:
-    arguments = (str(source), str(target), str(weights), str(threads))
-    last = run_apart(_SCRIPT, *arguments, result=target, threads=threads)
+    arguments = [str(source), str(target), str(weights), str(threads)]
+    last = run_apart(_SCRIPT, arguments, result=target, threads=threads)
     if last is not None:
         raise BadDataError(f"SynthStrip could not run with {weights} ({last}): check the weights.")
