@@ -39,8 +39,10 @@ GRID = model_grid(1.0)
 CURVE = "Best curve of intensity (oracle)"
 REGIONAL = "Regional landmarks"
 MMH = "MMH"
-ABLATIONS: Mapping[str, Mapping[str, float]] = {
+ABLATIONS: Mapping[str, Mapping[str, float | str]] = {
     "MMH without network": {"strength": 0.0},
+    "MMH without regional statistics": {"regional_share": 0.0},
+    "MMH with moments instead of tissues": {"intensity_map": "moments"},
     "MMH with half of the network's change": {"strength": 0.5},
     "MMH without noise filter": {"denoise": 0.0},
 }
@@ -156,7 +158,7 @@ def to_target(model: Harmonizer, scans: Sequence[ScanArrays]) -> Harmonizer:
     )
 
 
-def changed(model: Harmonizer, changes: Mapping[str, float]) -> Harmonizer:
+def changed(model: Harmonizer, changes: Mapping[str, float | str]) -> Harmonizer:
     """The same weights and target with other settings."""
     other = copy(model)
     other.config = replace(model.config, **changes)
