@@ -51,6 +51,7 @@ _IN_TEMPLATE_SPACE = (
 _EXTRACTORS = {
     "builtin": "the software's own network, which follows SynthStrip [synthstrip], and with deepbet "
     "[deepbet] where that was in doubt",
+    "deepbet": "deepbet [deepbet]",
     "synthstrip": "SynthStrip [synthstrip]",
     "freesurfer": "mri_synthstrip [synthstrip] of FreeSurfer [freesurfer]",
 }

@@ -47,6 +47,7 @@ def test_the_text_says_how_brains_were_found():
     strip = methods_text(**ARGUMENTS, engine="synthstrip", skull_strip="force")
     assert "masks were made with SynthStrip [" in strip
     assert "deepbet [" not in strip
+    assert "made with deepbet [" in methods_text(**ARGUMENTS, engine="deepbet")
     surfer = methods_text(**ARGUMENTS, engine="freesurfer", derivatives=("masks", "fmriprep"))
     assert "mri_coreg of FreeSurfer [" in surfer
     assert "datasets masks, fmriprep held usable" in surfer

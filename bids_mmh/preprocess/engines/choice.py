@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from bids_mmh.errors import BadDataError
 from bids_mmh.preprocess.engines.builtin import builtin_brain
+from bids_mmh.preprocess.engines.deepbet import deepbet_mask
 from bids_mmh.preprocess.options import PreprocessOptions
 from bids_mmh.preprocess.steps.brain import FoundBrain
 
 if TYPE_CHECKING:
     import SimpleITK
 
-ENGINES = ("builtin", "synthstrip", "freesurfer")
+ENGINES = ("builtin", "deepbet", "synthstrip", "freesurfer")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def brain_extractor(engine: str, weights: Path | None = None) -> BrainExtractor:
     """Choose the program for brain extraction.
 
     Args:
-        engine: ``builtin``, ``synthstrip`` or ``freesurfer``.
+        engine: ``builtin``, ``deepbet``, ``synthstrip`` or ``freesurfer``.
         weights: SynthStrip's weights; for that engine only.
 
     Returns:
@@ -70,6 +71,8 @@ def brain_extractor(engine: str, weights: Path | None = None) -> BrainExtractor:
         from bids_mmh.preprocess.engines.synthstrip import check_weights, synthstrip_mask
 
         return BrainExtractor.of("SynthStrip", partial(synthstrip_mask, weights=check_weights(weights)))
+    if engine == "deepbet":
+        return BrainExtractor.of("deepbet", deepbet_mask)
     if engine == "freesurfer":
         from bids_mmh.preprocess.engines.freesurfer import freesurfer_mask
 
@@ -153,7 +156,7 @@ def check_engine(engine: str, weights: Path | None = None) -> None:
     """Check that an engine can run, before hours of work.
 
     Args:
-        engine: ``builtin``, ``synthstrip`` or ``freesurfer``.
+        engine: ``builtin``, ``deepbet``, ``synthstrip`` or ``freesurfer``.
         weights: SynthStrip's weights; for that engine only.
 
     Raises:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bids_mmh.errors import BadDataError
-from bids_mmh.preprocess.engines import deepbet, own_process
+from bids_mmh.preprocess.engines import choice, deepbet, own_process
 from bids_mmh.preprocess.images import to_sitk
 
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
@@ -14,6 +14,14 @@ AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
 def _ball(radius_mm):
     x, y, z = np.indices((70, 70, 70)) * 3.0
     return (x - 105) ** 2 + (y - 105) ** 2 + (z - 105) ** 2 < radius_mm**2
+
+
+def test_it_can_be_chosen(monkeypatch, tmp_path):
+    mask = to_sitk(_ball(70).astype(np.uint8), AFFINE)
+    monkeypatch.setattr(choice, "deepbet_mask", lambda *_: mask)
+    extractor = choice.brain_extractor("deepbet")
+    found = extractor.extract(mask, tmp_path, 1)
+    assert (extractor.name, found.mask, found.warnings) == ("deepbet", mask, ())
 
 
 @pytest.mark.parametrize(
