@@ -154,7 +154,7 @@ def test_how_a_head_is_stripped_can_be_told(folder, brain, monkeypatch):
     model = Harmonizer.from_pretrained(folder, "cpu", template=NILEARN_SPACE, preprocessing=options)
     with pytest.raises(BadDataError, match="seen"):
         model.harmonize(brain[0])
-    assert asked == [(3, "force", "brain mask network")]
+    assert asked == [(3, "force", "deepbet")]
     for wrong, said in (
         (PreprocessOptions(skull_strip="no"), "skull_strip='no'.*'auto' or 'force' or 'skip'"),
         (PreprocessOptions(engine="fsl"), "engine='fsl'"),

@@ -23,10 +23,10 @@ from travelling_heads import KINDS, travel
 
 from bids_mmh.errors import BadDataError
 from bids_mmh.preprocess.engines.deepbet import deepbet_mask
-from bids_mmh.preprocess.engines.mask_network import network_mask, without_cord
+from bids_mmh.preprocess.engines.mask_network import network_mask
 from bids_mmh.preprocess.images import to_array, to_sitk
 from bids_mmh.preprocess.pipeline import prepare_head
-from bids_mmh.preprocess.steps.brain import volume_ml
+from bids_mmh.preprocess.steps.brain import volume_ml, without_cord
 from bids_mmh.preprocess.steps.finish import resample_nearest
 from bids_mmh.synthesis.heads import read_head
 from bids_mmh.training.brain_mask.training import MaskRecipe
@@ -95,7 +95,7 @@ def measured(
     head = read(scan)
     start = time.perf_counter()
     try:
-        mask = resample_nearest(find(head, work), truth)
+        mask = resample_nearest(without_cord(find(head, work)), truth)
     except BadDataError:
         return Found(0.0, np.inf, 0.0, time.perf_counter() - start)
     seconds = time.perf_counter() - start

@@ -157,6 +157,7 @@ class _MaskInputs(_Inputs):
 
 class _BrainInputs(_MaskInputs):
     head_file = File(mandatory=True)
+    sequence = traits.Str(mandatory=True)
     skull_strip = traits.Enum("auto", "force", "skip", usedefault=True)
     engine = traits.Enum("builtin", "deepbet", "synthstrip", "freesurfer", usedefault=True)
     weights = File(desc="weights of SynthStrip")
@@ -198,7 +199,7 @@ class ExtractBrain(_Step):
             synthstrip_weights=Path(inputs.weights) if isdefined(inputs.weights) else None,
         )
         standard = Standard.read(Path(inputs.template), Path(inputs.template_mask))
-        return find_brain(head, standard, options=options, work_dir=folder)
+        return find_brain(head, standard, sequence=inputs.sequence, options=options, work_dir=folder)
 
 
 def _precomputed_mask(step: _Step, head: "SimpleITK.Image", report: dict[str, Any]) -> "BrainMask | None":

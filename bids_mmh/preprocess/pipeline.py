@@ -80,13 +80,19 @@ def prepare_head(scan: "SimpleITK.Image") -> "tuple[SimpleITK.Image, list[str]]"
 
 
 def find_brain(
-    head: "SimpleITK.Image", standard: Standard, *, options: PreprocessOptions, work_dir: Path
+    head: "SimpleITK.Image",
+    standard: Standard,
+    *,
+    sequence: str,
+    options: PreprocessOptions,
+    work_dir: Path,
 ) -> "BrainMask":
     """Find the brain of a scan that stands alone.
 
     Args:
         head: from :func:`prepare_head`.
         standard: the template.
+        sequence: BIDS suffix of the scan.
         options: engine, weights, CPU threads, and whether a skull is looked for at all.
         work_dir: for temporary files.
 
@@ -106,7 +112,7 @@ def find_brain(
         work_dir=work_dir,
         threads=options.omp_nthreads,
         mode=options.skull_strip,
-        extractor=brain_extractor(options.engine, options.synthstrip_weights),
+        extractor=brain_extractor(options.engine, options.synthstrip_weights, sequence=sequence),
     )
 
 
@@ -215,7 +221,8 @@ def preprocess_scan(
     head, _ = prepare_head(full)
     standard = Standard.read(template.t1w, template.brain_mask)
     if mask is None:
-        brain = find_brain(head, standard, options=options, work_dir=folder).mask
+        found = find_brain(head, standard, sequence=sequence, options=options, work_dir=folder)
+        brain = found.mask
     else:
         brain = resample_nearest(_mask_like(mask, raw, full), head)
     bias = find_bias(head, brain, sloppy=options.sloppy).log_field

@@ -105,6 +105,7 @@ class _SessionBuilder:
             ExtractBrain,
             "brain",
             scan,
+            sequence=scan.sequence,
             skull_strip=self.options.skull_strip,
             engine=self.options.engine,
             **({"weights": str(weights)} if weights and self.options.engine == "synthstrip" else {}),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_mmh.errors import BadDataError
-from bids_mmh.preprocess.engines.builtin import builtin_brain
+from bids_mmh.preprocess.engines.builtin import DEEPBET, NETWORK, any_brain, t1w_brain
 from bids_mmh.preprocess.engines.deepbet import deepbet_mask
 from bids_mmh.preprocess.options import PreprocessOptions
 from bids_mmh.preprocess.steps.brain import FoundBrain
@@ -44,21 +44,25 @@ class BrainExtractor:
         Returns:
             The extractor.
         """
-        return cls(name, lambda image, work_dir, threads: FoundBrain(mask(image, work_dir, threads)))
+        return cls(name, lambda image, work_dir, threads: FoundBrain(mask(image, work_dir, threads), name))
 
 
-BUILTIN = BrainExtractor("brain mask network", builtin_brain)
+BUILTIN = BrainExtractor(NETWORK, any_brain)
+BUILTIN_T1W = BrainExtractor(DEEPBET, t1w_brain)
 
 
-def brain_extractor(engine: str, weights: Path | None = None) -> BrainExtractor:
+def brain_extractor(
+    engine: str, weights: Path | None = None, *, sequence: str | None = None
+) -> BrainExtractor:
     """Choose the program for brain extraction.
 
     Args:
         engine: ``builtin``, ``deepbet``, ``synthstrip`` or ``freesurfer``.
         weights: SynthStrip's weights; for that engine only.
+        sequence: BIDS suffix of the scan; None if it is not known.
 
     Returns:
-        The extractor of the engine.
+        The extractor of the engine, which may be another for T1w.
 
     Raises:
         UsageError: If SynthStrip has no weights or is not installed.
@@ -72,12 +76,12 @@ def brain_extractor(engine: str, weights: Path | None = None) -> BrainExtractor:
 
         return BrainExtractor.of("SynthStrip", partial(synthstrip_mask, weights=check_weights(weights)))
     if engine == "deepbet":
-        return BrainExtractor.of("deepbet", deepbet_mask)
+        return BrainExtractor.of(DEEPBET, deepbet_mask)
     if engine == "freesurfer":
         from bids_mmh.preprocess.engines.freesurfer import freesurfer_mask
 
         return BrainExtractor.of("FreeSurfer mri_synthstrip", freesurfer_mask)
-    return BUILTIN
+    return BUILTIN_T1W if sequence == "T1w" else BUILTIN
 
 
 def align_to_template(

@@ -1,6 +1,5 @@
 """Brain masks by this project's own network, for a scan of any contrast (:mod:`bids_mmh.brain_mask`)."""
 
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,11 +20,6 @@ BORDER_MM = -0.25
 """Where the distance is cut: at 0, masks of phantoms and of held-out heads are 2 % too large."""
 FAR_MM = 8.0
 """Distance beyond the field of view of the scan."""
-CEREBELLUM_MM2 = 1200.0
-"""Cross-section that the brain has from the cerebellum upwards, and the medulla and the cord do not."""
-STEM_MM = 8.0
-"""How far the masks of common programs and of the template go on below the lowest such cross-section."""
-
 _SCRIPT = "import sys; from bids_mmh.brain_mask.predict import predict_file; predict_file(*sys.argv[1:])"
 
 
@@ -53,29 +47,8 @@ def network_mask(
     both = _distances(to_array(coarse).astype(np.float32), work_dir, threads)
     distance = image_like(both.mean(axis=0), coarse)
     on_scan = SimpleITK.Resample(distance, image, SimpleITK.Transform(), SimpleITK.sitkLinear, FAR_MM)
-    mask = without_cord(image_like(largest_component(to_array(on_scan) < BORDER_MM), image))
+    mask = image_like(largest_component(to_array(on_scan) < BORDER_MM), image)
     return plausible(mask, "the brain mask network"), _agreement(both < BORDER_MM)
-
-
-def without_cord(mask: "SimpleITK.Image") -> "SimpleITK.Image":
-    """End a brain mask where those of common programs end.
-
-    The label maps that the network has learnt from go on down the cord.
-
-    Args:
-        mask: uint8 mask, axes close to RAS+.
-
-    Returns:
-        The mask without what lies more than ``STEM_MM`` below its lowest cross-section of ``CEREBELLUM_MM2``.
-    """
-    brain = to_array(mask)
-    width, depth, height = mask.GetSpacing()
-    wide = np.flatnonzero((brain > 0).sum(axis=(0, 1)) * width * depth >= CEREBELLUM_MM2)
-    if not wide.size:
-        return mask
-    kept = brain.copy()
-    kept[:, :, : max(0, math.ceil(wide[0] - STEM_MM / height))] = 0
-    return image_like(kept, mask)
 
 
 def _distances(scan: np.ndarray, work_dir: Path, threads: int) -> np.ndarray:

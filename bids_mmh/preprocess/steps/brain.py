@@ -1,5 +1,6 @@
 """Brain masks: their volume, and the edge of scans that were skull-stripped before."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,11 @@ RESIDUE_MM = 5.0
 # kept a strip in front of the brain stem.
 OUTSIDE_MM, MAX_OUTSIDE_ML = 2.0, 5.0
 
+CEREBELLUM_MM2 = 1200.0
+"""Cross-section that the brain has from the cerebellum upwards, and the medulla and the cord do not."""
+STEM_MM = 8.0
+"""How far the masks of common programs and of the template go on below the lowest such cross-section."""
+
 
 @dataclass(frozen=True)
 class FoundBrain:
@@ -28,10 +34,12 @@ class FoundBrain:
 
     Attributes:
         mask: uint8 mask on the scan's voxels.
+        program: Name of the program in reports and sidecars.
         warnings: Sentences on what the user should check.
     """
 
     mask: "SimpleITK.Image"
+    program: str
     warnings: tuple[str, ...] = ()
 
 
@@ -93,6 +101,27 @@ def largest_component(inside: np.ndarray) -> np.ndarray:
         return inside.astype(np.uint8)
     largest = labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1
     return ndimage.binary_fill_holes(largest).astype(np.uint8)
+
+
+def without_cord(mask: "SimpleITK.Image") -> "SimpleITK.Image":
+    """End a brain mask where those of common programs end.
+
+    The label maps that the brain mask network has learnt from go on down the cord.
+
+    Args:
+        mask: uint8 mask, axes close to RAS+.
+
+    Returns:
+        The mask without what lies more than ``STEM_MM`` below its lowest cross-section of ``CEREBELLUM_MM2``.
+    """
+    brain = to_array(mask)
+    width, depth, height = mask.GetSpacing()
+    wide = np.flatnonzero((brain > 0).sum(axis=(0, 1)) * width * depth >= CEREBELLUM_MM2)
+    if not wide.size:
+        return mask
+    kept = brain.copy()
+    kept[:, :, : max(0, math.ceil(wide[0] - STEM_MM / height))] = 0
+    return image_like(kept, mask)
 
 
 def stripped_support(image: "SimpleITK.Image") -> "SimpleITK.Image | None":

@@ -74,7 +74,7 @@ def extract_brain(
         trimmed, outside_ml = brain.trim_residue(support, found.mask)
         note = "The scan was skull-stripped before: its own edge was used as brain mask."
         return BrainMask(trimmed, "already stripped", _residue_warnings(outside_ml), [note])
-    return BrainMask(found.mask, extractor.name, list(found.warnings))
+    return BrainMask(brain.without_cord(found.mask), found.program, list(found.warnings))
 
 
 def inherit_mask(

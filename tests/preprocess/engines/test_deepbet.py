@@ -21,7 +21,7 @@ def test_it_can_be_chosen(monkeypatch, tmp_path):
     monkeypatch.setattr(choice, "deepbet_mask", lambda *_: mask)
     extractor = choice.brain_extractor("deepbet")
     found = extractor.extract(mask, tmp_path, 1)
-    assert (extractor.name, found.mask, found.warnings) == ("deepbet", mask, ())
+    assert (found.program, found.mask, found.warnings) == ("deepbet", mask, ())
 
 
 @pytest.mark.parametrize(

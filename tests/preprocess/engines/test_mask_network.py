@@ -7,7 +7,7 @@ import pytest
 from bids_mmh.errors import BadDataError
 from bids_mmh.phantom.head.grid import smooth_noise
 from bids_mmh.preprocess.engines import mask_network, own_process
-from bids_mmh.preprocess.engines.mask_network import network_mask, without_cord
+from bids_mmh.preprocess.engines.mask_network import network_mask
 from bids_mmh.preprocess.images import to_array, to_sitk
 
 
@@ -51,19 +51,6 @@ def test_a_process_that_has_torch_finds_the_same_brain_itself(head, tmp_path, mo
     there = network_mask(image, tmp_path)
     assert (to_array(here[0]) == to_array(there[0])).all()
     assert here[1] == there[1]
-
-
-@pytest.mark.parametrize("height", [1.0, 3.0])
-def test_a_mask_ends_below_the_cerebellum_and_not_in_the_neck(height):
-    brain = np.zeros((60, 60, 40), np.uint8)
-    brain[5:55, 5:55, 20:] = 1
-    brain[25:40, 25:40, :20] = 1
-    image = to_sitk(brain, np.diag([1.0, 1.0, height, 1.0]))
-    ends = np.flatnonzero(to_array(without_cord(image)).any(axis=(0, 1)))[0]
-    assert 20 - ends == int(8 / height)
-    assert (to_array(without_cord(image))[:, :, 20:] == brain[:, :, 20:]).all()
-    stem = to_sitk(brain[:, :, :20], np.eye(4))
-    assert (to_array(without_cord(stem)) == brain[:, :, :20]).all()
 
 
 def test_what_it_does_not_find_is_said_in_a_sentence(head, tmp_path, monkeypatch):

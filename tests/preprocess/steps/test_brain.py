@@ -136,6 +136,19 @@ def test_largest_component_is_filled():
     assert brain.largest_component(np.zeros((3, 3, 3), bool)).sum() == 0
 
 
+@pytest.mark.parametrize("height", [1.0, 3.0])
+def test_a_mask_ends_below_the_cerebellum_and_not_in_the_neck(height):
+    head = np.zeros((60, 60, 40), np.uint8)
+    head[5:55, 5:55, 20:] = 1
+    head[25:40, 25:40, :20] = 1
+    image = to_sitk(head, np.diag([1.0, 1.0, height, 1.0]))
+    ends = np.flatnonzero(to_array(brain.without_cord(image)).any(axis=(0, 1)))[0]
+    assert 20 - ends == int(8 / height)
+    assert (to_array(brain.without_cord(image))[:, :, 20:] == head[:, :, 20:]).all()
+    stem = to_sitk(head[:, :, :20], np.eye(4))
+    assert (to_array(brain.without_cord(stem)) == head[:, :, :20]).all()
+
+
 def test_package_does_not_import_torch():
     import subprocess
 
