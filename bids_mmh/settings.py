@@ -143,7 +143,7 @@ class Settings(BaseModel):
     template: str = "MNI152NLin2009cAsym"
     outside: Literal["keep", "zero"] = "zero"
     skull_strip: Literal["auto", "force", "skip"] = "auto"
-    preproc_engine: Literal["builtin", "deepbet", "synthstrip", "freesurfer"] = "builtin"
+    preproc_engine: Literal["builtin", "deepbet", "network", "synthstrip", "freesurfer"] = "builtin"
     synthstrip_weights: AbsolutePath | None = Field(default_factory=lambda: _path_of("BIDS_MMH_SYNTHSTRIP"))
     derivatives: Annotated[tuple[str, ...], BeforeValidator(_derivatives)] = ()
     no_preproc: bool = False

@@ -189,7 +189,7 @@ def _add_preprocessing(parser: argparse.ArgumentParser) -> None:
     )
     option(
         "--preproc-engine",
-        metavar="{builtin,deepbet,synthstrip,freesurfer}",
+        metavar="{builtin,deepbet,network,synthstrip,freesurfer}",
         help="program for brain extraction; freesurfer also registers (default: builtin)",
     )
     option(

@@ -159,7 +159,7 @@ class _BrainInputs(_MaskInputs):
     head_file = File(mandatory=True)
     sequence = traits.Str(mandatory=True)
     skull_strip = traits.Enum("auto", "force", "skip", usedefault=True)
-    engine = traits.Enum("builtin", "deepbet", "synthstrip", "freesurfer", usedefault=True)
+    engine = traits.Enum("builtin", "deepbet", "network", "synthstrip", "freesurfer", usedefault=True)
     weights = File(desc="weights of SynthStrip")
     template = File(mandatory=True, desc="template T1w")
     template_mask = File(mandatory=True)
@@ -219,7 +219,7 @@ def _precomputed_mask(step: _Step, head: "SimpleITK.Image", report: dict[str, An
 class _XfmInputs(_Inputs):
     precomputed_xfm = File(desc="linear transform by another program")
     precomputed_xfm_uri = traits.Str(desc="its BIDS URI")
-    engine = traits.Enum("builtin", "deepbet", "synthstrip", "freesurfer", usedefault=True)
+    engine = traits.Enum("builtin", "deepbet", "network", "synthstrip", "freesurfer", usedefault=True)
     identity = traits.Bool(False, usedefault=True, desc="the images are already in one space")
     sloppy = traits.Bool(False, usedefault=True)
 

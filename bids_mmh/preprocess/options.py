@@ -12,8 +12,8 @@ class PreprocessOptions:
         omp_nthreads: CPU threads of each step.
         sloppy: Fewer iterations on coarser copies; for tests.
         skull_strip: ``auto``, ``force`` or ``skip``, see :mod:`bids_mmh.preprocess.steps.skull_strip`.
-        engine: ``builtin``, ``deepbet``, ``synthstrip`` or ``freesurfer``: program for brain extraction;
-            FreeSurfer also registers.
+        engine: ``builtin``, ``deepbet``, ``network``, ``synthstrip`` or ``freesurfer``: program for brain
+            extraction; FreeSurfer also registers.
         synthstrip_weights: For the engine ``synthstrip``.
         in_template_space: Whether the scans are already in template space and bias-corrected: they are
             neither registered nor corrected.

@@ -49,9 +49,10 @@ _IN_TEMPLATE_SPACE = (
     "registered.{derivatives}"
 )
 _EXTRACTORS = {
-    "builtin": "the software's own network, which follows SynthStrip [synthstrip], and with deepbet "
-    "[deepbet] where that was in doubt",
+    "builtin": "deepbet [deepbet] (T1w) and the software's own network, which follows SynthStrip "
+    "[synthstrip] and checked deepbet's masks",
     "deepbet": "deepbet [deepbet]",
+    "network": "the software's own network, which follows SynthStrip [synthstrip]",
     "synthstrip": "SynthStrip [synthstrip]",
     "freesurfer": "mri_synthstrip [synthstrip] of FreeSurfer [freesurfer]",
 }

@@ -41,7 +41,7 @@ def test_only_what_was_done_is_told():
 
 def test_the_text_says_how_brains_were_found():
     plain = methods_text(**ARGUMENTS)
-    assert "own network, which follows SynthStrip [" in plain
+    assert "network, which follows SynthStrip [" in plain
     assert "deepbet [" in plain
     assert "kept their own edge" in plain
     strip = methods_text(**ARGUMENTS, engine="synthstrip", skull_strip="force")

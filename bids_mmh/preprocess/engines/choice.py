@@ -15,7 +15,7 @@ from bids_mmh.preprocess.steps.brain import FoundBrain
 if TYPE_CHECKING:
     import SimpleITK
 
-ENGINES = ("builtin", "deepbet", "synthstrip", "freesurfer")
+ENGINES = ("builtin", "deepbet", "network", "synthstrip", "freesurfer")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def brain_extractor(
     """Choose the program for brain extraction.
 
     Args:
-        engine: ``builtin``, ``deepbet``, ``synthstrip`` or ``freesurfer``.
+        engine: ``builtin``, ``deepbet``, ``network``, ``synthstrip`` or ``freesurfer``.
         weights: SynthStrip's weights; for that engine only.
         sequence: BIDS suffix of the scan; None if it is not known.
 
@@ -81,7 +81,7 @@ def brain_extractor(
         from bids_mmh.preprocess.engines.freesurfer import freesurfer_mask
 
         return BrainExtractor.of("FreeSurfer mri_synthstrip", freesurfer_mask)
-    return BUILTIN_T1W if sequence == "T1w" else BUILTIN
+    return BUILTIN_T1W if engine == "builtin" and sequence == "T1w" else BUILTIN
 
 
 def align_to_template(
@@ -160,7 +160,7 @@ def check_engine(engine: str, weights: Path | None = None) -> None:
     """Check that an engine can run, before hours of work.
 
     Args:
-        engine: ``builtin``, ``deepbet``, ``synthstrip`` or ``freesurfer``.
+        engine: ``builtin``, ``deepbet``, ``network``, ``synthstrip`` or ``freesurfer``.
         weights: SynthStrip's weights; for that engine only.
 
     Raises:

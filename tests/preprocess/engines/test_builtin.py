@@ -102,3 +102,4 @@ def test_the_sequence_decides_which_program_is_the_first():
     assert brain_extractor("builtin", sequence="T1w").extract is t1w_brain
     assert brain_extractor("builtin", sequence="T2w").extract is any_brain
     assert brain_extractor("builtin").extract is any_brain
+    assert brain_extractor("network", sequence="T1w").extract is any_brain
