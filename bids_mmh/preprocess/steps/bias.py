@@ -75,8 +75,8 @@ def estimate_log_bias(
 
     Returns:
         Natural logarithm of the field, float32, on every voxel of ``image``, with a mean of 0 inside the
-        mask, so that dividing by its exponential keeps the unit. It is 0 everywhere if less than 90 % of
-        the brain is above 0.
+        mask, so that dividing by its exponential keeps the unit; outside within its range inside. It is 0
+        everywhere if less than 90 % of the brain is above 0.
     """
     import SimpleITK
 
@@ -94,7 +94,10 @@ def estimate_log_bias(
     n4.Execute(coarse, SimpleITK.Shrink(usable, shrink))
     field = n4.GetLogBiasFieldAsImage(_finer(coarse))
     values = to_array(_on_voxels(field, image, SimpleITK.sitkLinear))
-    return image_like((values - values[to_array(usable) > 0].mean()).astype(np.float32), image)
+    inside = values[to_array(usable) > 0]
+    # Outside the brain nothing holds the field, and it runs off.
+    bounded = np.clip(values, inside.min(), inside.max())
+    return image_like((bounded - inside.mean()).astype(np.float32), image)
 
 
 def _finer(image: "SimpleITK.Image") -> "SimpleITK.Image":
