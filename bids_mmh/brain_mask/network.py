@@ -1,8 +1,8 @@
 """Signed distance to the surface of the brain, from a scan of any contrast at 2 mm.
 
 The idea is SynthStrip's (Hoopes et al. 2022, NeuroImage 260, 119474): a U-Net that has seen contrasts at
-random rather than a few real ones. Ours is 60 times smaller in work: it looks at 2 mm, and its distance map,
-which is smooth, is cut at 0 after interpolation to the scan's own voxels.
+random rather than a few real ones. Ours looks at 2 mm; its distance map, which is smooth, is
+cut after interpolation to the scan's own voxels.
 """
 
 from collections.abc import Mapping

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from bids_mmh.cli.command import exit_code, positive
 from bids_mmh.cli.parser import Parser
-from bids_mmh.errors import BidsMmhError
 
 _EPILOG = """\
 Evaluates every combination of depth, T_f and T_r whose steps fit into the depth. The best one has the lowest
@@ -32,15 +32,14 @@ def main(argv: Sequence[str]) -> int:
     """
     options = vars(build_parser().parse_args(argv))
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    try:
+
+    def work() -> None:
         from bids_mmh.group.sweep import SweepOptions, run_sweep
 
         model, derivatives, prefix = (options.pop(name) for name in ("model", "derivatives", "out"))
         sys.stdout.write(run_sweep(model, derivatives, prefix, SweepOptions(**options)) + "\n")
-    except BidsMmhError as error:
-        sys.stderr.write(f"bids-mmh-sweep: error: {error}\n")
-        return int(error.code)
-    return 0
+
+    return exit_code("bids-mmh-sweep", work)
 
 
 def build_parser() -> ArgumentParser:
@@ -59,8 +58,8 @@ def build_parser() -> ArgumentParser:
     add = tried.add_argument
     steps = [5, 15, 25, 35, 45]
     add("--depths", type=_timestep, nargs="+", default=[10, 30, 60, 100], metavar="T", help="timesteps")
-    add("--inversion-steps", type=_positive, nargs="+", default=steps, metavar="N", help="T_f")
-    add("--sampling-steps", type=_positive, nargs="+", default=steps, metavar="N", help="T_r")
+    add("--inversion-steps", type=positive, nargs="+", default=steps, metavar="N", help="T_f")
+    add("--sampling-steps", type=positive, nargs="+", default=steps, metavar="N", help="T_r")
     scans = parser.add_argument_group("scans")
     add = scans.add_argument
     add(
@@ -70,16 +69,10 @@ def build_parser() -> ArgumentParser:
         metavar="SUB",
         help="instead of the training and validation subjects of the model's training/split.tsv",
     )
-    add("--max-scans", type=_positive, metavar="N", help="most scans of each sequence (default: all)")
+    add("--max-scans", type=positive, metavar="N", help="most scans of each sequence (default: all)")
     add("--spacing", type=_millimetres, default=2.0, metavar="MM", help="voxel size (default: %(default)s)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     return parser
-
-
-def _positive(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise ValueError
-    return value
 
 
 def _timestep(text: str) -> int:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from bids_mmh.cli.command import exit_code, natural, positive
 from bids_mmh.cli.parser import Parser
-from bids_mmh.errors import BidsMmhError
 
 _EPILOG = """\
 Several processes: --devices 2, or `torchrun --nproc_per_node 8 -m bids_mmh.cli.train ...`, or srun with one
@@ -36,7 +36,8 @@ def main(argv: Sequence[str]) -> int:
     first = all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
     logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(levelname)s: %(message)s")
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")  # harmless
-    try:
+
+    def work() -> None:
         from bids_mmh.training.engine import Compute
         from bids_mmh.training.recipe import load_recipe
         from bids_mmh.training.run import StudyOptions, train
@@ -57,10 +58,8 @@ def main(argv: Sequence[str]) -> int:
                 options.anatomies,
             ),
         )
-    except BidsMmhError as error:
-        sys.stderr.write(f"bids-mmh-train: error: {error}\n")
-        return int(error.code)
-    return 0
+
+    return exit_code("bids-mmh-train", work)
 
 
 def build_parser() -> ArgumentParser:
@@ -92,28 +91,16 @@ def build_parser() -> ArgumentParser:
     machine = parser.add_argument_group("machine (does not affect the result)")
     add = machine.add_argument
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    add("--devices", type=_positive, metavar="N", help="processes here, one per device (default: 1)")
+    add("--devices", type=positive, metavar="N", help="processes here, one per device (default: 1)")
     add(
         "--num-nodes",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="number of machines (default: that of the launcher, or 1)",
     )
     add("--precision", help="32-true, bf16-mixed or 16-mixed (default: by the device)")
-    add("--workers", type=_natural, metavar="N", help="reading processes per device (default: 4, CPU: 0)")
+    add("--workers", type=natural, metavar="N", help="reading processes per device (default: 4, CPU: 0)")
     return parser
-
-
-def _positive(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise ValueError
-    return value
-
-
-def _natural(text: str) -> int:
-    if (value := int(text)) < 0:
-        raise ValueError
-    return value
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
+from bids_mmh.cli.command import exit_code, natural, positive
 from bids_mmh.cli.parser import Parser
-from bids_mmh.errors import BidsMmhError
 
 
 def console() -> NoReturn:
@@ -28,7 +28,8 @@ def main(argv: Sequence[str]) -> int:
     """
     options = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    try:
+
+    def work() -> None:
         from bids_mmh.training.brain_mask.training import MaskRecipe, train_mask_network
 
         chosen = {name: getattr(options, name) for name in ("steps", "seed") if name in options}
@@ -39,10 +40,8 @@ def main(argv: Sequence[str]) -> int:
             threads=options.threads,
             workers=options.workers,
         )
-    except BidsMmhError as error:
-        sys.stderr.write(f"bids-mmh-train-brain-mask: error: {error}\n")
-        return int(error.code)
-    return 0
+
+    return exit_code("bids-mmh-train-brain-mask", work)
 
 
 def build_parser() -> ArgumentParser:
@@ -54,10 +53,10 @@ def build_parser() -> ArgumentParser:
     parser = Parser(prog="bids-mmh-train-brain-mask", description=__doc__)
     parser.add_argument("labels", type=Path, help="folder of label maps, *_dseg.nii.gz")
     parser.add_argument("output", type=Path, help="file of weights to write")
-    parser.add_argument("--steps", type=int, default=SUPPRESS, help="optimizer steps")
+    parser.add_argument("--steps", type=positive, default=SUPPRESS, help="optimizer steps")
     parser.add_argument("--seed", type=int, default=SUPPRESS, help="of weights and scans")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the network (default: 1)")
+    parser.add_argument("--threads", type=positive, default=1, help="CPU threads of the network (default: 1)")
     parser.add_argument(
-        "--workers", type=int, default=1, help="processes that simulate scans beside it (default: 1)"
+        "--workers", type=natural, default=1, help="processes that simulate scans beside it (default: 1)"
     )
     return parser

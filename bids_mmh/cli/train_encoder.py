@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
+from bids_mmh.cli.command import exit_code, positive
 from bids_mmh.cli.parser import Parser
-from bids_mmh.errors import BidsMmhError
 
 
 def console() -> NoReturn:
@@ -28,16 +28,15 @@ def main(argv: Sequence[str]) -> int:
     """
     options = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    try:
+
+    def work() -> None:
         from bids_mmh.training.slice_encoder.training import EncoderRecipe, train_encoder
 
         chosen = {name: getattr(options, name) for name in ("steps", "seed") if name in options}
         recipe = replace(EncoderRecipe(), **chosen)
         train_encoder(recipe, options.derivatives, options.output, threads=options.threads)
-    except BidsMmhError as error:
-        sys.stderr.write(f"bids-mmh-train-encoder: error: {error}\n")
-        return int(error.code)
-    return 0
+
+    return exit_code("bids-mmh-train-encoder", work)
 
 
 def build_parser() -> ArgumentParser:
@@ -54,15 +53,7 @@ def build_parser() -> ArgumentParser:
         nargs="+",
         help="output folders of `bids-mmh ... participant --preproc-only`",
     )
-    parser.add_argument("--steps", type=_positive, default=SUPPRESS, help="optimizer steps")
+    parser.add_argument("--steps", type=positive, default=SUPPRESS, help="optimizer steps")
     parser.add_argument("--seed", type=int, default=SUPPRESS, help="of weights, styles and slices")
-    parser.add_argument("--threads", type=_positive, default=1, help="CPU threads (default: 1)")
+    parser.add_argument("--threads", type=positive, default=1, help="CPU threads (default: 1)")
     return parser
-
-
-def _positive(text: str) -> int:
-    """A whole number above zero; argparse turns the ValueError into a usage error."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value

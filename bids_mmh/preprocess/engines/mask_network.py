@@ -10,6 +10,7 @@ from bids_mmh.errors import BadDataError
 from bids_mmh.preprocess.engines.own_process import run_apart
 from bids_mmh.preprocess.images import image_like, to_array
 from bids_mmh.preprocess.steps.brain import largest_component, plausible
+from bids_mmh.preprocess.steps.quality import dice
 from bids_mmh.preprocess.steps.resample import isotropic
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def network_mask(
     distance = image_like(both.mean(axis=0), coarse)
     on_scan = SimpleITK.Resample(distance, image, SimpleITK.Transform(), SimpleITK.sitkLinear, FAR_MM)
     mask = image_like(largest_component(to_array(on_scan) < BORDER_MM), image)
-    return plausible(mask, "the brain mask network"), _agreement(both < BORDER_MM)
+    own, mirrored = (image_like((one < BORDER_MM).astype(np.uint8), coarse) for one in both)
+    return plausible(mask, "the brain mask network"), dice(own, mirrored)
 
 
 def _distances(scan: np.ndarray, work_dir: Path, threads: int) -> np.ndarray:
@@ -66,8 +68,3 @@ def _distances(scan: np.ndarray, work_dir: Path, threads: int) -> np.ndarray:
     source.unlink()
     target.unlink()
     return found
-
-
-def _agreement(masks: np.ndarray) -> float:
-    """Dice of the two masks (2, H, W, D); 0 if both are empty."""
-    return 2 * float(masks.all(axis=0).sum()) / max(int(masks.sum()), 1)

@@ -49,6 +49,14 @@ def test_held_out_heads_are_not_trained_on(labels):
     assert torch.equal(next(scans)[0], next(iter(RandomScans(heads, seed=1, first=1)))[0])
 
 
+@pytest.mark.parametrize("option", [["--steps", "0"], ["--threads", "0"], ["--workers", "-1"]])
+def test_numbers_that_make_no_sense_are_refused_in_a_sentence(tmp_path, capsys, option):
+    with pytest.raises(SystemExit) as ended:
+        main([str(tmp_path), str(tmp_path / "out.safetensors"), *option])
+    assert ended.value.code == ExitCode.USAGE
+    assert f"argument {option[0]}: invalid" in capsys.readouterr().err
+
+
 def test_nothing_to_train_on_is_one_sentence(labels, tmp_path, capsys):
     assert main([str(tmp_path), str(tmp_path / "out.safetensors")]) == ExitCode.NO_INPUT
     assert "has no *_dseg.nii.gz to train on" in capsys.readouterr().err
