@@ -11,30 +11,19 @@ from numpy.typing import NDArray
 from bids_mmh.brain_mask.network import MULTIPLE, MaskNetwork, load_mask_network, normalised
 
 
-def predict_file(scan: str, distances: str, threads: str) -> None:
-    """Read the scan of :func:`predict` from a NumPy file and write the distance maps to another."""
-    np.save(distances, predict(np.load(scan), int(threads)))
-
-
-def predict(scan: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
+def predict(scan: NDArray[np.float32]) -> NDArray[np.float32]:
     """Compute the distance maps of a scan and of its mirror image with the weights of the package.
 
     Args:
         scan: as for :func:`brain_distance`.
-        threads: number of CPU threads.
 
     Returns:
         (2, H, W, D), that of the mirror image mirrored back.
     """
     with as_file(files("bids_mmh.resources") / "brain_mask" / "model.safetensors") as weights:
         network = load_mask_network(Path(weights))
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        mirrored = brain_distance(network, np.ascontiguousarray(scan[::-1]))[::-1]
-        return np.stack([brain_distance(network, scan), mirrored])
-    finally:
-        torch.set_num_threads(before)
+    mirrored = brain_distance(network, np.ascontiguousarray(scan[::-1]))[::-1]
+    return np.stack([brain_distance(network, scan), mirrored])
 
 
 @torch.inference_mode()

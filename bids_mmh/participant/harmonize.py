@@ -165,7 +165,7 @@ def _run_model(
 ) -> np.ndarray:
     import torch
 
-    from bids_mmh.runtime.memory import freed_memory_kept
+    from bids_mmh.freed_memory import freed_memory_kept
 
     device = next(model.parameters()).device
     volume, mask = (torch.from_numpy(array)[None, None].to(device) for array in (before, brain))

@@ -21,8 +21,8 @@ from bids_mmh.evaluation.controls.methods import CONTROLS, Fit
 from bids_mmh.evaluation.scans import ScanArrays
 from bids_mmh.evaluation.segmentation import Segmenter
 from bids_mmh.evaluation.subject_metrics import SubjectMetrics, measure_subject
+from bids_mmh.freed_memory import freed_memory_kept
 from bids_mmh.preprocess.grid import Grid, model_grid
-from bids_mmh.runtime.memory import freed_memory_kept
 from bids_mmh.runtime.process_pool import process_pool
 
 logger = logging.getLogger(__name__)

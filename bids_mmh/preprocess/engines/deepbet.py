@@ -6,18 +6,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_mmh.errors import BadDataError
-from bids_mmh.preprocess.engines.own_process import run_apart
+from bids_mmh.preprocess.engines.own_process import run_with_torch
 from bids_mmh.preprocess.images import image_like, read_nifti, save_nifti, to_array
 from bids_mmh.preprocess.steps.brain import plausible
 
 if TYPE_CHECKING:
     import SimpleITK
-
-_SCRIPT = """
-import sys
-from deepbet import BrainExtraction
-BrainExtraction(no_gpu=True).run(sys.argv[1], mask_path=sys.argv[2])
-"""
 
 
 def deepbet_mask(image: "SimpleITK.Image", work_dir: Path, threads: int = 1) -> "SimpleITK.Image":
@@ -42,10 +36,17 @@ def deepbet_mask(image: "SimpleITK.Image", work_dir: Path, threads: int = 1) -> 
     scan_file, mask_file = work_dir / "deepbet_in.nii", work_dir / "deepbet_out.nii"
     # deepbet uses no geometry but the voxel sizes.
     save_nifti(nib.Nifti1Image(to_array(image), np.diag([*image.GetSpacing(), 1.0])), scan_file)
-    last = run_apart(_SCRIPT, [str(scan_file), str(mask_file)], result=mask_file, threads=threads)
+    last = run_with_torch(write_mask, [str(scan_file), str(mask_file)], threads=threads)
     if last is not None:
         raise BadDataError(f"The brain was not found in the scan (deepbet: {last}): check the image.")
     mask = image_like(to_array(read_nifti(mask_file, np.uint8)), image)
     scan_file.unlink()
     mask_file.unlink()
     return plausible(mask, "deepbet")
+
+
+def write_mask(scan: str, mask: str) -> None:
+    """Write the mask of a NIfTI file; needs PyTorch, see :func:`run_with_torch`."""
+    from deepbet import BrainExtraction
+
+    BrainExtraction(no_gpu=True).run(scan, mask_path=mask)

@@ -1,13 +1,12 @@
 """Brain masks by this project's own network, for a scan of any contrast (:mod:`bids_mmh.brain_mask`)."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bids_mmh.errors import BadDataError
-from bids_mmh.preprocess.engines.own_process import run_apart
+from bids_mmh.preprocess.engines.own_process import run_with_torch
 from bids_mmh.preprocess.images import image_like, to_array
 from bids_mmh.preprocess.steps.brain import largest_component, plausible
 from bids_mmh.preprocess.steps.quality import dice
@@ -21,7 +20,6 @@ BORDER_MM = -0.25
 """Where the distance is cut: at 0, masks of phantoms and of held-out heads are 2 % too large."""
 FAR_MM = 8.0
 """Distance beyond the field of view of the scan."""
-_SCRIPT = "import sys; from bids_mmh.brain_mask.predict import predict_file; predict_file(*sys.argv[1:])"
 
 
 def network_mask(
@@ -55,16 +53,18 @@ def network_mask(
 
 def _distances(scan: np.ndarray, work_dir: Path, threads: int) -> np.ndarray:
     """Distances to the surface in mm, negative inside, of a scan and its mirror image; (2, H, W, D)."""
-    if "torch" in sys.modules:  # a process that harmonizes as well has it, and need not load it once more
-        from bids_mmh.brain_mask.predict import predict
-
-        return predict(scan, threads)
     source, target = work_dir / "mask_network_in.npy", work_dir / "mask_network_out.npy"
     np.save(source, scan)
-    last = run_apart(_SCRIPT, [str(source), str(target), str(threads)], result=target, threads=threads)
+    last = run_with_torch(_write_distances, [str(source), str(target)], threads=threads)
     if last is not None:
         raise BadDataError(f"The brain was not found in the scan (brain mask network: {last}).")
     found: np.ndarray = np.load(target)
     source.unlink()
     target.unlink()
     return found
+
+
+def _write_distances(scan: str, distances: str) -> None:
+    from bids_mmh.brain_mask.predict import predict
+
+    np.save(distances, predict(np.load(scan)))

@@ -1,12 +1,13 @@
 """Nipype's MultiProc with workers that write to the log of the run, and whose death is noticed."""
 
 import faulthandler
+import gc
 import logging
 import multiprocessing
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from bids_mmh.runtime.log_file import log_file_handler
 from bids_mmh.runtime.plugins.session_plugin import SessionPlugin
 from bids_mmh.runtime.plugins.suspects import Suspects
 from bids_mmh.runtime.process_pool import process_pool
+
+LONGEST_WAIT = 1.0
+"""Seconds after which the plugin looks at its steps even if none has ended."""
 
 
 class SteadyMultiProcPlugin(SessionPlugin, MultiProcPlugin):
@@ -51,12 +55,21 @@ class SteadyMultiProcPlugin(SessionPlugin, MultiProcPlugin):
 
     def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:  # noqa: ANN401
         """Run what is in the graph and what will join it; no worker outlives that, however it ends."""
+        # Nipype collects garbage whenever it looks for steps to run: what was imported before is none.
+        gc.freeze()
         try:
             super().run(graph, config, updatehash=updatehash)
         finally:
+            gc.unfreeze()
             self.pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
                 process.terminate()
+
+    def _send_procs_to_workers(self, updatehash: bool = False, graph: Any = None) -> None:  # noqa: ANN401
+        super()._send_procs_to_workers(updatehash=updatehash, graph=graph)
+        # To look again before a step has ended is of no use and costs CPU time.
+        running = [self._task_obj[task] for task, _ in self.pending_tasks]
+        wait(running, timeout=LONGEST_WAIT, return_when=FIRST_COMPLETED)
 
     def _sort_jobs(self, jobids: Sequence[int], scheduler: str = "tsort") -> list[int]:  # noqa: ARG002
         """The steps that may begin, older sessions first.

@@ -1,3 +1,6 @@
+import sys
+import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import nibabel as nib
@@ -34,6 +37,25 @@ def test_deepbet_that_fails_or_finds_nonsense_raises(monkeypatch, tmp_path, code
         nib.save(nib.Nifti1Image(_ball(radius).astype(np.uint8), AFFINE), command[-1])
         return SimpleNamespace(returncode=code, stderr="Traceback\nRuntimeError: broken\n")
 
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
     monkeypatch.setattr(own_process.subprocess, "run", run)
     with pytest.raises(BadDataError, match=message):
         deepbet.deepbet_mask(to_sitk(_ball(95).astype(np.float32), AFFINE), tmp_path, threads=3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_process_that_has_torch_does_without_another(monkeypatch, tmp_path):
+    import torch
+
+    def write_mask(scan, mask):
+        assert torch.get_num_threads() == 3
+        assert Path(scan).is_file()
+        warnings.warn("of a library", FutureWarning, stacklevel=1)
+        raise RuntimeError("broken")
+
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(own_process.subprocess, "run", lambda *_, **__: pytest.fail("another process"))
+    monkeypatch.setattr(deepbet, "write_mask", write_mask)
+    with pytest.raises(BadDataError, match="deepbet: RuntimeError: broken"):
+        deepbet.deepbet_mask(to_sitk(_ball(95).astype(np.float32), AFFINE), tmp_path, threads=3)
+    assert torch.get_num_threads() == threads

@@ -1,3 +1,5 @@
+import gc
+import time
 from itertools import combinations
 from types import SimpleNamespace
 
@@ -51,6 +53,19 @@ def test_steps_queue_on_the_gpus_there_are_and_each_has_its_own(tmp_path, one_gr
     assert at_once
     assert all(one != other for one, other in at_once)
     assert results["step4"]["gpu"] is None
+
+
+def test_while_steps_run_the_plugin_does_not_look_for_others(tmp_path, one_graph, monkeypatch):
+    looks = []
+    sort = SteadyMultiProcPlugin._sort_jobs
+    monkeypatch.setattr(
+        SteadyMultiProcPlugin, "_sort_jobs", lambda *args, **more: looks.append(args) or sort(*args, **more)
+    )
+    started = time.monotonic()
+    run(tmp_path, one_graph, n_gpu_procs=2, gpus=(1, 3))
+    # Once where a step ends, and once a second; every 20 ms without the wait.
+    assert len(looks) < 15 + 2 * (time.monotonic() - started)
+    assert gc.get_freeze_count() == 0
 
 
 def test_no_step_overtakes_an_older_one_that_waits_for_memory_only():

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from bids_mmh.runtime.memory import freed_memory_kept
+from bids_mmh.freed_memory import freed_memory_kept
 
 MEGABYTES = 200
 # In a process of its own: what other tests have freed may still lie on the heap of this one.
@@ -12,7 +12,7 @@ PROGRAM = f"""
 import json
 from pathlib import Path
 import numpy as np
-from bids_mmh.runtime.memory import freed_memory_kept
+from bids_mmh.freed_memory import freed_memory_kept
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6

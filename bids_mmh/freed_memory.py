@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of mallopt(3)
 _KEEP = {_MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1}
+KEEP_FREED_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
+"""Environment of a process of its own that shall do what :func:`freed_memory_kept` does."""
 _DEFAULT = {_MMAP_MAX: 65536, _TRIM_THRESHOLD: 128 * 1024}
 
 
