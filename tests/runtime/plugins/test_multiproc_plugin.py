@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from nipype import Node, Workflow
 from nipype.interfaces.utility import Function
+from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
 from bids_mmh.runtime.plugins.multiproc_plugin import SteadyMultiProcPlugin
 
@@ -57,10 +58,9 @@ def test_steps_queue_on_the_gpus_there_are_and_each_has_its_own(tmp_path, one_gr
 
 def test_while_steps_run_the_plugin_does_not_look_for_others(tmp_path, one_graph, monkeypatch):
     looks = []
-    sort = SteadyMultiProcPlugin._sort_jobs
-    monkeypatch.setattr(
-        SteadyMultiProcPlugin, "_sort_jobs", lambda *args, **more: looks.append(args) or sort(*args, **more)
-    )
+    look = MultiProcPlugin._send_procs_to_workers
+    counted = lambda *args, **more: looks.append(args) or look(*args, **more)  # noqa: E731
+    monkeypatch.setattr(MultiProcPlugin, "_send_procs_to_workers", counted)
     started = time.monotonic()
     run(tmp_path, one_graph, n_gpu_procs=2, gpus=(1, 3))
     # Once where a step ends, and once a second; every 20 ms without the wait.
