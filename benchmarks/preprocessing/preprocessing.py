@@ -11,6 +11,8 @@ known of them, but copies of a scan have to end at the same place, and two sessi
 ``python benchmarks/preprocessing/preprocessing.py travel LABELS_DIR --pairs 24`` travelling subjects: whole
 heads made of label maps (``*_dseg.nii.gz``) at scanners of six kinds, with the true transforms: does every
 scan land where it should, and at the same place at every scanner?
+``python benchmarks/preprocessing/preprocessing.py pairs LABELS_DIR --pairs 100`` random pairs of a T1w and a
+T2w of such heads, each of scanners of its own: is the way between them found?
 
 ``--work`` keeps everything (what is there is not made again), ``--out`` writes the table to a file too, and
 ``--pictures`` draws the outlines of the true brain (green) and of the mask (red).
@@ -43,6 +45,7 @@ from measures import (
     white_matter_variation,
 )
 from outcome import Outcome, preprocess
+from pairs import pair_rows, pair_summary
 from phantoms import Case, Truth, difficulties, ordinary, write_case
 from pictures import draw
 from travel import travel_rows, travel_summary
@@ -290,7 +293,11 @@ def main(argv: Sequence[str]) -> int:
     travel.add_argument("--pairs", type=int, default=24, help="heads times scanners")
     travel.add_argument("--scanners", type=int, default=6)
     travel.add_argument("--seed", type=int, default=7)
-    for kind in (accuracy, hard, study, travel):
+    pairs = kinds.add_parser("pairs")
+    pairs.add_argument("labels", type=Path)
+    pairs.add_argument("--pairs", type=int, default=100)
+    pairs.add_argument("--seed", type=int, default=9)
+    for kind in (accuracy, hard, study, travel, pairs):
         kind.add_argument("--work", type=Path, default=Path("work-preprocessing"))
         kind.add_argument("--out", type=Path)
         kind.add_argument("--pictures", type=Path)
@@ -312,6 +319,10 @@ def _tables(options: argparse.Namespace) -> str:
         return markdown(study_rows(options))
     if options.kind == "travel":
         return _travel_tables(options)
+    if options.kind == "pairs":
+        labels = _labels(options.labels)
+        rows = list(pair_rows(labels, options.pairs, options.seed, options.work))
+        return f"{markdown(pair_summary(rows))}\n\n{markdown(rows)}"
     if options.kind == "accuracy":
         cases = [ordinary(seed, number) for number, seed in enumerate(options.seeds)]
         rows, copies = phantom_rows(cases, options.work, options.pictures, options.copies)
@@ -322,7 +333,7 @@ def _tables(options: argparse.Namespace) -> str:
 
 
 def _travel_tables(options: argparse.Namespace) -> str:
-    labels = sorted(options.labels.glob("*_dseg.nii.gz"))
+    labels = _labels(options.labels)
     heads = -(-options.pairs // options.scanners)
     if heads > len(labels):
         raise SystemExit(
@@ -333,6 +344,13 @@ def _travel_tables(options: argparse.Namespace) -> str:
         tell(row)
         rows.append(row)
     return f"{len(rows)} pairs\n\n{markdown(travel_summary(rows))}\n\n{markdown(rows)}"
+
+
+def _labels(folder: Path) -> list[Path]:
+    labels = sorted(folder.glob("*_dseg.nii.gz"))
+    if not labels:
+        raise SystemExit(f"{folder} has no *_dseg.nii.gz: see benchmarks/data/anatomies.py.")
+    return labels
 
 
 if __name__ == "__main__":

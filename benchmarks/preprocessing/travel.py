@@ -62,9 +62,14 @@ def _one_head(visits: Sequence[tuple[Traveller, Mapping[str, Outcome]]]) -> Iter
 
 def session_error(visit: Traveller, made: Mapping[str, Outcome]) -> float:
     """Root mean square over the brain, in mm, of the way from T1w to T2w."""
+    found = to_matrix(read_transform(made["T2w"].folder.with_name("anchor_t2w") / "to_anchor.txt"))
+    return way_error(visit, found)
+
+
+def way_error(visit: Traveller, found: Matrix) -> float:
+    """The same for a 4 x 4 matrix from points of the T1w to points of the T2w, LPS."""
     in_t1w = lps(visit.poses["T1w"]) @ _flipped(visit.brain)
     true = lps(visit.poses["T2w"] @ np.linalg.inv(visit.poses["T1w"]))
-    found = to_matrix(read_transform(made["T2w"].folder.with_name("anchor_t2w") / "to_anchor.txt"))
     return _rms(distances(found, true, in_t1w))
 
 

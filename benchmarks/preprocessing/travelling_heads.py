@@ -77,6 +77,29 @@ KINDS = (
 )
 
 
+def random_kind(rng: np.random.Generator) -> Kind:
+    """Draw what scanners do: slices in any direction, fat saturation, tilts, headers that are lost."""
+    voxel: dict[str, tuple[float, float, float]] = {}
+    for suffix, sliced in (("T1w", 0.25), ("T2w", 0.6)):
+        sizes = np.full(3, rng.uniform(0.8, 1.2))
+        if rng.uniform() < sliced:
+            sizes[rng.choice(3, p=(0.15, 0.15, 0.7))] = rng.uniform(2.0, 4.0)
+        voxel[suffix] = (sizes[0], sizes[1], sizes[2])
+    return Kind(
+        "random",
+        voxel["T1w"],
+        voxel["T2w"],
+        oblique_deg=rng.uniform(0, 12),
+        height_mm=rng.uniform(150, 220),
+        fat_saturated=rng.uniform() < 0.4,
+        lost=rng.uniform() < 0.25,
+        fluid_suppressed=rng.uniform() < 0.15,
+        size=rng.uniform(0.8, 1.05),
+        noise=rng.uniform(0.02, 0.06),
+        field=rng.uniform(0.05, 0.3),
+    )
+
+
 @dataclass(frozen=True)
 class Traveller:
     """One head at one scanner.
@@ -106,9 +129,9 @@ class Traveller:
         return SimpleITK.ReadImage(str(self.scans[suffix].with_name(f"{suffix}_tissues.nrrd")))
 
 
-def travel(head: Head, scanner: int, seed: int, folder: Path) -> Traveller:
-    """Scan a head at a scanner; what is in ``folder`` already is not made again."""
-    kind = KINDS[scanner % len(KINDS)]
+def travel(head: Head, scanner: int, seed: int, folder: Path, kind: Kind | None = None) -> Traveller:
+    """Scan a head at a scanner, by default of one of ``KINDS``; what is in ``folder`` is not made again."""
+    kind = kind or KINDS[scanner % len(KINDS)]
     where = folder / f"{head.name}_scanner{scanner}"
     scans = {suffix: where / f"{suffix}.nii.gz" for suffix in ("T1w", "T2w")}
     rng = np.random.default_rng([seed, int(head.name[-2:]), scanner])

@@ -45,3 +45,33 @@ def test_the_level_is_that_of_the_noise():
     flat = 0.05 * torch.randn(40, 40, 40, generator=torch.Generator().manual_seed(2))
     detail = torch.stack([flat.diff(dim=axis).abs().median() for axis in range(3)])[None]
     assert float(noise_level(detail)) == pytest.approx(0.05, rel=0.03)
+
+
+def test_noise_goes_at_the_border_too():
+    volume, mask, clean = half_and_half(0.05)
+    border = torch.zeros_like(mask)
+    border[..., 11:13] = True
+    result = without_noise(volume, mask, torch.tensor([0.05]))
+    before, after = ((v - clean)[mask & border].square().mean().sqrt() for v in (volume, result))
+    assert after < 0.6 * before
+
+
+def test_a_sheet_of_one_voxel_keeps_its_contrast():
+    volume, mask, _ = half_and_half(0.05)
+    volume[..., 6] += 0.2
+    result = without_noise(volume, mask, torch.tensor([0.05]))
+    inside = mask[..., 6]
+    contrast = (result[..., 6] - (result[..., 5] + result[..., 7]) / 2)[inside].mean()
+    assert float(contrast) == pytest.approx(0.2, abs=0.03)
+
+
+def test_a_brain_that_is_cut_by_the_field_of_view_knows_nothing_of_the_other_side():
+    volume = 0.05 * torch.randn(2, 1, 9, 10, 11, generator=torch.Generator().manual_seed(3))
+    mask, noise = torch.ones_like(volume, dtype=torch.bool), torch.tensor([0.05, 0.1])
+    wide, wide_mask = (torch.nn.functional.pad(one, (6,) * 6) for one in (volume, mask))
+    result = without_noise(wide, wide_mask, noise)[..., 6:-6, 6:-6, 6:-6]
+    torch.testing.assert_close(without_noise(volume, mask, noise), result)
+    one_by_one = [
+        without_noise(v[None], m[None], n[None]) for v, m, n in zip(volume, mask, noise, strict=True)
+    ]
+    torch.testing.assert_close(torch.cat(one_by_one), result)
