@@ -1,5 +1,6 @@
 """The page of one session, made from its derivatives alone."""
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,11 +175,14 @@ def _raw(job: ScanJob, affine: NDArray[Any], shape: tuple[int, ...]) -> NDArray[
     import nibabel as nib
     from nibabel.filebasedimages import ImageFileError
 
+    from bids_mmh.preprocess.images import open_nifti
     from bids_mmh.preprocess.steps.load import nifti1_in_mm
 
+    path = job.scan.path
     try:
-        image, raw_affine = _in_ras(nifti1_in_mm(nib.load(job.scan.path)))  # type: ignore[arg-type]
-    except (OSError, EOFError, ValueError, ImageFileError):  # another machine, or a dataset that was moved
+        kind: Any = type(nib.load(path))
+        image, raw_affine = _in_ras(nifti1_in_mm(open_nifti(path, kind)))
+    except (OSError, EOFError, ValueError, zlib.error, ImageFileError):  # moved, or on another machine
         return None
     image = np.nan_to_num(image.squeeze(), posinf=0, neginf=0)
     same = image.shape == shape and np.allclose(raw_affine, affine, atol=1e-3)

@@ -59,11 +59,12 @@ def write_nifti(image: "nib.Nifti1Image", path: Path) -> None:
         image.to_stream(stream)
 
 
-def open_nifti(path: Path) -> "nib.Nifti1Image":
-    """Open a well-formed NIfTI-1 file; a compressed one is read at once, and faster than nibabel does.
+def open_nifti(path: Path, kind: "type[nib.Nifti1Image] | None" = None) -> "nib.Nifti1Image":
+    """Open a well-formed NIfTI file; a compressed one is read at once, and faster than nibabel does.
 
     Args:
         path: ``.nii`` or ``.nii.gz``.
+        kind: Class of nibabel for its format; by default that of NIfTI-1.
 
     Returns:
         The image.
@@ -71,9 +72,10 @@ def open_nifti(path: Path) -> "nib.Nifti1Image":
     import nibabel as nib
     from isal import igzip
 
+    kind = kind or nib.Nifti1Image
     if path.suffix != ".gz":
-        return nib.Nifti1Image.from_filename(path)
-    return nib.Nifti1Image.from_bytes(igzip.decompress(path.read_bytes()))
+        return kind.from_filename(path)
+    return kind.from_bytes(igzip.decompress(path.read_bytes()))
 
 
 def save_json(content: dict[str, Any], path: Path) -> Path:

@@ -46,7 +46,12 @@ def deepbet_mask(image: "SimpleITK.Image", work_dir: Path, threads: int = 1) -> 
 
 
 def write_mask(scan: str, mask: str) -> None:
-    """Write the mask of a NIfTI file; needs PyTorch, see :func:`run_with_torch`."""
+    """Write the brain mask of a scan; loads PyTorch, see :func:`run_with_torch`.
+
+    Args:
+        scan: NIfTI file.
+        mask: NIfTI file to write.
+    """
     from deepbet import BrainExtraction
 
     BrainExtraction(no_gpu=True).run(scan, mask_path=mask)

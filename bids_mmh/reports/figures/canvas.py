@@ -143,7 +143,7 @@ class Canvas:
         from PIL import Image
 
         target = io.BytesIO()
-        Image.fromarray(self.pixels).save(target, format="webp", quality=82, method=1)
+        Image.fromarray(self.pixels).save(target, format="webp", quality=82, method=0)
         return target.getvalue()
 
     def _text(self, texts: Sequence[tuple[tuple[float, float], str, str]], grey: int) -> None:
