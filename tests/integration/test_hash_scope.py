@@ -26,7 +26,8 @@ def run(study, *options, model="model1"):
         [
             *(str(study / "raw"), str(study / "out"), "participant", "-w", str(study / "work"), "--sloppy"),
             *("--template", "MNI152NLin2009aSym", "--nprocs", "1", "--omp-nthreads", "1", "--device", "cpu"),
-            *("--skip-bids-validation", "--model", str(study / model), *options),
+            *("--skip-bids-validation", "--preproc-engine", "network"),  # the fastest
+            *("--model", str(study / model), *options),
         ]
     )
 
