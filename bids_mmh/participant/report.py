@@ -33,7 +33,9 @@ def write_session_page(job: SessionJob, warnings: tuple[str, ...] = ()) -> Path:
     from bids_mmh.reports.subject import render_subject_report
 
     found = _found(job)
-    reports = [_scan_report(scan, job) for scan in found]
+    brains = [_brain(scan) for scan in found]
+    anchor = next((brain for scan, brain in zip(found, brains, strict=True) if scan.is_anchor), None)
+    reports = [_scan_report(scan, job, brain, anchor) for scan, brain in zip(found, brains, strict=True)]
     html = render_subject_report(
         subject=job.session.subject,
         session=job.session.session,
@@ -57,32 +59,43 @@ def _found(job: SessionJob) -> list[ScanJob]:
     return [scan for scan in job.scans if scan.sidecar("mni_preproc").is_file()]
 
 
-def _scan_report(job: ScanJob, session: SessionJob) -> "ScanReport":
+@dataclass(frozen=True, eq=False)
+class _Brain:
+    """A preprocessed scan on the model's grid, scaled, background -1."""
+
+    volume: NDArray[Any]
+    affine: NDArray[Any]
+    mask: NDArray[np.bool_]
+
+
+def _brain(job: ScanJob) -> _Brain:
+    mask = _load(job.path("mni_mask"))[0] > 0
+    return _Brain(*_load_scaled(job, "preproc", mask), mask)
+
+
+def _scan_report(job: ScanJob, session: SessionJob, brain: _Brain, anchor: _Brain | None) -> "ScanReport":
     from bids_mmh.evaluation.metrics.anatomical_change import THRESHOLD
     from bids_mmh.reports.subject import ScanReport
 
     desc = "harmonized" if _is_harmonized(job) else "preproc"
     fields = _sidecar(job, desc)
-    mask = _load(job.path("mni_mask"))[0] > 0
-    before, affine = _load_scaled(job, "preproc", mask)
-    anchor = next((scan for scan in session.scans if scan.is_anchor), job)
     native = _native(job)
     statistics, model = fields.image_statistics or ImageStatistics(), fields.model or Model()
     return ScanReport(
         sequence=job.scan.sequence,
         name=job.scan.path.name,
         site=job.scan.site,
-        before=before,
-        mask=mask,
-        affine=affine,
+        before=brain.volume,
+        mask=brain.mask,
+        affine=brain.affine,
         statistics_before=statistics.before or {},
-        after=_load_scaled(job, "harmonized", mask)[0] if desc == "harmonized" else None,
+        after=_load_scaled(job, "harmonized", brain.mask)[0] if desc == "harmonized" else None,
         change=_change(job) if desc == "harmonized" else None,
         change_limit=THRESHOLD,
         statistics_after=statistics.after,
         space=job.space,
         template=_template(session, job.spacing),
-        anchor=None if job.is_anchor else _anchor_volume(anchor),
+        anchor=None if job.is_anchor or anchor is None else anchor.volume,
         native_image=native.image,
         native_mask=native.mask,
         native_bias=native.bias,
@@ -128,12 +141,6 @@ def _change(job: ScanJob) -> NDArray[Any] | None:
     """The map of the anatomical change; None where an earlier version left none."""
     path = job.path("mni_change")
     return _load(path)[0] if path.is_file() else None
-
-
-def _anchor_volume(anchor: ScanJob) -> NDArray[Any] | None:
-    if not anchor.path("mni_preproc").is_file():
-        return None
-    return _load_scaled(anchor, "preproc", _load(anchor.path("mni_mask"))[0] > 0)[0]
 
 
 @dataclass(frozen=True, eq=False)
