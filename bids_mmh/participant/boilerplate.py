@@ -1,6 +1,7 @@
 """What a run tells of itself: software versions and the text for a methods section."""
 
 import platform
+from functools import cache
 from importlib.metadata import version
 
 from bids_mmh import __version__
@@ -23,7 +24,13 @@ PACKAGES = (
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
-    return {"bids-mmh": __version__, "python": platform.python_version()} | {p: version(p) for p in PACKAGES}
+    installed = {package: _version(package) for package in PACKAGES}
+    return {"bids-mmh": __version__, "python": platform.python_version()} | installed
+
+
+@cache
+def _version(package: str) -> str:
+    return version(package)
 
 
 def boilerplate(settings: Settings, model: ModelReference | None, template: Template, device: str) -> str:

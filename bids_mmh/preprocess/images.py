@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bids_mmh.bounding_box import bounding_box
 from bids_mmh.errors import IoError
 from bids_mmh.files import atomic_path
 
@@ -209,12 +210,10 @@ def box_around(inside: np.ndarray, margin: int) -> tuple[slice, ...]:
         >>> box_around(inside, 2)
         (slice(2, 7, None), slice(2, 7, None), slice(0, 4, None))
     """
-    from scipy.ndimage import find_objects
-
-    found = find_objects(inside.astype(np.uint8)) or [tuple(slice(0, n) for n in inside.shape)]
+    found = bounding_box(inside) or tuple(slice(0, n) for n in inside.shape)
     return tuple(
         slice(max(0, part.start - margin), min(n, part.stop + margin))
-        for part, n in zip(found[0], inside.shape, strict=True)
+        for part, n in zip(found, inside.shape, strict=True)
     )
 
 

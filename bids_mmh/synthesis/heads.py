@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from bids_mmh.bounding_box import bounding_box
+from bids_mmh.errors import BadDataError
 from bids_mmh.synthesis.regions import FREESURFER
 
 SMOOTHED_MM = 2
@@ -41,7 +43,9 @@ def read_head(path: Path) -> Head:
     """Read ``*_dseg.nii.gz`` of 1 mm; axes close to RAS+."""
     image = nib.as_closest_canonical(nib.Nifti1Image.from_filename(path))
     labels = np.asarray(image.dataobj).astype(np.int16)
-    box = ndimage.find_objects((labels > 0).astype(np.uint8))[0]
+    box = bounding_box(labels)
+    if box is None:
+        raise BadDataError(f"{path} has no label but 0: is it a label map of a head?")
     affine = image.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [s.start for s in box]
     return Head(path.name.split("_")[0], labels[box], affine)

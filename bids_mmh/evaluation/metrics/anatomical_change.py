@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_mmh.bounding_box import bounding_box
 from bids_mmh.interpolation import linear_weights
 
 WINDOW_MM = 6.0  # standard deviation of the window of the local parabola
@@ -39,11 +40,9 @@ def anatomical_change_map(
         Signed scaled intensities that no local parabola of ``before`` explains, averaged over the size
         of a small lesion; 0 outside the brain.
     """
-    from scipy.ndimage import find_objects
-
     inside = np.asarray(mask) != 0
     change = np.zeros(inside.shape, np.float32)
-    for box in find_objects(inside.astype(np.uint8)):  # none in an empty mask
+    if (box := bounding_box(inside)) is not None:
         change[box] = _change_in_box(before[box], after[box], inside[box], spacing_mm)
     return change
 

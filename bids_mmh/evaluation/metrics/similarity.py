@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_mmh.bounding_box import bounding_box
 from bids_mmh.errors import BadDataError
 from bids_mmh.evaluation.metrics.statistics import HISTOGRAM_BINS, HISTOGRAM_RANGE, wasserstein
 
@@ -89,17 +90,15 @@ def _crop(
     first: NDArray[Any], second: NDArray[Any], mask: NDArray[Any]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]]:
     """The mask and both scans within the mask's bounding box, clipped; 0 outside the mask."""
-    from scipy.ndimage import find_objects
-
     inside = np.asarray(mask) != 0
     if inside.ndim != 3 or first.shape != inside.shape or second.shape != inside.shape:
         raise BadDataError(
             f"Scans of shapes {first.shape} and {second.shape} and a mask of shape {inside.shape} "
             "are not on one 3-D grid."
         )
-    if not inside.any():
+    box = bounding_box(inside)
+    if box is None:
         raise BadDataError("The brain masks of two scans of one subject do not overlap: check the masks.")
-    box = find_objects(inside.astype(np.uint8))[0]
     a, b = (
         np.where(inside[box], np.clip(image[box], *HISTOGRAM_RANGE), 0).astype(np.float32)
         for image in (first, second)

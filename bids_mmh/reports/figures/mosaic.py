@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_mmh.bounding_box import bounding_box
+
 COLUMNS = 6
 # The outermost tenth of the brain shows little, and its outline is tiny.
 FIRST, LAST = 0.12, 0.88
@@ -155,11 +157,8 @@ def _with_row_starts(tiles: tuple[Tile, ...]) -> Iterator[tuple[Tile, bool]]:
 
 
 def _spans(mask: NDArray[Any]) -> list[tuple[int, int]]:
-    inside = np.asarray(mask) != 0
-    found = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    if found[0].size == 0:
-        return [(0, length - 1) for length in inside.shape]
-    return [(int(index[0]), int(index[-1])) for index in found]
+    box = bounding_box(mask) or tuple(slice(0, length) for length in mask.shape)
+    return [(part.start, part.stop - 1) for part in box]
 
 
 def _widened(span: tuple[int, int], voxels: float, length: int) -> slice:
