@@ -22,7 +22,7 @@ def bounding_box(inside: NDArray[Any]) -> tuple[slice, ...] | None:
         (slice(4, 5, None), slice(2, 4, None), slice(1, 2, None))
     """
     inside = np.asarray(inside) != 0
-    shadow = inside.any(axis=2)
+    shadow: NDArray[np.bool_] = np.any(inside, axis=2)
     lines = shadow.any(axis=1), shadow.any(axis=0), inside.any(axis=(0, 1))
     places = [np.flatnonzero(line) for line in lines]
     if not places[0].size:
