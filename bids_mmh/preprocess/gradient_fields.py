@@ -22,6 +22,7 @@ CROP_MARGIN_MM = 12.0
 RADIUS_MM = 60.0  # a rotation is measured by how far it moves a point at this distance from the centre
 REACH_MM = 40.0  # of a search, along each parameter
 MIN_VOXELS = 500
+RIGID, SCALED = 6, 9  # parameters
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class GradientField:
 
     Attributes:
         vectors: Directions of steepest ascent in LPS, shape (3, x, y, z); their length is below 1, and small
-            where the gradient is below the image's average.
+            where the gradient is far below a typical one.
         to_voxels: From LPS mm to voxel indices, 4 x 4.
     """
 
@@ -52,13 +53,17 @@ class GradientField:
         return np.stack([map_coordinates(v, where, order=1, mode="constant") for v in self.vectors])
 
 
-def gradient_field(image: "SimpleITK.Image", sigma_mm: float, around: Matrix | None = None) -> GradientField:
+def gradient_field(
+    image: "SimpleITK.Image", sigma_mm: float, around: Matrix | None = None, floor: float | None = None
+) -> GradientField:
     """Compute the normalised gradients of an image.
 
     Args:
         image: float32 image.
         sigma_mm: Width of the Gaussian (standard deviation); finer voxels are averaged first.
         around: Points (3, n), LPS mm, near which they are wanted; None for everywhere.
+        floor: Share of the median gradient at those points which is a typical one; None for the mean of the
+            image. The lower, the less a gradient's size counts beside its direction.
 
     Returns:
         The gradients.
@@ -72,11 +77,19 @@ def gradient_field(image: "SimpleITK.Image", sigma_mm: float, around: Matrix | N
     coarse = SimpleITK.BinShrink(near, shrink)
     if min(coarse.GetSize()) < 2:  # a difference needs two voxels
         coarse = near
-    vectors = _gradients(coarse, sigma_mm)
+    vectors, to_voxels = _gradients(coarse, sigma_mm), np.linalg.inv(voxels_to_world(coarse))
     length = np.sqrt((vectors**2).sum(axis=0))
-    typical = float(length.mean()) or 1.0
-    unit = (vectors / np.sqrt(length**2 + typical**2)).astype(np.float32)
-    return GradientField(unit, np.linalg.inv(voxels_to_world(coarse)))
+    typical = float(length.mean())
+    if floor is not None and around is not None:
+        typical = floor * _median(length, apply_matrix(to_voxels, around))
+    unit = (vectors / np.sqrt(length**2 + (typical or 1.0) ** 2)).astype(np.float32)
+    return GradientField(unit, to_voxels)
+
+
+def _median(volume: NDArray[np.float32], where: Matrix) -> float:
+    from scipy.ndimage import map_coordinates
+
+    return float(np.median(map_coordinates(volume, where, order=1)))
 
 
 def _gradients(image: "SimpleITK.Image", sigma_mm: float) -> NDArray[np.float32]:
@@ -142,6 +155,23 @@ class Edges:
         inner = (self.directions * self._along(field, matrix)).sum(axis=0)
         return float(np.mean(inner**2))
 
+    def agreement(self, field: GradientField, matrix: Matrix) -> float:
+        """Mean inner product with the gradients of another image of the same contrast, also scaled.
+
+        Args:
+            field: Of the moving image.
+            matrix: From the fixed image's points to those of the moving one, 4 x 4.
+
+        Returns:
+            -1 to 1; points outside the moving image count as 0. Below 0 where dark and bright are exchanged.
+        """
+        there = field.at(apply_matrix(matrix, self.points))
+        turned = matrix[:3, :3].T.astype(np.float32) @ there
+        # A larger scale makes gradients steeper: only their directions are to count.
+        longer = np.linalg.norm(turned, axis=0) / np.maximum(np.linalg.norm(there, axis=0), 1e-6)
+        inner = (self.directions * turned).sum(axis=0) / np.maximum(longer, 1e-6)
+        return float(inner.mean())
+
     def coherence(self, field: GradientField, matrix: Matrix) -> float:
         """Mean squared cosine of the angle to another image's gradients, weighted by their strengths.
 
@@ -176,13 +206,14 @@ def strongest_edges(field: GradientField, points: Matrix, share: float = 0.5) ->
 
 
 def displaced(base: Matrix, parameters: NDArray[np.float64], centre: NDArray[np.float64]) -> Matrix:
-    """Change a rigid map by a rotation and a translation.
+    """Change a map by a rotation, a translation and, where there are nine parameters, three scales.
 
     Args:
         base: From the fixed image's points to those of the moving one, 4 x 4.
         parameters: Rotation vector and translation of the moving image, in mm (the rotation at 60 mm from
-            the centre), shape (6,).
-        centre: What the rotation leaves in place, in LPS mm of the fixed image, shape (3,).
+            the centre), and the logarithms of scales along the fixed image's axes, as far as they move a
+            point at that distance; shape (6,) or (9,).
+        centre: What rotation and scales leave in place, in LPS mm of the fixed image, shape (3,).
 
     Returns:
         4 x 4 matrix.
@@ -190,6 +221,8 @@ def displaced(base: Matrix, parameters: NDArray[np.float64], centre: NDArray[np.
     from scipy.spatial.transform import Rotation
 
     linear = Rotation.from_rotvec(parameters[:3] / RADIUS_MM).as_matrix() @ base[:3, :3]
+    if len(parameters) == SCALED:
+        linear = linear @ np.diag(np.exp(parameters[6:] / RADIUS_MM))
     matrix = np.eye(4)
     matrix[:3, :3] = linear
     matrix[:3, 3] = base[:3, :3] @ centre + base[:3, 3] + parameters[3:6] - linear @ centre
@@ -197,9 +230,15 @@ def displaced(base: Matrix, parameters: NDArray[np.float64], centre: NDArray[np.
 
 
 def refined(
-    edges: Edges, field: GradientField, base: Matrix, *, step_mm: float, tolerance_mm: float
+    edges: Edges,
+    field: GradientField,
+    base: Matrix,
+    *,
+    step_mm: float,
+    tolerance_mm: float,
+    scaled: bool = False,
 ) -> Matrix:
-    """Improve a rigid map until the gradients agree best, by Powell's method.
+    """Improve a map until the gradients agree best, by Powell's method.
 
     Args:
         edges: Of the fixed image.
@@ -207,6 +246,7 @@ def refined(
         base: Where to start, 4 x 4.
         step_mm: First step along each parameter.
         tolerance_mm: Accuracy.
+        scaled: Whether scales are changed too, and the images have the same contrast.
 
     Returns:
         4 x 4 matrix.
@@ -214,12 +254,13 @@ def refined(
     from scipy.optimize import minimize
 
     centre = edges.points.mean(axis=1)
+    measure, count = (edges.agreement, SCALED) if scaled else (edges.similarity, RIGID)
     found = minimize(
-        lambda parameters: -edges.similarity(field, displaced(base, parameters, centre)),
-        np.zeros(6),
+        lambda parameters: -measure(field, displaced(base, parameters, centre)),
+        np.zeros(count),
         method="Powell",
-        bounds=[(-REACH_MM, REACH_MM)] * 6,
-        options={"direc": np.eye(6) * step_mm, "xtol": tolerance_mm, "ftol": 1e-5, "maxiter": 8},
+        bounds=[(-REACH_MM, REACH_MM)] * count,
+        options={"direc": np.eye(count) * step_mm, "xtol": tolerance_mm, "ftol": 1e-5, "maxiter": 8},
     )
     return displaced(base, found.x, centre)
 
