@@ -156,21 +156,24 @@ class Edges:
         return float(np.mean(inner**2))
 
     def agreement(self, field: GradientField, matrix: Matrix) -> float:
-        """Mean inner product with the gradients of another image of the same contrast, also scaled.
+        """Correlation with the gradients of another image of the same contrast, which may be scaled.
+
+        Without its denominator, a map would win that takes the points to where the gradients are strong.
 
         Args:
             field: Of the moving image.
             matrix: From the fixed image's points to those of the moving one, 4 x 4.
 
         Returns:
-            -1 to 1; points outside the moving image count as 0. Below 0 where dark and bright are exchanged.
+            -1 to 1, for equal gradients; below 0 where dark and bright are exchanged.
         """
         there = field.at(apply_matrix(matrix, self.points))
         turned = matrix[:3, :3].T.astype(np.float32) @ there
-        # A larger scale makes gradients steeper: only their directions are to count.
-        longer = np.linalg.norm(turned, axis=0) / np.maximum(np.linalg.norm(there, axis=0), 1e-6)
-        inner = (self.directions * turned).sum(axis=0) / np.maximum(longer, 1e-6)
-        return float(inner.mean())
+        # A larger scale makes gradients steeper: only their directions are to change.
+        lengths = np.linalg.norm(there, axis=0) / np.maximum(np.linalg.norm(turned, axis=0), 1e-6)
+        other = turned * lengths
+        energy = float((self.directions**2).sum()) * float((other**2).sum())
+        return float((self.directions * other).sum()) / max(energy, 1e-9) ** 0.5
 
     def coherence(self, field: GradientField, matrix: Matrix) -> float:
         """Mean squared cosine of the angle to another image's gradients, weighted by their strengths.

@@ -63,6 +63,24 @@ def test_a_known_map_is_found_again(edges):
     assert np.linalg.norm(off, axis=0).mean() < 0.3 * np.linalg.norm(start, axis=0).mean()
 
 
+def test_scales_are_found_too_where_the_contrast_is_the_same(edges):
+    truth = displaced(np.eye(4), np.array([3.0, -2, 1, 2, -3, 1, 4, -3, 2]), np.array([5.0, -2, 1]))
+    field = gradient_field(_blobs(truth), 3.0)
+    found = refined(edges, field, np.eye(4), step_mm=2.0, tolerance_mm=0.02, scaled=True)
+    off = apply_matrix(found, edges.points) - apply_matrix(truth, edges.points)
+    start = edges.points - apply_matrix(truth, edges.points)
+    assert np.linalg.norm(off, axis=0).mean() < 0.3 * np.linalg.norm(start, axis=0).mean()
+    assert edges.agreement(field, found) > 0.5
+    assert edges.agreement(gradient_field(_blobs(truth, contrast=-1.0), 3.0), found) < -0.5
+
+
+def test_the_size_of_a_gradient_counts_little_where_the_floor_is_low(edges):
+    strong = edges.points[:, ::50]
+    weak, full = (gradient_field(_blobs(), 3.0, edges.points, floor).at(strong) for floor in (10.0, 0.001))
+    assert np.linalg.norm(weak, axis=0).max() < 0.5
+    assert np.linalg.norm(full, axis=0).min() > 0.85  # between voxels
+
+
 def test_points_keep_their_distance_from_the_edge_of_a_mask():
     data = np.zeros((30, 30, 30), np.uint8)
     data[5:25, 5:25, 5:25] = 1

@@ -6,6 +6,7 @@ import SimpleITK
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.images import image_like, read_nifti, save_work, to_array
 from bids_mmh.preprocess.interfaces import AlignToAnchor
+from bids_mmh.preprocess.steps import register
 from bids_mmh.preprocess.steps.load import load_scan
 from bids_mmh.preprocess.steps.register import (
     CLEAR_COHERENCE,
@@ -58,6 +59,29 @@ def test_nine_degrees_of_freedom_are_recovered(standard):
     np.testing.assert_allclose(scales, [0.93, 1.06, 1.04], atol=0.005)
     axes = to_matrix(found)[:3, :3] / scales
     np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-6)  # no skew
+
+
+def test_a_receive_field_does_not_move_a_t1w_on_the_template(standard, monkeypatch):
+    image, mask = standard
+    matrix = np.eye(4)
+    matrix[:3, :3] = _rotation(4, -2, 3) @ np.diag([0.97, 1.03, 1.02])
+    truth = from_matrix(matrix)
+    brain = SimpleITK.Mask(_moved(image, truth), resample_mask(mask, image, truth.GetInverse()))
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in brain.GetSize()), indexing="ij")
+    shaded = image_like((to_array(brain) * np.exp(0.8 * x - 0.7 * y + 0.9 * z)).astype(np.float32), brain)
+    found, _ = nine_dof(image, mask, shaded, RegistrationSettings())
+    monkeypatch.setattr(register, "_along_edges", lambda template, mask, brain, found: found)
+    by_intensities, _ = nine_dof(image, mask, shaded, RegistrationSettings())
+    assert _error_mm(found, truth, mask) < min(0.3, 0.5 * _error_mm(by_intensities, truth, mask))
+
+
+def test_a_brain_of_another_contrast_stays_where_its_intensities_put_it(standard, monkeypatch):
+    image, mask = standard
+    data = to_array(SimpleITK.Mask(image, mask))
+    other = image_like(np.where(data > 0, 300 - data, 0).astype(np.float32), image)
+    monkeypatch.setattr(register, "refined", lambda *_, **__: pytest.fail("edges of opposite directions"))
+    found, _ = nine_dof(image, mask, other, RegistrationSettings())
+    assert _error_mm(found, from_matrix(np.eye(4)), mask) < 1.0
 
 
 def test_a_brain_around_zero_is_aligned_like_any_other(standard):
