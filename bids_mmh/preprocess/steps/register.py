@@ -34,10 +34,12 @@ CLEAR_COHERENCE = 0.6
 COARSE_MM, MIDDLE_MM = 5.0, 2.5  # widths of the Gaussian: of the search, and of what decides
 FINE_MM = 2.0  # below it, gradients are computed around the brain alone
 BRAIN_MARGIN_MM = 3.0  # the skull, and fat that one scan saturates, are no edges of the brain
-DEEP_MM = 5.0  # from the surface of the template: what lies deeper differs least between people
+# Distance from the surface of the template, for edges as in it and for edges that are turned round: within it
+# gradients know of the rim, where a T2w is brightest.
+DEPTH_MM = {1: 5.0, -1: 8.0}
 TEMPLATE_POINTS = 20_000
 EDGE_FLOOR = 0.3
-SAME_CONTRAST = 0.1  # agreement of the edges of a T1w with the template's; below 0 for a T2w
+CLEAR_AGREEMENT = 0.3  # of edges with the template's: .7 to .8 for T1w, -.5 to -.6 for T2w
 DOUBT_MM = 8.0  # root mean square between what intensities and edges say: 1 to 5 on heads
 EDGE_POINTS = 25_000  # points at a width of 1 mm; fewer at larger ones
 SEARCH_MM = (-24.0, -16.0, -8.0, 0.0, 8.0, 16.0, 24.0)
@@ -176,7 +178,8 @@ def nine_dof(
 ) -> "tuple[SimpleITK.Transform, float]":
     """Register a brain to the template by rotation, translation and three scales.
 
-    First by mutual information, which needs no good start, then, for a T1w, by the directions of edges.
+    First by mutual information, which needs no good start, then by the directions of edges where these
+    clearly run with the template's, or against them.
 
     Args:
         template: Template image, T1w.
@@ -215,15 +218,19 @@ def nine_dof(
 def _along_edges(
     template: "SimpleITK.Image", mask: "SimpleITK.Image", brain: "SimpleITK.Image", found: Matrix
 ) -> Matrix:
-    """Improve a map by the directions of edges, for a scan of the template's contrast.
+    """Improve a map by the directions of edges, for a T1w, or a T2w, in which all of them are turned round.
 
     Mutual information errs with contrast, receive field and mask; the directions of edges hardly do, so that
     one head lands at the same place from every scanner (docs/preprocessing.md).
     """
-    points = points_inside(mask, DEEP_MM, TEMPLATE_POINTS, SEED)
-    edges = strongest_edges(gradient_field(template, MIDDLE_MM, points, EDGE_FLOOR), points)
-    field = gradient_field(brain, MIDDLE_MM, apply_matrix(found, edges.points), EDGE_FLOOR)
-    if edges.agreement(field, found) < SAME_CONTRAST:
+    for sign, depth_mm in DEPTH_MM.items():
+        points = points_inside(mask, depth_mm, TEMPLATE_POINTS, SEED)
+        edges = strongest_edges(gradient_field(template, MIDDLE_MM, points, EDGE_FLOOR), points)
+        edges = Edges(edges.points, sign * edges.directions)
+        field = gradient_field(brain, MIDDLE_MM, apply_matrix(found, edges.points), EDGE_FLOOR)
+        if edges.agreement(field, found) > CLEAR_AGREEMENT:
+            break
+    else:
         return found
     step, tolerance = MIDDLE_MM / 2, MIDDLE_MM / 50
     better = refined(edges, field, found, step_mm=step, tolerance_mm=tolerance, scaled=True)
