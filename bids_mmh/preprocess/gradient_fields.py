@@ -239,6 +239,7 @@ def refined(
     *,
     step_mm: float,
     tolerance_mm: float,
+    reach_mm: float = REACH_MM,
     scaled: bool = False,
 ) -> Matrix:
     """Improve a map until the gradients agree best, by Powell's method.
@@ -249,6 +250,7 @@ def refined(
         base: Where to start, 4 x 4.
         step_mm: First step along each parameter.
         tolerance_mm: Accuracy.
+        reach_mm: How far each parameter may change: all of that is searched.
         scaled: Whether scales are changed too, and the images have the same contrast.
 
     Returns:
@@ -262,7 +264,7 @@ def refined(
         lambda parameters: -measure(field, displaced(base, parameters, centre)),
         np.zeros(count),
         method="Powell",
-        bounds=[(-REACH_MM, REACH_MM)] * count,
+        bounds=[(-reach_mm, reach_mm)] * count,
         options={"direc": np.eye(count) * step_mm, "xtol": tolerance_mm, "ftol": 1e-5, "maxiter": 8},
     )
     return displaced(base, found.x, centre)

@@ -63,6 +63,15 @@ def test_a_known_map_is_found_again(edges):
     assert np.linalg.norm(off, axis=0).mean() < 0.3 * np.linalg.norm(start, axis=0).mean()
 
 
+def test_a_map_is_not_changed_further_than_it_may_be(edges):
+    truth = displaced(np.eye(4), np.array([0.0, 0, 0, 6, -5, 4]), np.zeros(3))
+    field = gradient_field(_blobs(truth), 3.0)
+    found = refined(edges, field, np.eye(4), step_mm=1.0, tolerance_mm=0.02, reach_mm=2.0)
+    centre = edges.points.mean(axis=1, keepdims=True)
+    moved = apply_matrix(found, centre) - centre
+    assert 1.0 < np.abs(moved).max() <= 2.0
+
+
 def test_scales_are_found_too_where_the_contrast_is_the_same(edges):
     truth = displaced(np.eye(4), np.array([3.0, -2, 1, 2, -3, 1, 4, -3, 2]), np.array([5.0, -2, 1]))
     field = gradient_field(_blobs(truth), 3.0)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bids_mmh.preprocess.gradient_fields import (
     RADIUS_MM,
+    REACH_MM,
     Edges,
     GradientField,
     Matrix,
@@ -33,6 +34,7 @@ HISTOGRAM_BINS = 32
 CLEAR_COHERENCE = 0.6
 COARSE_MM, MIDDLE_MM = 5.0, 2.5  # widths of the Gaussian: of the search, and of what decides
 FINE_MM = 2.0  # below it, gradients are computed around the brain alone
+FINE_REACH_MM = 4.0  # the scales above it end within a millimetre
 BRAIN_MARGIN_MM = 3.0  # the skull, and fat that one scan saturates, are no edges of the brain
 # Distance from the surface of the template, for edges as in it and for edges that are turned round: within it
 # gradients know of the rim, where a T2w is brightest.
@@ -99,9 +101,10 @@ class _Level:
         return gradient_field(self._moving, self.sigma_mm, around)
 
     def refine(self, field: GradientField, start: Matrix) -> Matrix:
-        """The best map near a start."""
+        """The best map near a start; a fine scale starts from a good one, and has false optima further off."""
         step, tolerance = self.sigma_mm / 2, self.sigma_mm / 50
-        return refined(self.edges, field, start, step_mm=step, tolerance_mm=tolerance)
+        reach = FINE_REACH_MM if self.sigma_mm < FINE_MM else REACH_MM
+        return refined(self.edges, field, start, step_mm=step, tolerance_mm=tolerance, reach_mm=reach)
 
 
 def rigid(
