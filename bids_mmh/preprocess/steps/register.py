@@ -101,7 +101,7 @@ class _Level:
         return gradient_field(self._moving, self.sigma_mm, around)
 
     def refine(self, field: GradientField, start: Matrix) -> Matrix:
-        """The best map near a start; a fine scale starts from a good one, and has false optima further off."""
+        """The best map near a start; a fine scale starts from a good one and has false optima beyond."""
         step, tolerance = self.sigma_mm / 2, self.sigma_mm / 50
         reach = FINE_REACH_MM if self.sigma_mm < FINE_MM else REACH_MM
         return refined(self.edges, field, start, step_mm=step, tolerance_mm=tolerance, reach_mm=reach)
