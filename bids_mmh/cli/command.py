@@ -36,9 +36,7 @@ def positive(text: str) -> int:
     Raises:
         ValueError: If it is none; argparse turns it into a usage error.
     """
-    if (value := int(text)) < 1:
-        raise ValueError(text)
-    return value
+    return _at_least(1, text)
 
 
 def natural(text: str) -> int:
@@ -53,6 +51,10 @@ def natural(text: str) -> int:
     Raises:
         ValueError: If it is none; argparse turns it into a usage error.
     """
-    if (value := int(text)) < 0:
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    if (value := int(text)) < least:
         raise ValueError(text)
     return value

@@ -69,14 +69,20 @@ def open_nifti(path: Path, kind: "type[nib.Nifti1Image] | None" = None) -> "nib.
 
     Returns:
         The image.
+
+    Raises:
+        OSError: If it cannot be read, or what is compressed in it is damaged.
     """
     import nibabel as nib
-    from isal import igzip
+    from isal import igzip, igzip_lib
 
     kind = kind or nib.Nifti1Image
     if path.suffix != ".gz":
         return kind.from_filename(path)
-    return kind.from_bytes(igzip.decompress(path.read_bytes()))
+    try:
+        return kind.from_bytes(igzip.decompress(path.read_bytes()))
+    except igzip_lib.IsalError as error:  # type: ignore[misc]  # a class, whatever its stub says
+        raise OSError(f"{path} is damaged: {error}") from error
 
 
 def save_json(content: dict[str, Any], path: Path) -> Path:
