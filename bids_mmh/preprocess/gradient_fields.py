@@ -237,8 +237,7 @@ def refined(
     field: GradientField,
     base: Matrix,
     *,
-    step_mm: float,
-    tolerance_mm: float,
+    width_mm: float,
     reach_mm: float = REACH_MM,
     scaled: bool = False,
 ) -> Matrix:
@@ -248,8 +247,7 @@ def refined(
         edges: Of the fixed image.
         field: Gradients of the moving image.
         base: Where to start, 4 x 4.
-        step_mm: First step along each parameter.
-        tolerance_mm: Accuracy.
+        width_mm: Of the Gaussian at which the gradients were taken; half of it is the first step.
         reach_mm: How far each parameter may change: all of that is searched.
         scaled: Whether scales are changed too, and the images have the same contrast.
 
@@ -258,6 +256,7 @@ def refined(
     """
     from scipy.optimize import minimize
 
+    step_mm, tolerance_mm = width_mm / 2, width_mm / 50
     centre = edges.points.mean(axis=1)
     measure, count = (edges.agreement, SCALED) if scaled else (edges.similarity, RIGID)
     found = minimize(

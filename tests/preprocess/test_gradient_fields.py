@@ -56,7 +56,7 @@ def test_coherence_is_one_for_itself_whatever_the_contrast_and_a_third_for_anyth
 def test_a_known_map_is_found_again(edges):
     truth = displaced(np.eye(4), np.array([4.0, -3, 2, 3, -4, 2]), np.array([5.0, -2, 1]))
     field = gradient_field(_blobs(truth, contrast=-1.0), 3.0)
-    found = refined(edges, field, np.eye(4), step_mm=2.0, tolerance_mm=0.02)
+    found = refined(edges, field, np.eye(4), width_mm=3.0)
     off = apply_matrix(found, edges.points) - apply_matrix(truth, edges.points)
     start = edges.points - apply_matrix(truth, edges.points)
     # Within about a third of a voxel of 3 mm: these edges are few and blurred.
@@ -66,7 +66,7 @@ def test_a_known_map_is_found_again(edges):
 def test_a_map_is_not_changed_further_than_it_may_be(edges):
     truth = displaced(np.eye(4), np.array([0.0, 0, 0, 6, -5, 4]), np.zeros(3))
     field = gradient_field(_blobs(truth), 3.0)
-    found = refined(edges, field, np.eye(4), step_mm=1.0, tolerance_mm=0.02, reach_mm=2.0)
+    found = refined(edges, field, np.eye(4), width_mm=3.0, reach_mm=2.0)
     centre = edges.points.mean(axis=1, keepdims=True)
     moved = apply_matrix(found, centre) - centre
     assert 1.0 < np.abs(moved).max() <= 2.0
@@ -75,7 +75,7 @@ def test_a_map_is_not_changed_further_than_it_may_be(edges):
 def test_scales_are_found_too_where_the_contrast_is_the_same(edges):
     truth = displaced(np.eye(4), np.array([3.0, -2, 1, 2, -3, 1, 4, -3, 2]), np.array([5.0, -2, 1]))
     field = gradient_field(_blobs(truth), 3.0)
-    found = refined(edges, field, np.eye(4), step_mm=2.0, tolerance_mm=0.02, scaled=True)
+    found = refined(edges, field, np.eye(4), width_mm=3.0, scaled=True)
     off = apply_matrix(found, edges.points) - apply_matrix(truth, edges.points)
     start = edges.points - apply_matrix(truth, edges.points)
     assert np.linalg.norm(off, axis=0).mean() < 0.3 * np.linalg.norm(start, axis=0).mean()

@@ -105,8 +105,9 @@ def align_to_template(
         A transform that resamples the brain onto the template, and the mutual information of the two, None
         if the program does not report it.
     """
-    from bids_mmh.preprocess.steps.register import nine_dof, registration_settings
+    from bids_mmh.preprocess.steps.registration import registration_settings
     from bids_mmh.preprocess.steps.resample import apply_mask
+    from bids_mmh.preprocess.steps.template_registration import nine_dof
 
     if options.engine == "freesurfer":
         from bids_mmh.preprocess.engines.freesurfer import coregister
@@ -138,7 +139,8 @@ def align_to_anchor(
         A transform that resamples the scan onto the anchor, and the coherence of their edges, None if the
         program does not report it.
     """
-    from bids_mmh.preprocess.steps.register import CLEAR_COHERENCE, registration_settings, rigid
+    from bids_mmh.preprocess.steps.registration import registration_settings
+    from bids_mmh.preprocess.steps.session_registration import CLEAR_COHERENCE, rigid
 
     threads = options.omp_nthreads
     if options.engine == "freesurfer":

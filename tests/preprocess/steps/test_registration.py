@@ -6,16 +6,12 @@ import SimpleITK
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.images import image_like, read_nifti, save_work, to_array
 from bids_mmh.preprocess.interfaces import AlignToAnchor
-from bids_mmh.preprocess.steps import register
+from bids_mmh.preprocess.steps import template_registration
 from bids_mmh.preprocess.steps.load import load_scan
-from bids_mmh.preprocess.steps.register import (
-    CLEAR_COHERENCE,
-    FAST_REGISTRATION,
-    RegistrationSettings,
-    nine_dof,
-    rigid,
-)
+from bids_mmh.preprocess.steps.registration import FAST_REGISTRATION, RegistrationSettings
 from bids_mmh.preprocess.steps.resample import resample_mask, resample_scan
+from bids_mmh.preprocess.steps.session_registration import CLEAR_COHERENCE, rigid
+from bids_mmh.preprocess.steps.template_registration import nine_dof
 from bids_mmh.preprocess.transforms import from_matrix, to_matrix
 
 
@@ -70,7 +66,7 @@ def test_a_receive_field_does_not_move_a_t1w_on_the_template(standard, monkeypat
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in brain.GetSize()), indexing="ij")
     shaded = image_like((to_array(brain) * np.exp(0.8 * x - 0.7 * y + 0.9 * z)).astype(np.float32), brain)
     found, _ = nine_dof(image, mask, shaded, RegistrationSettings())
-    monkeypatch.setattr(register, "_along_edges", lambda template, mask, brain, found: found)
+    monkeypatch.setattr(template_registration, "_along_edges", lambda template, mask, brain, found: found)
     by_intensities, _ = nine_dof(image, mask, shaded, RegistrationSettings())
     assert _error_mm(found, truth, mask) < min(0.3, 0.5 * _error_mm(by_intensities, truth, mask))
 
@@ -89,7 +85,7 @@ def test_a_t2w_is_aligned_as_well_whose_edges_are_turned_round(standard):
 
 def test_where_edges_say_nothing_intensities_decide(standard, monkeypatch):
     image, mask = standard
-    monkeypatch.setattr(register, "refined", lambda *_, **__: pytest.fail("edges of noise"))
+    monkeypatch.setattr(template_registration, "refined", lambda *_, **__: pytest.fail("edges of noise"))
     noise = np.random.default_rng(0).uniform(50, 60, to_array(image).shape)
     speckled = image_like((to_array(mask) * noise).astype(np.float32), image)
     nine_dof(image, mask, speckled, RegistrationSettings())
@@ -179,7 +175,7 @@ def test_a_false_optimum_is_left_by_way_of_the_scans_own_brain(standard, tmp_pat
         "bids_mmh.preprocess.engines.builtin.network_mask", lambda *args: asked.append(args) or (mask, 1.0)
     )
     monkeypatch.setattr(
-        "bids_mmh.preprocess.steps.register.rigid",
+        "bids_mmh.preprocess.steps.session_registration.rigid",
         lambda *args, moving_mask=None: nothing if moving_mask is None else good,
     )
     step = AlignToAnchor(anchor_file=save_work(image, tmp_path / "anchor.nrrd"), num_threads=1)
