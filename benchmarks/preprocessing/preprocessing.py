@@ -239,7 +239,7 @@ def markdown(rows: Sequence[Row]) -> str:
         value = row.get(column, "")
         if isinstance(value, str):
             return value
-        return f"{value:.3f}" if "Dice" in column or "corr" in column else f"{value:.2f}"
+        return f"{value:.3f}" if "Dice" in column or "corr" in column or "SSIM" in column else f"{value:.2f}"
 
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     return "\n".join(lines + ["| " + " | ".join(cell(row, c) for c in columns) + " |" for row in rows])

@@ -10,12 +10,17 @@ from outcome import Outcome, preprocess
 from travelling_heads import Traveller, travel
 
 from bids_mmh.errors import BidsMmhError
+from bids_mmh.evaluation.metrics.similarity import similarity
+from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.images import read_nifti, to_array
-from bids_mmh.preprocess.transforms import read_transform, to_matrix
+from bids_mmh.preprocess.scaling import intensity_scaling
+from bids_mmh.preprocess.steps.resample import resample_mask, resample_scan
+from bids_mmh.preprocess.transforms import from_matrix, read_transform, to_matrix
 from bids_mmh.synthesis.heads import read_head
 
 Matrix = NDArray[np.float64]
 Row = dict[str, float | str]
+Visit = tuple[Traveller, Mapping[str, Outcome]]
 FAILED_MM = 2.0  # root mean square: nobody would call that aligned
 GREY, WHITE = 1, 2
 
@@ -43,7 +48,7 @@ def travel_rows(labels: Sequence[Path], scanners: int, seed: int, work: Path) ->
         yield from _one_head(visits)
 
 
-def _one_head(visits: Sequence[tuple[Traveller, Mapping[str, Outcome]]]) -> Iterator[Row]:
+def _one_head(visits: Sequence[Visit]) -> Iterator[Row]:
     places = {suffix: _spread([(v, made[suffix]) for v, made in visits]) for suffix in ("T1w", "T2w")}
     for number, (visit, made) in enumerate(visits):
         row: Row = {
@@ -54,6 +59,8 @@ def _one_head(visits: Sequence[tuple[Traveller, Mapping[str, Outcome]]]) -> Iter
         for suffix, outcome in made.items():
             row[f"{suffix} to MNI mm"] = float(places[suffix][number])
             row |= {f"{suffix} {k}": v for k, v in tissue_variation(visit, suffix, outcome).items()}
+            if number:
+                row |= {f"{suffix} {k}": v for k, v in likeness(visits[0], (visit, made), suffix).items()}
         row["coherence"] = made["T2w"].qc.get("anchor_coherence", float("nan"))
         row["CPU s"] = sum(sum(o.qc["seconds"].values()) for o in made.values())
         row["warnings"] = " ".join(f"{s}: {w}" for s, o in made.items() for w in o.qc["warnings"])
@@ -101,6 +108,31 @@ def tissue_variation(visit: Traveller, suffix: str, outcome: Outcome) -> Row:
     return row
 
 
+def likeness(reference: Visit, visit: Visit, suffix: str) -> Row:
+    """SSIM of a scan with that of the first scanner: as preprocessed, and by the true way between the two."""
+    (there, at_first), (here, made) = reference, visit
+    first, found = at_first[suffix], made[suffix]
+    between = lps(here.poses[suffix]) @ np.linalg.inv(lps(there.poses[suffix]))
+    true = from_matrix(between @ first.from_template)
+    grid = model_grid(1.0).reference()
+    image, mask = (read_nifti(found.folder / f"native_{name}.nii.gz") for name in ("preproc", "mask"))
+    moved = to_array(resample_scan(image, grid, true)), to_array(resample_mask(mask > 0, grid, true))
+    return {
+        "SSIM": _ssim(first, found.image("mni_preproc"), found.image("mni_mask")),
+        "SSIM, true alignment": _ssim(first, *moved),
+    }
+
+
+def _ssim(first: Outcome, image: NDArray[np.float32], mask: NDArray[np.generic]) -> float:
+    """Of two brains, each scaled on its own as preprocessing does."""
+    own, both = first.image("mni_mask") > 0, (first.image("mni_mask") > 0) & (mask > 0)
+    scaled = []
+    for voxels, inside in ((first.image("mni_preproc"), own), (image, mask > 0)):
+        slope, intercept = intensity_scaling(voxels[inside])
+        scaled.append(voxels * slope + intercept)
+    return similarity(scaled[0], scaled[1], both).ssim
+
+
 def travel_summary(rows: Sequence[Row]) -> list[Row]:
     """Mean and worst of every figure and the number of failures, by scanner and for all."""
     done = [row for row in rows if "T2w to T1w mm" in row]
@@ -113,9 +145,8 @@ def travel_summary(rows: Sequence[Row]) -> list[Row]:
             line[f"{key}, mean"], line[f"{key}, worst"] = float(np.mean(values)), max(values)
         line["failures"] = str(sum(float(row["T2w to T1w mm"]) > FAILED_MM for row in own))
         line["flagged"] = str(sum(bool(row["warnings"]) for row in own))
-        for key in own[0]:
-            if "CV" in key:
-                line[key] = float(np.mean([float(row[key]) for row in own]))
+        for key in dict.fromkeys(key for row in own for key in row if "CV" in key or "SSIM" in key):
+            line[key] = float(np.mean([float(row[key]) for row in own if key in row]))
         out.append(line)
     return out
 

@@ -23,7 +23,6 @@ from bids_mmh.errors import BidsMmhError
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.style.statistics import StyleStatistics, mean_style, style_statistics
 from bids_mmh.method.style.tissue_style import map_through
-from bids_mmh.method.style.tissues import default_priors_on, tissue_maps
 from bids_mmh.synthesis.anatomies import find_anatomies
 from bids_mmh.synthesis.study import simulate_study
 from bids_mmh.training.recipe import load_recipe
@@ -50,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
         anatomies = find_anatomies(options.anatomies, held_out)
         model = Harmonizer.from_pretrained(options.model)
         for index, sequence in enumerate(model.config.sequences):
-            seen = list(styles(anatomies, sequence, options.studies, model.config.bins))
+            seen = list(styles(model, anatomies, sequence, options.studies))
             kept = [style for style in seen if bool(style.by_tissue.reliable)]
             record = mean_style(kept)
             model.records.assign(index, record)
@@ -63,16 +62,18 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+@torch.inference_mode()
 def styles(
-    anatomies: Sequence[Sequence[Path]], sequence: str, studies: int, bins: int
+    model: Harmonizer, anatomies: Sequence[Sequence[Path]], sequence: str, studies: int
 ) -> Iterator[StyleStatistics]:
-    """Style of every scan of some studies."""
+    """Style of every scan of some studies, by the model's own measurement."""
+    bins = model.config.bins
     for number in range(studies):
         seed = draw_seed(2029, number)
         study = simulate_study(anatomies, sequence, seed, subjects=1, scanners=SCANNERS)
         mask = study.masks[0]
         for scan in study.scans[0]:
-            tissues = tissue_maps(scan.image, mask, default_priors_on(tuple(mask.shape[2:])))
+            tissues = model.tissues(scan.image, mask)
             style = style_statistics(scan.image, mask, bins, tissues=tissues)
             if sequence in CHOSEN:
                 knots = style.by_tissue.knots[..., None, None, None]

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from bids_mmh import __version__
 from bids_mmh.derivatives.models import ModelReference
 from bids_mmh.preprocess.template import TEMPLATEFLOW_SPACE, Template
-from bids_mmh.reports.citation import methods_text
+from bids_mmh.reports.citation import ModelUsed, methods_text
 from bids_mmh.settings import Settings
 
 PACKAGES = (
@@ -35,13 +35,10 @@ def _version(package: str) -> str:
 
 def boilerplate(settings: Settings, model: ModelReference | None, template: Template, device: str) -> str:
     """The methods text of a run, with its references; ``device`` is what the model runs on."""
-    target = model.config.target if model else None
     return methods_text(
         template=template.space,
         sequences=settings.sequences,
-        model=f"{model.name} ({model.sha256[:8]})" if model else None,
-        target=target.site if target else None,
-        encoder=target.encoder if target else None,
+        model=_model_used(model) if model else None,
         device=device,
         versions=versions(),
         from_templateflow=template.space == TEMPLATEFLOW_SPACE,
@@ -50,4 +47,15 @@ def boilerplate(settings: Settings, model: ModelReference | None, template: Temp
         skull_strip=settings.skull_strip,
         no_preproc=settings.no_preproc,
         derivatives=list(settings.derivative_folders),
+    )
+
+
+def _model_used(model: ModelReference) -> ModelUsed:
+    config = model.config
+    return ModelUsed(
+        name=f"{model.name} ({model.sha256[:8]})",
+        denoised=config.denoise > 0,
+        by_tissue=config.intensity_map == "tissues",
+        target=config.target.site if config.target else None,
+        encoder=config.target.encoder if config.target else None,
     )

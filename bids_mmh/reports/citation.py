@@ -1,6 +1,7 @@
 """The text for the methods section: the processing that was really done, and its references."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from bids_mmh import __version__
 
@@ -30,6 +31,12 @@ REFERENCES: Mapping[str, str] = {
     "biomedclip": "Zhang S, et al. BiomedCLIP: a multimodal biomedical foundation model pretrained from "
     "fifteen million scientific image-text pairs. arXiv:2303.00915, 2023.",
     "ddim": "Song J, Meng C, Ermon S. Denoising diffusion implicit models. arXiv:2010.02502, 2020.",
+    "gradients": "Haber E, Modersitzki J. Intensity gradient based registration and fusion of multi-modal "
+    "images. Methods Inf Med 46(3):292-299, 2007. doi:10.1160/ME9046",
+    "nlm": "Buades A, Coll B, Morel JM. A review of image denoising algorithms, with a new one. Multiscale "
+    "Model Simul 4(2):490-530, 2005. doi:10.1137/040616024",
+    "mixture": "Ashburner J, Friston KJ. Unified segmentation. NeuroImage 26(3):839-851, 2005. "
+    "doi:10.1016/j.neuroimage.2005.02.018",
     "pytorch": "Paszke A, et al. PyTorch: an imperative style, high-performance deep learning library. "
     "Adv Neural Inf Process Syst 32:8024-8035, 2019.",
 }
@@ -40,7 +47,7 @@ _PREPROCESSING = (
     "head, and corrected for intensity non-uniformity with N4 [n4] as implemented in SimpleITK [simpleitk]. "
     "{masks} In each session one scan (the T1w if there was one) was registered to the "
     "template {template} [icbm]{source} with nine degrees of freedom{aligner}, the others rigidly to that "
-    "scan; the composed transform was applied in a single interpolation.{derivatives}"
+    "scan{edges}; the composed transform was applied in a single interpolation.{derivatives}"
 )
 _IN_TEMPLATE_SPACE = (
     "Anatomical scans ({sequences}), which were in the space of the template {template} [icbm]{source} "
@@ -62,14 +69,22 @@ _MASKS = {
     "force": "Brain masks were made with {extractor}.",
     "skip": "The scans had been skull-stripped before and kept their own edge.",
 }
+_FREESURFER = " by mri_coreg of FreeSurfer [freesurfer]"
+_TO_TEMPLATE = " by mutual information and then by the correlation of normalized gradients"
+_ALONG_EDGES = " by normalized gradient fields [gradients]"
 _DERIVATIVES = (
     " Where the derivative datasets {names} held usable brain masks, bias-corrected images or linear "
     "transforms, these replaced the corresponding step."
 )
 _HARMONIZATION = (
-    "Intensities were scaled linearly to [-1, 1] and harmonized by MMH [mmh], a diffusion model conditioned "
-    "on normalized image gradients, with deterministic inversion and sampling [ddim]. The model was {model}, "
-    "implemented in PyTorch [pytorch] and run on {device}. {stages}"
+    "Intensities were scaled linearly to [-1, 1]{prepared}, and harmonized by MMH [mmh], a diffusion model "
+    "conditioned on normalized image gradients, with deterministic inversion and sampling [ddim]. The model "
+    "was {model}, implemented in PyTorch [pytorch] and run on {device}. {stages}"
+)
+_DENOISED = ", denoised by non-local means [nlm]"
+_BY_TISSUE = (
+    ", mapped by straight lines between the local medians of cerebrospinal fluid, grey and white matter (of "
+    "a Gaussian mixture with prior maps and a slow gain [mixture])"
 )
 _STAGE1 = "It brings each scan to the unified domain of its sequence (Stage I)."
 _STAGE2 = (
@@ -78,15 +93,32 @@ _STAGE2 = (
 )
 
 
+@dataclass(frozen=True)
+class ModelUsed:
+    """What the methods text says of a model.
+
+    Attributes:
+        name: Its name with its short digest.
+        denoised: Whether noise was filtered out first.
+        by_tissue: Whether intensities were mapped through the medians of the tissues.
+        target: Site that Stage II was fine-tuned to; None for a model of Stage I.
+        encoder: Name of the slice encoder of Stage II.
+    """
+
+    name: str
+    denoised: bool = False
+    by_tissue: bool = False
+    target: str | None = None
+    encoder: str | None = None
+
+
 def methods_text(
     *,
     template: str,
     sequences: Sequence[str],
-    model: str | None,
+    model: ModelUsed | None,
     device: str,
     versions: Mapping[str, str],
-    target: str | None = None,
-    encoder: str | None = None,
     from_templateflow: bool = True,
     sloppy: bool = False,
     engine: str = "builtin",
@@ -99,11 +131,9 @@ def methods_text(
     Args:
         template: Template space that was really used.
         sequences: Suffixes that were processed.
-        model: Name of the model with its short digest; None when the run only preprocessed.
+        model: What harmonized; None when the run only preprocessed.
         device: Device that the model ran on, such as ``cpu`` or ``NVIDIA H200``.
         versions: Library -> version, of those that were used.
-        target: Site that Stage II of the model was fine-tuned to; None for a model of Stage I.
-        encoder: Name of the slice encoder of Stage II.
         from_templateflow: Whether TemplateFlow was the source of the template.
         sloppy: Whether the run was in the low-quality mode, which the text then mentions.
         engine: ``builtin``, ``synthstrip`` or ``freesurfer``: program for brain extraction.
@@ -122,24 +152,30 @@ def methods_text(
             template=template,
             source=source,
             masks=_MASKS[skull_strip].format(extractor=_EXTRACTORS[engine]),
-            aligner=" by mri_coreg of FreeSurfer [freesurfer]" if engine == "freesurfer" else "",
+            aligner=_FREESURFER if engine == "freesurfer" else _TO_TEMPLATE,
+            edges="" if engine == "freesurfer" else _ALONG_EDGES,
             derivatives=_DERIVATIVES.format(names=", ".join(derivatives)) if derivatives else "",
         )
     ]
     if model is None:
         paragraphs[0] = paragraphs[0].replace("ed and harmonized", "ed", 1)
     else:
-        stages = _stages(target, encoder) if target else _STAGE1
-        paragraphs.append(_HARMONIZATION.format(model=model, device=device, stages=stages))
+        paragraphs.append(_harmonization(model, device))
     if sloppy:
         paragraphs.append("This was a run in sloppy mode: its results are for testing only.")
     paragraphs.append(f"Software: {', '.join(f'{name} {version}' for name, version in versions.items())}.")
     return number_references("\n\n".join(paragraphs))
 
 
-def _stages(target: str, encoder: str | None) -> str:
-    cited = f"{encoder} [biomedclip]" if encoder == "biomedclip" else encoder
-    return _STAGE2.format(target=target, encoder=cited)
+def _harmonization(model: ModelUsed, device: str) -> str:
+    prepared = _DENOISED if model.denoised else ""
+    if model.by_tissue:
+        prepared += _BY_TISSUE
+    stages = _STAGE1
+    if model.target:
+        encoder = f"{model.encoder} [biomedclip]" if model.encoder == "biomedclip" else model.encoder
+        stages = _STAGE2.format(target=model.target, encoder=encoder)
+    return _HARMONIZATION.format(prepared=prepared, model=model.name, device=device, stages=stages)
 
 
 def number_references(text: str, references: Mapping[str, str] = REFERENCES) -> str:

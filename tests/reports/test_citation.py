@@ -1,11 +1,11 @@
 import re
 
-from bids_mmh.reports.citation import methods_text
+from bids_mmh.reports.citation import ModelUsed, methods_text
 
 ARGUMENTS = {
     "template": "MNI152NLin2009cAsym",
     "sequences": ("T1w", "T2w"),
-    "model": "embedded (1a2b3c4d)",
+    "model": ModelUsed("embedded (1a2b3c4d)", denoised=True, by_tissue=True),
     "device": "cpu",
     "versions": {"SimpleITK": "2.5.7"},
 }
@@ -32,7 +32,7 @@ def test_every_reference_is_cited_and_numbered_in_order():
 
 def test_only_what_was_done_is_told():
     text = methods_text(**ARGUMENTS | {"model": None}, from_templateflow=False)
-    for absent in ("harmonized with", "MMH [", "PyTorch", "TemplateFlow", "diffusion"):
+    for absent in ("harmonized with", "MMH [", "PyTorch", "TemplateFlow", "diffusion", "non-local", "median"):
         assert absent not in text
     assert "N4" in text
     assert "sloppy" not in text
@@ -63,11 +63,25 @@ def test_the_text_says_where_the_model_brings_scans():
     first = methods_text(**ARGUMENTS)
     assert "unified domain" in first
     assert "Stage II" not in first
-    second = methods_text(**ARGUMENTS, target="siteA", encoder="embedded")
+    second = methods_text(**ARGUMENTS | {"model": ModelUsed("a", target="siteA", encoder="embedded")})
     assert (
         "target site siteA (Stage II, fine-tuned with style vectors of the slice encoder embedded)" in second
     )
     assert "BiomedCLIP" not in second
-    cited = methods_text(**ARGUMENTS, target="siteA", encoder="biomedclip")
+    cited = methods_text(**ARGUMENTS | {"model": ModelUsed("a", target="siteA", encoder="biomedclip")})
     assert re.search(r"slice encoder biomedclip \[\d+\]\)", cited)
     assert "BiomedCLIP: a multimodal" in cited
+
+
+def test_the_text_says_what_was_done_before_the_network():
+    body = methods_text(**ARGUMENTS).split("# References")[0]
+    assert re.search(
+        r"denoised by non-local means \[\d+\], mapped by straight lines .* slow gain \[\d+\]", body
+    )
+    assert "correlation of normalized gradients, the others rigidly to that scan by normalized" in body
+    plain = methods_text(**ARGUMENTS | {"model": ModelUsed("a", by_tissue=True)})
+    assert "non-local" not in plain
+    assert "slow gain" in plain
+    assert "scaled linearly to [-1, 1], and harmonized" in methods_text(
+        **ARGUMENTS | {"model": ModelUsed("a")}
+    )

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from bids_mmh.brain_mask.network import RANGE_MM, MaskNetwork, save_mask_network
 from bids_mmh.errors import NoInputError
+from bids_mmh.method.precision import fast_autocast
 from bids_mmh.synthesis.heads import read_head
 from bids_mmh.training.brain_mask.random_scans import Example, KnownHead, draw_example
 from bids_mmh.training.loop.checkpoint import load_checkpoint, save_checkpoint
@@ -170,7 +171,7 @@ def read_heads(folder: Path, held_out: Sequence[str]) -> list[KnownHead]:
 
 def mask_loss(network: MaskNetwork, batch: Example) -> Tensor:
     """Mean error of the distance in mm, four times as heavy near the surface, within the field of view."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with fast_autocast(batch.scan.device):
         found = network(batch.scan)
     near = (batch.distance.abs() < BORDER_MM).float()
     weight = batch.weight * (1 + 3 * near) * (batch.distance.abs() < RANGE_MM).float().mul(0.8).add(0.2)
