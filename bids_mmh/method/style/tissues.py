@@ -41,8 +41,8 @@ WINDOW = 1.5  # cells of 8 mm: the field varies no faster than this Gaussian win
 SCARCE = 0.005  # share of a window that the brain fills: of less, the gain is mostly 1
 TEMPERATURE = 2.5
 """Of the likelihood, where style is measured. A voxel that counts as grey matter because of its intensity
-cannot say how bright grey matter is: its dark half would be taken for white matter. A softer choice errs less,
-until voxels of other tissues count too much (docs/heldout_study.md)."""
+cannot say how bright grey matter is: its dark half would be taken for white matter. A softer choice errs
+less, until voxels of other tissues count too much (docs/heldout_study.md)."""
 FARTHEST = 2.5  # standard deviations: a voxel further from its tissue (lesion, vessel) counts as this far
 
 
