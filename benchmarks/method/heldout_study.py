@@ -44,6 +44,7 @@ VARIANTS: Mapping[str, Mapping[str, float | str]] = {
     "MMH without network": {"strength": 0.0},
     "MMH without regional statistics": {"regional_share": 0.0},
     "MMH with moments instead of tissues": {"intensity_map": "moments"},
+    "MMH with half of the network's change": {"strength": 0.5},
     "MMH without noise filter": {"denoise": 0.0},
 }
 Float = NDArray[np.float32]

@@ -49,8 +49,7 @@ def segment_tissues(volume: NDArray[Any], mask: NDArray[Any]) -> NDArray[np.uint
     if values.size == 0 or not np.isfinite(values).all() or values.std() == 0:
         raise BadDataError("The brain mask of a scan is empty, or its intensities are flat or not finite.")
     image = torch.from_numpy(np.where(inside, volume, 0).astype(np.float32))[None, None]
-    priors = default_priors_on(inside.shape)
-    maps = tissue_maps(image, torch.from_numpy(inside)[None, None], priors, temperature=1.0)[0]
+    maps = tissue_maps(image, torch.from_numpy(inside)[None, None], default_priors_on(inside.shape))[0]
     grey = maps[Tissue.CORTICAL_GREY] + maps[Tissue.DEEP_GREY]
     found = torch.stack([maps[Tissue.FLUID], grey, maps[Tissue.WHITE]]).argmax(0).numpy() + 1
     return np.where(inside, found, 0).astype(np.uint8)

@@ -20,7 +20,7 @@ KNOTS = 3  # of the map: fluid, grey and white matter
 _RANGE, _BINS = 2.0, 2000  # medians and spreads are read off histograms over [−RANGE, RANGE]
 _WINDOW = 1.5  # cells: standard deviation of the Gaussian window of a regional map (12 mm)
 _SCARCE = (
-    0.002  # share of a window that a tissue fills: of less, its regional median is mostly the global one
+    0.005  # share of a window that a tissue fills: of less, its regional median is mostly the global one
 )
 _CLIP = 2.5  # spreads: a voxel further from its tissue's median (lesion, vessel) counts as this far
 STEEPEST = 2.5  # slope of the map: it makes noise larger as well

@@ -39,10 +39,6 @@ DARKEST = 0.001  # share of the brain that is darker than what counts as no sign
 FIELD_STEPS = 5
 WINDOW = 1.5  # cells of 8 mm: the field varies no faster than this Gaussian window
 SCARCE = 0.005  # share of a window that the brain fills: of less, the gain is mostly 1
-TEMPERATURE = 2.5
-"""Of the likelihood, where style is measured. A voxel that counts as grey matter because of its intensity
-cannot say how bright grey matter is: its dark half would be taken for white matter. A softer choice errs
-less, until voxels of other tissues count too much (docs/heldout_study.md)."""
 FARTHEST = 2.5  # standard deviations: a voxel further from its tissue (lesion, vessel) counts as this far
 
 
@@ -74,7 +70,7 @@ def default_priors_on(shape: tuple[int, ...]) -> Tensor:
 
 
 @torch.no_grad()
-def tissue_maps(volume: Tensor, mask: Tensor, priors: Tensor, *, temperature: float = TEMPERATURE) -> Tensor:
+def tissue_maps(volume: Tensor, mask: Tensor, priors: Tensor) -> Tensor:
     """Probability of each tissue in each voxel.
 
     Args:
@@ -82,8 +78,6 @@ def tissue_maps(volume: Tensor, mask: Tensor, priors: Tensor, *, temperature: fl
             bright bright changes nothing.
         mask: boolean brain masks, same shape.
         priors: (1, K, H, W, D) prior probabilities, sum 1.
-        temperature: how much less an intensity counts than the fitted mixture says; 1 gives its posterior
-            probabilities, which is what a segmentation wants.
 
     Returns:
         (B, K, H, W, D) float32, 0 outside the masks.
@@ -95,7 +89,6 @@ def tissue_maps(volume: Tensor, mask: Tensor, priors: Tensor, *, temperature: fl
         coarse, part, weights = (x[..., ::step, ::step, ::step] for x in (signal, inside, priors[0]))
         mixture, gain = _fit(coarse, part, weights)
         fine = on_grid(gain, scan.shape)[0, 0][inside]
-        mixture = mixture._replace(variance=mixture.variance * temperature)
         maps[:, inside] = mixture.shares(signal[inside], fine, priors[0][:, inside])
     return out
 
