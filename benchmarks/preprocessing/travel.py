@@ -23,6 +23,7 @@ Row = dict[str, float | str]
 Visit = tuple[Traveller, Mapping[str, Outcome]]
 FAILED_MM = 2.0  # root mean square: nobody would call that aligned
 GREY, WHITE = 1, 2
+MEANS = ("CV", "SSIM", "field")  # figures of which a summary has the mean
 
 
 def travel_rows(labels: Sequence[Path], scanners: int, seed: int, work: Path) -> Iterator[Row]:
@@ -59,6 +60,7 @@ def _one_head(visits: Sequence[Visit]) -> Iterator[Row]:
         for suffix, outcome in made.items():
             row[f"{suffix} to MNI mm"] = float(places[suffix][number])
             row |= {f"{suffix} {k}": v for k, v in tissue_variation(visit, suffix, outcome).items()}
+            row |= {f"{suffix} {k}": v for k, v in field_left(visit, suffix, outcome).items()}
             if number:
                 row |= {f"{suffix} {k}": v for k, v in likeness(visits[0], (visit, made), suffix).items()}
         row["coherence"] = made["T2w"].qc.get("anchor_coherence", float("nan"))
@@ -108,6 +110,15 @@ def tissue_variation(visit: Traveller, suffix: str, outcome: Outcome) -> Row:
     return row
 
 
+def field_left(visit: Traveller, suffix: str, outcome: Outcome) -> Row:
+    """Standard deviation over the brain, in %, of the true field, and of what the correction left of it."""
+    before, after = (to_array(read_nifti(p)) for p in (outcome.raw, outcome.folder / "native_preproc.nii.gz"))
+    inside = (to_array(visit.brain_mask(suffix)) > 0) & (before > 0) & (after > 0)
+    true = np.log(to_array(visit.field(suffix))[inside])
+    found = np.log(before[inside] / after[inside])
+    return {"field %": 100 * float(true.std()), "field left %": 100 * float((true - found).std())}
+
+
 def likeness(reference: Visit, visit: Visit, suffix: str) -> Row:
     """SSIM of a scan with that of the first scanner: as preprocessed, and by the true way between the two."""
     (there, at_first), (here, made) = reference, visit
@@ -145,7 +156,7 @@ def travel_summary(rows: Sequence[Row]) -> list[Row]:
             line[f"{key}, mean"], line[f"{key}, worst"] = float(np.mean(values)), max(values)
         line["failures"] = str(sum(float(row["T2w to T1w mm"]) > FAILED_MM for row in own))
         line["flagged"] = str(sum(bool(row["warnings"]) for row in own))
-        for key in dict.fromkeys(key for row in own for key in row if "CV" in key or "SSIM" in key):
+        for key in dict.fromkeys(key for row in own for key in row if any(word in key for word in MEANS)):
             line[key] = float(np.mean([float(row[key]) for row in own if key in row]))
         out.append(line)
     return out

@@ -128,6 +128,10 @@ class Traveller:
         """1 in pure grey and 2 in pure white matter on the voxels of a scan."""
         return SimpleITK.ReadImage(str(self.scans[suffix].with_name(f"{suffix}_tissues.nrrd")))
 
+    def field(self, suffix: str) -> SimpleITK.Image:
+        """The receive field, a factor, on the voxels of a scan."""
+        return SimpleITK.ReadImage(str(self.scans[suffix].with_name(f"{suffix}_field.nrrd")))
+
 
 def travel(head: Head, scanner: int, seed: int, folder: Path, kind: Kind | None = None) -> Traveller:
     """Scan a head at a scanner, by default of one of ``KINDS``; what is in ``folder`` is not made again."""
@@ -200,9 +204,9 @@ def _scan(
         pure = np.isin(head.labels, [n for n, r in FREESURFER.items() if r in regions]).astype(np.float32)
         tissues[_acquire(head, pure, grid) > 0.95] = number
     brain = (_acquire(head, head.brain().astype(np.float32), grid) > 0.5).astype(np.uint8)
-    for name, labels in (("tissues", tissues), ("brain", brain)):
+    for name, voxels in (("tissues", tissues), ("brain", brain), ("field", field.astype(np.float32))):
         with atomic_path(out.with_name(f"{suffix}_{name}.nrrd")) as temporary:
-            SimpleITK.WriteImage(to_sitk(labels, affine), str(temporary), useCompression=True)
+            SimpleITK.WriteImage(to_sitk(voxels, affine), str(temporary), useCompression=True)
     save_nifti(nib.Nifti1Image(image.astype(np.int16), affine), out)
 
 
