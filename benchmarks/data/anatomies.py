@@ -22,9 +22,9 @@ from bids_mmh.evaluation.tissues import segment_tissues
 from bids_mmh.files import atomic_path
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.images import to_array, to_sitk
-from bids_mmh.preprocess.steps.registration import RegistrationSettings
+from bids_mmh.preprocess.steps.registration.settings import RegistrationSettings
+from bids_mmh.preprocess.steps.registration.template import nine_dof
 from bids_mmh.preprocess.steps.resample import resample_mask, resample_scan
-from bids_mmh.preprocess.steps.template_registration import nine_dof
 from bids_mmh.preprocess.template import NILEARN_SPACE, find_template
 from bids_mmh.synthesis.regions import FREESURFER, Region
 

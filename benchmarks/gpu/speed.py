@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from benchmarks.gpu.plan import Stage, run_stage
 from bids_mmh.method.config import PRESETS
 from bids_mmh.method.diffusion.unet import ConditionalUNet
+from bids_mmh.method.precision import has_native_bf16
 from bids_mmh.method.style.code import code_length
 
 NAME = "speed"
@@ -157,6 +158,9 @@ def _row(
     labels = (name, "bf16" if half else "fp32 (TF32 allowed)", checkpointing)
     if time.monotonic() - begun > stage.seconds:
         stage.report.row(NAME, *labels, "not measured: the time is over", None, None, None)
+        return
+    if half and not has_native_bf16(stage.device):
+        stage.report.row(NAME, *labels, "not measured: not in hardware", None, None, None)
         return
     try:
         figures: tuple[float | str | None, ...] = measure(make, stage, half=half)

@@ -10,7 +10,7 @@ from travelling_heads import Kind, random_kind, travel
 from bids_mmh.preprocess.engines.choice import align_to_anchor
 from bids_mmh.preprocess.images import read_nifti
 from bids_mmh.preprocess.options import PreprocessOptions
-from bids_mmh.preprocess.steps.session_registration import CLEAR_COHERENCE
+from bids_mmh.preprocess.steps.registration.session import CLEAR_COHERENCE
 from bids_mmh.preprocess.transforms import to_matrix
 from bids_mmh.synthesis.heads import read_head
 

@@ -209,8 +209,8 @@ def _alone(outcome: Outcome, others: Path | None) -> Row:
 
 def test_retest(first: Mapping[str, Outcome], second: Mapping[str, Outcome]) -> Row:
     """Compare two sessions of a person: a rigid alignment of the scans to each other is the referee."""
-    from bids_mmh.preprocess.steps.registration import RegistrationSettings
-    from bids_mmh.preprocess.steps.session_registration import rigid
+    from bids_mmh.preprocess.steps.registration.session import rigid
+    from bids_mmh.preprocess.steps.registration.settings import RegistrationSettings
 
     a, b = first["T1w"], second["T1w"]
     images = [read_nifti(outcome.folder / "native_preproc.nii.gz") for outcome in (a, b)]

@@ -20,10 +20,10 @@ from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.images import read_nifti, read_work
 from bids_mmh.preprocess.steps.bias import divide_bias
 from bids_mmh.preprocess.steps.quality import LOW_OVERLAP, dice, session_alignment, template_alignment
-from bids_mmh.preprocess.steps.registration import FAST_REGISTRATION
+from bids_mmh.preprocess.steps.registration.session import rigid
+from bids_mmh.preprocess.steps.registration.settings import FAST_REGISTRATION
+from bids_mmh.preprocess.steps.registration.template import nine_dof
 from bids_mmh.preprocess.steps.resample import apply_mask, isotropic, resample_mask
-from bids_mmh.preprocess.steps.session_registration import rigid
-from bids_mmh.preprocess.steps.template_registration import nine_dof
 from bids_mmh.preprocess.template import NILEARN_SPACE, find_template
 from bids_mmh.preprocess.transforms import compose, read_transform
 

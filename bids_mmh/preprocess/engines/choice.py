@@ -105,9 +105,9 @@ def align_to_template(
         A transform that resamples the brain onto the template, and the mutual information of the two, None
         if the program does not report it.
     """
-    from bids_mmh.preprocess.steps.registration import registration_settings
+    from bids_mmh.preprocess.steps.registration.settings import registration_settings
+    from bids_mmh.preprocess.steps.registration.template import nine_dof
     from bids_mmh.preprocess.steps.resample import apply_mask
-    from bids_mmh.preprocess.steps.template_registration import nine_dof
 
     if options.engine == "freesurfer":
         from bids_mmh.preprocess.engines.freesurfer import coregister
@@ -139,8 +139,8 @@ def align_to_anchor(
         A transform that resamples the scan onto the anchor, and the coherence of their edges, None if the
         program does not report it.
     """
-    from bids_mmh.preprocess.steps.registration import registration_settings
-    from bids_mmh.preprocess.steps.session_registration import CLEAR_COHERENCE, rigid
+    from bids_mmh.preprocess.steps.registration.session import CLEAR_COHERENCE, rigid
+    from bids_mmh.preprocess.steps.registration.settings import registration_settings
 
     threads = options.omp_nthreads
     if options.engine == "freesurfer":

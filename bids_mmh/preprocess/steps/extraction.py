@@ -120,8 +120,8 @@ def _residue_warnings(outside_ml: float) -> list[str]:
 def _template_mask_on(
     image: "SimpleITK.Image", template: "SimpleITK.Image", template_mask: "SimpleITK.Image"
 ) -> "SimpleITK.Image":
-    from bids_mmh.preprocess.steps.registration import RegistrationSettings
-    from bids_mmh.preprocess.steps.template_registration import nine_dof
+    from bids_mmh.preprocess.steps.registration.settings import RegistrationSettings
+    from bids_mmh.preprocess.steps.registration.template import nine_dof
 
     to_template, _ = nine_dof(template, template_mask, image, RegistrationSettings())
     return resample_mask(template_mask, image, to_template.GetInverse())

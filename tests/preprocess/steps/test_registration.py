@@ -6,12 +6,12 @@ import SimpleITK
 from bids_mmh.preprocess.grid import model_grid
 from bids_mmh.preprocess.images import image_like, read_nifti, save_work, to_array
 from bids_mmh.preprocess.interfaces import AlignToAnchor
-from bids_mmh.preprocess.steps import template_registration
 from bids_mmh.preprocess.steps.load import load_scan
-from bids_mmh.preprocess.steps.registration import FAST_REGISTRATION, RegistrationSettings
+from bids_mmh.preprocess.steps.registration import template as template_registration
+from bids_mmh.preprocess.steps.registration.session import CLEAR_COHERENCE, rigid
+from bids_mmh.preprocess.steps.registration.settings import FAST_REGISTRATION, RegistrationSettings
+from bids_mmh.preprocess.steps.registration.template import nine_dof
 from bids_mmh.preprocess.steps.resample import resample_mask, resample_scan
-from bids_mmh.preprocess.steps.session_registration import CLEAR_COHERENCE, rigid
-from bids_mmh.preprocess.steps.template_registration import nine_dof
 from bids_mmh.preprocess.transforms import from_matrix, to_matrix
 
 
@@ -175,7 +175,7 @@ def test_a_false_optimum_is_left_by_way_of_the_scans_own_brain(standard, tmp_pat
         "bids_mmh.preprocess.engines.builtin.network_mask", lambda *args: asked.append(args) or (mask, 1.0)
     )
     monkeypatch.setattr(
-        "bids_mmh.preprocess.steps.session_registration.rigid",
+        "bids_mmh.preprocess.steps.registration.session.rigid",
         lambda *args, moving_mask=None: nothing if moving_mask is None else good,
     )
     step = AlignToAnchor(anchor_file=save_work(image, tmp_path / "anchor.nrrd"), num_threads=1)

@@ -54,7 +54,15 @@ def registration_settings(*, sloppy: bool) -> RegistrationSettings:
 
 
 def working_copy(image: "SimpleITK.Image", settings: RegistrationSettings) -> "SimpleITK.Image":
-    """The image at the settings' voxel size, float32, from 0 to its 99.8th percentile above its lowest."""
+    """Resample an image for registration.
+
+    Args:
+        image: Any scan.
+        settings: Effort, with the voxel size.
+
+    Returns:
+        float32 image with intensities from 0 on, without the few brightest.
+    """
     import SimpleITK
 
     low = isotropic(SimpleITK.Cast(image, SimpleITK.sitkFloat32), settings.work_mm)
@@ -66,7 +74,15 @@ def working_copy(image: "SimpleITK.Image", settings: RegistrationSettings) -> "S
 
 
 def centred_start(fixed: "SimpleITK.Image", moving: "SimpleITK.Image") -> "SimpleITK.Euler3DTransform":
-    """The translation between the centres of mass of two working copies."""
+    """Move one working copy's centre of mass on to the other's.
+
+    Args:
+        fixed: Working copy.
+        moving: Working copy.
+
+    Returns:
+        The translation from points of ``fixed`` to points of ``moving``.
+    """
     import SimpleITK
 
     start = SimpleITK.CenteredTransformInitializer(

@@ -14,7 +14,7 @@ from bids_mmh.preprocess.gradient_fields import (
     strongest_edges,
 )
 from bids_mmh.preprocess.images import image_like, to_array
-from bids_mmh.preprocess.steps.registration import (
+from bids_mmh.preprocess.steps.registration.settings import (
     MIDDLE_MM,
     SEED,
     RegistrationSettings,

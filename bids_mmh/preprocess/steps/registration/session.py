@@ -17,7 +17,7 @@ from bids_mmh.preprocess.gradient_fields import (
     refined,
     strongest_edges,
 )
-from bids_mmh.preprocess.steps.registration import (
+from bids_mmh.preprocess.steps.registration.settings import (
     FAST_REGISTRATION,
     MIDDLE_MM,
     SEED,
