@@ -31,7 +31,7 @@ from bids_mmh.evaluation.scans import ScanArrays
 from bids_mmh.evaluation.tissues import segment_tissues
 from bids_mmh.method.harmonizer import Harmonizer
 from bids_mmh.method.model_files import embedded_folder
-from bids_mmh.method.style.statistics import StyleStatistics
+from bids_mmh.method.style.statistics import StyleStatistics, style_statistics
 from bids_mmh.method.target_style import gather_styles
 from bids_mmh.preprocess.grid import model_grid
 
@@ -39,8 +39,7 @@ GRID = model_grid(1.0)
 CURVE = "Best curve of intensity (oracle)"
 REGIONAL = "Regional landmarks"
 MMH = "MMH"
-VARIANTS: Mapping[str, Mapping[str, float | str]] = {
-    MMH: {},
+ABLATIONS: Mapping[str, Mapping[str, float | str]] = {
     "MMH without network": {"strength": 0.0},
     "MMH without regional statistics": {"regional_share": 0.0},
     "MMH with moments instead of tissues": {"intensity_map": "moments"},
@@ -113,7 +112,8 @@ def measure(
     """
     rows: dict[str, list[Row]] = {}
     features: dict[str, list[NDArray[np.float32]]] = {}
-    variants = {name: to_target(changed(model, changes), scans) for name, changes in VARIANTS.items()}
+    variants = {MMH: to_target(model, scans)}
+    variants |= {name: changed(variants[MMH], changes) for name, changes in ABLATIONS.items()}
     for head in HEADS[1:2] if quick else HEADS:
         own = [one for one in scans if one.subject == head]
         answer = next(one for one in own if one.site == TARGET)
@@ -153,22 +153,22 @@ def to_target(model: Harmonizer, scans: Sequence[ScanArrays]) -> Harmonizer:
     """The model towards the target scanner; the style never counts the subject at hand."""
     there = [one for one in scans if one.site == TARGET]
     m = model.sequence_index(there[0].sequence)
-    styles = [style(model, one) for one in there]
-    return model.towards(TARGET, gather_styles([one.subject for one in there], [m] * len(there), styles))
+    return model.towards(
+        TARGET, gather_styles([s.subject for s in there], [m] * len(there), [style(s) for s in there])
+    )
 
 
 def changed(model: Harmonizer, changes: Mapping[str, float | str]) -> Harmonizer:
-    """The same weights with other settings."""
+    """The same weights and target with other settings."""
     other = copy(model)
     other.config = replace(model.config, **changes)
     return other
 
 
-@torch.inference_mode()
-def style(model: Harmonizer, one: ScanArrays) -> StyleStatistics:
-    """Style of a scan as the model measures it."""
+def style(one: ScanArrays) -> StyleStatistics:
+    """Whole-brain style and, by the control's own measurement, the style by tissue."""
     image, mask = torch.from_numpy(one.preproc)[None, None], torch.from_numpy(one.mask)[None, None]
-    return model.style(image, model.anchor(image, mask, torch.tensor([model.sequence_index(one.sequence)])))
+    return replace(style_statistics(image, mask), tissues=one.tissues)
 
 
 def versions(

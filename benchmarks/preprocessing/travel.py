@@ -136,12 +136,12 @@ def likeness(reference: Visit, visit: Visit, suffix: str) -> Row:
 
 def _ssim(first: Outcome, image: NDArray[np.float32], mask: NDArray[np.generic]) -> float:
     """Of two brains, each scaled on its own as preprocessing does."""
-    own, both = first.image("mni_mask") > 0, (first.image("mni_mask") > 0) & (mask > 0)
+    own, other = first.image("mni_mask") > 0, mask > 0
     scaled = []
-    for voxels, inside in ((first.image("mni_preproc"), own), (image, mask > 0)):
+    for voxels, inside in ((first.image("mni_preproc"), own), (image, other)):
         slope, intercept = intensity_scaling(voxels[inside])
         scaled.append(voxels * slope + intercept)
-    return similarity(scaled[0], scaled[1], both).ssim
+    return similarity(scaled[0], scaled[1], own & other).ssim
 
 
 def travel_summary(rows: Sequence[Row]) -> list[Row]:

@@ -66,6 +66,7 @@ def test_every_stage_comes_to_its_end_with_pytorch_and_numpy_alone(rehearsed):
     assert sections["training"]["status"] == "4 steps"
     speed = {(row[0], row[1], row[2]): row[3] for row in sections["speed"]["rows"]}
     assert len(speed) == 10
+    assert [name for name, *_ in speed].count("MONAI stock") == 2
     in_hardware = has_native_bf16(torch.device("cpu"))
     for (name, precision, _), value in speed.items():
         if precision == "bf16" and not in_hardware:
