@@ -15,7 +15,7 @@ from bids_mmh.method.diffusion.gradient import gradient_map
 from bids_mmh.method.harmonizer import Harmonizer, Styled
 from bids_mmh.method.precision import fast_autocast, precision_name
 from bids_mmh.method.style.statistics import soft_histogram
-from bids_mmh.method.style.tissues import default_priors, priors_on_grid, tissue_maps
+from bids_mmh.method.style.tissues import default_priors, priors_on_grid, segment
 from bids_mmh.synthesis.anatomies import Anatomy
 from bids_mmh.synthesis.study import SimulatedStudy, simulate_study
 from bids_mmh.training.data.simulated_pairs import SimulatedPair, SimulatedPairs
@@ -87,7 +87,7 @@ def tissues(bench: Bench) -> float:
     for device in (CPU, bench.device):
         image, mask = bench.scan(device)
         priors = priors_on_grid(default_priors()[None].to(device), image.shape[2:])
-        found.append(tissue_maps(image, mask, priors).cpu())
+        found.append(segment(image, mask, priors).maps.cpu())
     return float((found[0] - found[1]).abs().mean())
 
 

@@ -73,13 +73,15 @@ def styles(
         study = simulate_study(anatomies, sequence, seed, subjects=1, scanners=SCANNERS)
         mask = study.masks[0]
         for scan in study.scans[0]:
-            tissues = model.tissues(scan.image, mask)
-            style = style_statistics(scan.image, mask, bins, tissues=tissues)
+            found = model.segment(scan.image, mask)
+            assert found is not None  # a model without tissues has no use for this
+            image = torch.where(mask, found.without_gain(scan.image), scan.image)
+            style = style_statistics(image, mask, bins, segmentation=found.even)
             if sequence in CHOSEN:
                 knots = style.by_tissue.knots[..., None, None, None]
                 chosen = torch.tensor(CHOSEN[sequence]).view_as(knots)
-                image = torch.where(mask, map_through(scan.image, knots, chosen), scan.image)
-                style = style_statistics(image, mask, bins, tissues=tissues)
+                image = torch.where(mask, map_through(image, knots, chosen), image)
+                style = style_statistics(image, mask, bins, segmentation=found.even)
             yield style
 
 

@@ -37,7 +37,7 @@ def segment_tissues(volume: NDArray[Any], mask: NDArray[Any]) -> NDArray[np.uint
     """
     import torch
 
-    from bids_mmh.method.style.tissues import Tissue, default_priors_on, tissue_maps
+    from bids_mmh.method.style.tissues import Tissue, default_priors_on, segment
 
     inside = np.asarray(mask) != 0
     if volume.shape != inside.shape or not _in_box(inside.shape):
@@ -49,7 +49,8 @@ def segment_tissues(volume: NDArray[Any], mask: NDArray[Any]) -> NDArray[np.uint
     if values.size == 0 or not np.isfinite(values).all() or values.std() == 0:
         raise BadDataError("The brain mask of a scan is empty, or its intensities are flat or not finite.")
     image = torch.from_numpy(np.where(inside, volume, 0).astype(np.float32))[None, None]
-    maps = tissue_maps(image, torch.from_numpy(inside)[None, None], default_priors_on(inside.shape))[0]
+    brain = torch.from_numpy(inside)[None, None]
+    maps = segment(image, brain, default_priors_on(inside.shape)).maps[0]
     grey = maps[Tissue.CORTICAL_GREY] + maps[Tissue.DEEP_GREY]
     found = torch.stack([maps[Tissue.FLUID], grey, maps[Tissue.WHITE]]).argmax(0).numpy() + 1
     return np.where(inside, found, 0).astype(np.uint8)

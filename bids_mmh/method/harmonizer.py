@@ -40,7 +40,7 @@ from bids_mmh.method.style.statistics import (
     to_style,
 )
 from bids_mmh.method.style.tissue_style import mapped_statistics, tissue_map
-from bids_mmh.method.style.tissues import default_priors, priors_on_grid, tissue_maps
+from bids_mmh.method.style.tissues import Segmentation, default_priors, priors_on_grid, segment
 from bids_mmh.method.target_style import TargetStyles
 
 MARGIN = 4  # voxels around the brain that the network sees: beyond is background, which tells it nothing
@@ -54,18 +54,22 @@ class Anchor:
         mask: (B, 1, H, W, D) brain mask.
         gradient: gradient map G of the scan, same shape; zeros where the model does without.
         sequence: (B,) sequence indices m.
-        tissues: (B, 4, H, W, D) tissue maps of the scan; None where the model does without.
+        segmentation: tissues and gain of the scan; None where the model does without.
     """
 
     mask: Tensor
     gradient: Tensor
     sequence: Tensor
-    tissues: Tensor | None = None
+    segmentation: Segmentation | None = None
+
+    @property
+    def even(self) -> "Anchor":
+        """The same of a harmonized scan, which has the gain of its scanner no more."""
+        return self if self.segmentation is None else replace(self, segmentation=self.segmentation.even)
 
     def crop(self, box: tuple[slice, ...]) -> "Anchor":
-        """The same of a part of the volumes; five slices."""
-        tissues = None if self.tissues is None else self.tissues[box]
-        return Anchor(self.mask[box], self.gradient[box], self.sequence, tissues)
+        """What the networks need of a part of the volumes; five slices. Styles are measured on whole ones."""
+        return Anchor(self.mask[box], self.gradient[box], self.sequence)
 
 
 @dataclass(frozen=True)
@@ -163,23 +167,24 @@ class Harmonizer(nn.Module):
             anchor = self.anchor(volume, mask, sequence)
             result = self.unify(volume, anchor, subject=subject)
             if self.target_network is not None and self.target_records is not None and stage != 1:
-                result = self.harmonize(self.target_network, result, anchor, self.target_records.of(sequence))
+                target = self.target_records.of(sequence)
+                result = self.harmonize(self.target_network, result, anchor.even, target)
         return result
 
     def anchor(self, volume: Tensor, mask: Tensor, sequence: Tensor) -> Anchor:
         """What inversion and sampling of a batch have in common."""
         mask = mask.bool()
-        return Anchor(mask, self.gradient(volume), sequence, self.tissues(volume, mask))
+        return Anchor(mask, self.gradient(volume), sequence, self.segment(volume, mask))
 
-    def tissues(self, volume: Tensor, mask: Tensor) -> Tensor | None:
-        """Tissue maps of a batch, where the model's styles are by tissue."""
+    def segment(self, volume: Tensor, mask: Tensor) -> Segmentation | None:
+        """Tissues and gain of a batch, where the model's styles are by tissue."""
         if not self.config.needs_tissues:
             return None
-        return tissue_maps(volume, mask, priors_on_grid(self.priors, volume.shape[2:]))
+        return segment(volume, mask, priors_on_grid(self.priors, volume.shape[2:]))
 
     def style(self, volume: Tensor, anchor: Anchor) -> StyleStatistics:
         """Style of a batch of brains."""
-        return style_statistics(volume, anchor.mask, self.config.bins, tissues=anchor.tissues)
+        return style_statistics(volume, anchor.mask, self.config.bins, segmentation=anchor.segmentation)
 
     def gradient(self, volume: Tensor) -> Tensor:
         """G of a volume as the network is shown it: zeros in the ablation w/o G."""

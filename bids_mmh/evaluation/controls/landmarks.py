@@ -25,11 +25,11 @@ def landmark_style(volume: NDArray[Any], mask: NDArray[Any]) -> "TissueStatistic
         mask: Brain mask of the same shape.
     """
     from bids_mmh.method.style.tissue_style import tissue_statistics
-    from bids_mmh.method.style.tissues import default_priors_on, tissue_maps
+    from bids_mmh.method.style.tissues import default_priors_on, segment
 
     image, inside = _batch(volume, mask)
-    maps = tissue_maps(image, inside, default_priors_on(tuple(image.shape[2:])))
-    return tissue_statistics(image, inside, maps)
+    found = segment(image, inside, default_priors_on(tuple(image.shape[2:])))
+    return tissue_statistics(image, inside, found)
 
 
 def mean_landmark_style(styles: "Sequence[TissueStatistics]") -> "TissueStatistics":

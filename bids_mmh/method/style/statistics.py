@@ -16,7 +16,7 @@ from bids_mmh.method.style.tissue_style import (
     mean_tissue_statistics,
     tissue_statistics,
 )
-from bids_mmh.method.style.tissues import Tissue
+from bids_mmh.method.style.tissues import Segmentation, Tissue
 
 V_MIN, V_MAX = -1.0, 1.0
 OVERSAMPLING = 8  # fine cells per bin of the linear-cost histogram; its error is bounded by a test
@@ -97,7 +97,7 @@ def soft_histogram(values: Tensor, bins: int = 100, bandwidth: float | None = No
 
 
 def style_statistics(
-    volume: Tensor, mask: Tensor, bins: int = 100, *, tissues: Tensor | None = None
+    volume: Tensor, mask: Tensor, bins: int = 100, *, segmentation: Segmentation | None = None
 ) -> StyleStatistics:
     """Statistics of each volume inside its mask.
 
@@ -105,14 +105,14 @@ def style_statistics(
         volume: (B, 1, H, W, D) intensities.
         mask: (B, 1, H, W, D) boolean, at least two voxels true in each.
         bins: histogram bins K.
-        tissues: (B, 4, H, W, D) tissue maps, to measure each tissue too.
+        segmentation: of the volumes, to measure each tissue too.
     """
     inside = [v[m] for v, m in zip(volume, mask.bool(), strict=True)]
     return StyleStatistics(
         histogram=torch.stack([soft_histogram(x, bins) for x in inside]),
         mean=torch.stack([x.float().mean() for x in inside]),
         std=torch.stack([x.float().std() for x in inside]),
-        tissues=None if tissues is None else tissue_statistics(volume, mask.bool(), tissues),
+        tissues=None if segmentation is None else tissue_statistics(volume, mask.bool(), segmentation),
     )
 
 

@@ -14,14 +14,15 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from bids_mmh.method.style.slow_fields import on_grid, windowed
-from bids_mmh.method.style.tissues import Tissue
+from bids_mmh.method.style.tissues import Segmentation, Tissue
 
 KNOTS = 3  # of the map: fluid, grey and white matter
+_KNOTS = [Tissue.FLUID, Tissue.CORTICAL_GREY, Tissue.WHITE]
 _RANGE, _BINS = 2.0, 2000  # medians and spreads are read off histograms over [−RANGE, RANGE]
 _WINDOW = 1.5  # cells: standard deviation of the Gaussian window of a regional map (12 mm)
-_SCARCE = (
-    0.005  # share of a window that a tissue fills: of less, its regional median is mostly the global one
-)
+# Share of a window that a tissue fills: of less, its regional median is mostly the global one. Cortex is
+# thin: what its local medians differ in is partial volume first, which belongs to the subject.
+_SCARCE = (0.005, 0.2, 0.005)
 _CLIP = 2.5  # spreads: a voxel further from its tissue's median (lesion, vessel) counts as this far
 STEEPEST = 2.5  # slope of the map: it makes noise larger as well
 _FLOOR = -1.0  # scaled intensity of the background
@@ -49,7 +50,7 @@ class TissueStatistics:
     @property
     def knots(self) -> Tensor:
         """(B, 3): medians of fluid, (cortical) grey and white matter."""
-        return self.median[:, [Tissue.FLUID, Tissue.CORTICAL_GREY, Tissue.WHITE]]
+        return self.median[:, _KNOTS]
 
     @property
     def reliable(self) -> Tensor:
@@ -64,20 +65,29 @@ class TissueStatistics:
 
 
 @torch.no_grad()
-def tissue_statistics(volume: Tensor, mask: Tensor, tissues: Tensor) -> TissueStatistics:
-    """Measure brains of which the tissue maps are known.
+def tissue_statistics(volume: Tensor, mask: Tensor, segmentation: Segmentation) -> TissueStatistics:
+    """Measure brains of which the tissues are known.
+
+    What is measured is the brain without its gain, to which all tissues contribute; the local medians then
+    follow the gain and what is left of the tissue's own.
 
     Args:
         volume: (B, 1, H, W, D) scaled intensities, over the whole box of the model.
         mask: boolean, same shape.
-        tissues: (B, 4, H, W, D) of :func:`~bids_mmh.method.style.tissues.tissue_maps`.
+        segmentation: of :func:`~bids_mmh.method.style.tissues.segment`; its ``even`` if ``volume`` is not the
+            scan that was segmented.
     """
+    tissues, scan = segmentation.maps, volume
+    volume = segmentation.without_gain(volume.float())
     quantiles = torch.stack(
         [_quantiles(v[m], t[:, m[0]]) for v, m, t in zip(volume, mask, tissues, strict=True)]
     )
     median, spread = quantiles[..., 1], (quantiles[..., 2] - quantiles[..., 0]) / 2
-    detail = torch.stack([_detail(v[0], t[Tissue.WHITE]) for v, t in zip(volume, tissues, strict=True)])
-    return TissueStatistics(median, spread, detail, _regional(volume, tissues, median, spread))
+    detail = torch.stack([_detail(v[0], t[Tissue.WHITE]) for v, t in zip(scan, tissues, strict=True)])
+    own = _regional(volume, tissues, median, spread)
+    knots, zero = (x.view(len(volume), -1, 1, 1, 1) for x in (median[:, _KNOTS], segmentation.zero))
+    local = zero + segmentation.gain * (knots + own - zero)
+    return TissueStatistics(median, spread, detail, local - knots)
 
 
 def mean_tissue_statistics(styles: Sequence[TissueStatistics]) -> TissueStatistics:
@@ -219,12 +229,11 @@ def _regional(volume: Tensor, tissues: Tensor, median: Tensor, spread: Tensor) -
         + tissues[:, Tissue.DEEP_GREY : Tissue.WHITE]
     )
     parts = (tissues[:, :1], grey, tissues[:, Tissue.WHITE :])
-    columns = (Tissue.FLUID, Tissue.CORTICAL_GREY, Tissue.WHITE)
     maps = []
-    for share, column in zip(parts, columns, strict=True):
+    for share, column, scarce in zip(parts, _KNOTS, _SCARCE, strict=True):
         view = (-1, 1, 1, 1, 1)
         reach = _CLIP * spread[:, column].view(view)
         weight = share.square()  # pure voxels count most
         deviation = (volume.float() - median[:, column].view(view)).clamp(-reach, reach)
-        maps.append(windowed(weight * deviation, _WINDOW) / (windowed(weight, _WINDOW) + _SCARCE))
+        maps.append(windowed(weight * deviation, _WINDOW) / (windowed(weight, _WINDOW) + scarce))
     return torch.cat(maps, dim=1)

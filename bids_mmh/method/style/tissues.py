@@ -1,14 +1,18 @@
-"""Soft tissue maps of a brain, from its intensities and prior maps alone.
+"""Soft tissue maps of a brain and its slow gain, from its intensities and prior maps alone.
 
 A Gaussian mixture fitted by expectation-maximisation with prior maps, after Ashburner & Friston 2005
-(doi:10.1016/j.neuroimage.2005.02.018). The priors separate the classes, so it does not matter whether
-fluid is dark (T1w) or bright (T2w). The classes share one variance: many fluid voxels hold grey matter too,
-and a variance of fluid's own would grow with the contrast of the scanner. As there, a slow gain is part of
-the mixture: what a bias correction left would otherwise be taken for tissue. It is estimated anew in each
-step as the local ratio of signal and expected signal (Wells et al. 1996, doi:10.1109/42.511747).
+(doi:10.1016/j.neuroimage.2005.02.018). The priors separate the classes, so it does not matter whether fluid
+is dark (T1w) or bright (T2w). The classes share one variance: many fluid voxels hold grey matter too, and a
+variance of fluid's own would grow with the contrast of the scanner. As there, a slow gain is part of the
+mixture: what a bias correction left would otherwise be taken for tissue. It grows in steps, each the local
+ratio of signal and expected signal (Wells et al. 1996, doi:10.1109/42.511747) in a wide window: what one
+tissue does in one place is no gain. Many steps of a wide window follow a field to the edge of the brain,
+where one step would be half of it; how many there are sets how fine the gain may be.
 """
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -31,13 +35,14 @@ class Tissue(IntEnum):
     WHITE = 3
 
 
-SAMPLED = 72  # voxels along the first axis (2 mm): a regular subsample is enough for means and a slow field
+SAMPLED = 36  # voxels along the first axis (4 mm): a regular subsample is enough for means and a slow field
 STEPS = 40
 TOLERANCE = 1e-4  # change of the means in units of the brain's standard deviation
 LEAST_VARIANCE = 1e-3  # of the brain's variance: for images without noise
-DARKEST = 0.001  # share of the brain that is darker than what counts as no signal
-FIELD_STEPS = 5
-WINDOW = 1.5  # cells of 8 mm: the field varies no faster than this Gaussian window
+TAILS = 0.01  # share of the brain that is darker, and brighter, than the range of its intensities
+ZERO = 0.22  # of that range below it: where a scan has no signal, so that a gain multiplies what is above
+FIELD_STEPS = 80
+WINDOW = 6.0  # cells of 8 mm: standard deviation of the Gaussian window of one step
 SCARCE = 0.005  # share of a window that the brain fills: of less, the gain is mostly 1
 FARTHEST = 2.5  # standard deviations: a voxel further from its tissue (lesion, vessel) counts as this far
 
@@ -69,28 +74,58 @@ def default_priors_on(shape: tuple[int, ...]) -> Tensor:
     return priors_on_grid(default_priors()[None], shape)
 
 
+@dataclass(frozen=True)
+class Segmentation:
+    """What a mixture says about a batch of scans.
+
+    Attributes:
+        maps: (B, 4, H, W, D) probability of each :class:`Tissue`, 0 outside the masks.
+        gain: (B, 1, *BOX) slow gain of each scan, about 1.
+        zero: (B,) intensity without signal, in the units of the scans: gains multiply what is above.
+    """
+
+    maps: Tensor
+    gain: Tensor
+    zero: Tensor
+
+    @property
+    def even(self) -> "Segmentation":
+        """The same tissues of images that have no gain, such as :meth:`without_gain`."""
+        return replace(self, gain=torch.ones_like(self.gain))
+
+    def without_gain(self, volume: Tensor) -> Tensor:
+        """Divide the scans that were segmented, (B, 1, H, W, D), by their gain."""
+        zero = self.zero.view(-1, 1, 1, 1, 1)
+        return zero + (volume - zero) / on_grid(self.gain, volume.shape[2:])
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Segmentation":
+        """The same with every tensor changed by ``change``: moved, indexed."""
+        return Segmentation(change(self.maps), change(self.gain), change(self.zero))
+
+
 @torch.no_grad()
-def tissue_maps(volume: Tensor, mask: Tensor, priors: Tensor) -> Tensor:
-    """Probability of each tissue in each voxel.
+def segment(volume: Tensor, mask: Tensor, priors: Tensor) -> Segmentation:
+    """Find the tissues and the slow gain of a batch of scans.
 
     Args:
         volume: (B, 1, H, W, D) intensities over the model's box, in any unit: a linear map of them that keeps
             bright bright changes nothing.
         mask: boolean brain masks, same shape.
         priors: (1, K, H, W, D) prior probabilities, sum 1.
-
-    Returns:
-        (B, K, H, W, D) float32, 0 outside the masks.
     """
-    out = volume.new_zeros((len(volume), priors.shape[1], *volume.shape[2:]), dtype=torch.float32)
-    for scan, inside, maps in zip(volume[:, 0], mask[:, 0], out, strict=True):
-        signal = _signal(scan.float(), inside)
+    maps = volume.new_zeros((len(volume), priors.shape[1], *volume.shape[2:]), dtype=torch.float32)
+    gains, zeros = [], []
+    for scan, inside, found in zip(volume[:, 0].float(), mask[:, 0], maps, strict=True):
+        zero = _no_signal(scan[inside])
+        signal = (scan - zero) / scan[inside].std().clamp(min=1e-6)
         step = max(1, round(scan.shape[0] / SAMPLED))
         coarse, part, weights = (x[..., ::step, ::step, ::step] for x in (signal, inside, priors[0]))
         mixture, gain = _fit(coarse, part, weights)
         fine = on_grid(gain, scan.shape)[0, 0][inside]
-        maps[:, inside] = mixture.shares(signal[inside], fine, priors[0][:, inside])
-    return out
+        found[:, inside] = mixture.shares(signal[inside], fine, priors[0][:, inside])
+        gains.append(gain)
+        zeros.append(zero)
+    return Segmentation(maps, torch.cat(gains), torch.stack(zeros))
 
 
 class _Mixture(NamedTuple):
@@ -105,11 +140,12 @@ class _Mixture(NamedTuple):
         return (priors.log() - 0.5 * (signal - gain * self.mean).square() / self.variance).softmax(0)
 
 
-def _signal(scan: Tensor, inside: Tensor) -> Tensor:
-    """Intensities above the darkest of the brain, in units of their standard deviation."""
-    values = scan[inside]
-    darkest = values.kthvalue(max(1, round(DARKEST * len(values)))).values
-    return (scan - darkest) / values.std().clamp(min=1e-6)
+def _no_signal(values: Tensor) -> Tensor:
+    """Intensity without signal of the voxels (N,) of a brain: some way below the darkest of them."""
+    n = len(values)
+    last = round(TAILS * (n - 1))
+    low, high = (values.kthvalue(k + 1).values for k in (last, n - 1 - last))
+    return low - ZERO * (high - low)
 
 
 def _fit(signal: Tensor, inside: Tensor, priors: Tensor) -> tuple[_Mixture, Tensor]:
@@ -124,18 +160,17 @@ def _fit(signal: Tensor, inside: Tensor, priors: Tensor) -> tuple[_Mixture, Tens
         The mixture and the gain, (1, 1, *BOX).
     """
     values, weights = signal[inside], priors[:, inside]
-    flat = torch.ones_like(values)
-    mixture = _moments(values, flat, weights)
+    local = torch.ones_like(values)
+    mixture = _moments(values, local, weights)
     for _ in range(STEPS):
         before = mixture.mean
-        mixture = _moments(values, flat, mixture.shares(values, flat, weights))
+        mixture = _moments(values, local, mixture.shares(values, local, weights))
         if bool((mixture.mean - before).abs().max() < TOLERANCE):
             break
     gain = signal.new_ones((1, 1, *BOX))
-    local = flat
     for _ in range(FIELD_STEPS):
         shares = mixture.shares(values, local, weights)
-        gain = _gain(values, inside, shares, mixture)
+        gain = gain * _gain_left(values, local, inside, shares, mixture)
         local = on_grid(gain, signal.shape)[0, 0][inside]
         mixture = _moments(values, local, mixture.shares(values, local, weights))
     return mixture, gain
@@ -149,13 +184,14 @@ def _moments(signal: Tensor, gain: Tensor, shares: Tensor) -> _Mixture:
     return _Mixture(mean, variance.mean().clamp(min=LEAST_VARIANCE))
 
 
-def _gain(signal: Tensor, inside: Tensor, shares: Tensor, mixture: _Mixture) -> Tensor:
-    """Weighted least squares of signal = gain · mean around each cell, shrunk to 1; (1, 1, *BOX)."""
+def _gain_left(signal: Tensor, gain: Tensor, inside: Tensor, shares: Tensor, mixture: _Mixture) -> Tensor:
+    """Least squares of signal = factor · gain · mean around each cell, shrunk to 1; (1, 1, *BOX)."""
     weight = shares.square()  # pure voxels count most
     reach = FARTHEST * mixture.variance.sqrt()
-    deviation = (signal - mixture.mean).clamp(-reach, reach)
+    expected = gain * mixture.mean
+    deviation = (signal - expected).clamp(-reach, reach)
     parts = signal.new_zeros((1, 2, *inside.shape))
-    parts[0, 0, inside] = (weight * mixture.mean * deviation).sum(0)
-    parts[0, 1, inside] = (weight * mixture.mean.square()).sum(0)
+    parts[0, 0, inside] = (weight * expected * deviation).sum(0)
+    parts[0, 1, inside] = (weight * expected.square()).sum(0)
     product, square = windowed(parts, WINDOW).split(1, dim=1)
     return 1 + product / (square + SCARCE * mixture.mean.max().square())

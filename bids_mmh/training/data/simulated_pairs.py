@@ -18,7 +18,7 @@ from bids_mmh.method.diffusion.gradient import gradient_map
 from bids_mmh.method.padding import BACKGROUND
 from bids_mmh.method.style.statistics import StyleStatistics, style_statistics
 from bids_mmh.method.style.tissue_style import knot_maps, map_through, mapped_statistics
-from bids_mmh.method.style.tissues import default_priors, priors_on_grid, tissue_maps
+from bids_mmh.method.style.tissues import default_priors, priors_on_grid, segment
 from bids_mmh.synthesis.anatomies import Anatomy
 from bids_mmh.synthesis.study import SimulatedStudy, simulate_study
 from bids_mmh.training.seeds import draw_seed
@@ -203,8 +203,7 @@ class SimulatedPairs:
         return self._studies[number]
 
     def _measured(self, image: Tensor, clean: Tensor, mask: Tensor, priors: Tensor) -> _Scan:
-        tissues = tissue_maps(image, mask, priors)
-        style = style_statistics(image, mask, self.bins, tissues=tissues)
+        style = style_statistics(image, mask, self.bins, segmentation=segment(image, mask, priors))
         knots = knot_maps(style.by_tissue, image.shape)
         return _Scan(image, clean, gradient_map(image), style, knots)
 

@@ -1,6 +1,7 @@
 """The Stage I objective of one batch (Eq. 11) and the draws it is made on."""
 
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -112,7 +113,7 @@ def stage1_losses(
     """
     schedule = model.schedule
     gradient = model.gradient(volume.image)
-    anchor = Anchor(volume.mask, gradient, volume.sequence, model.tissues(volume.image, volume.mask))
+    anchor = Anchor(volume.mask, gradient, volume.sequence, model.segment(volume.image, volume.mask))
     scan = Styled(volume.image, model.style(volume.image, anchor))
     record = model.records.of(volume.sequence)
     unified = draw.unified & model.config.ema_guidance
@@ -209,8 +210,8 @@ def _ema_term(
         weight = reliability(t[one], model.config.threshold).to(estimate.device)
         record = model.records.of(volume.sequence[one])
         loss = ema_loss(record, style)
-        if anchor.tissues is not None:
-            loss = loss + tissue_loss(record.by_tissue, estimate[one], anchor.tissues[one])
+        if anchor.segmentation is not None:
+            loss = loss + tissue_loss(record.by_tissue, estimate[one], anchor.segmentation.maps[one])
         losses[i] = (weight * loss)[0]
     return torch.stack(losses)
 
@@ -223,7 +224,11 @@ def _observe(
     for i in reliable.nonzero().flatten().tolist() if model.config.ema_guidance else ():
         with torch.no_grad():
             one = slice(i, i + 1)
-            tissues = None if anchor.tissues is None else anchor.tissues[one]
-            style = style_statistics(estimate[one], volume.mask[one], model.config.bins, tissues=tissues)
+            segmentation = anchor.segmentation
+            if segmentation is not None:
+                segmentation = segmentation.map(itemgetter(one))
+            style = style_statistics(
+                estimate[one], volume.mask[one], model.config.bins, segmentation=segmentation
+            )
         found.append(Observation(int(volume.sequence[i]), style))
     return found

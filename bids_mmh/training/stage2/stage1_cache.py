@@ -147,7 +147,7 @@ def _build(
     with fast_autocast(device):
         anchor = model.anchor(volume.image, volume.mask, volume.sequence)
         aligned = model.unify(volume.image, anchor)
-        start = Styled(aligned, model.style(aligned, anchor))
+        start = Styled(aligned, model.style(aligned, anchor.even))
         if model.target_records is not None:
             start = model.landmark_map(start, anchor, model.target_records.of(volume.sequence))
         latent = model.invert(start, anchor).value

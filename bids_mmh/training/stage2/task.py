@@ -145,7 +145,7 @@ class Stage2Task:
         model, config = self.model, self.model.config
         anchor = model.anchor(scan.image, scan.mask, scan.sequence)
         target = self.records.of(scan.sequence)
-        aligned = Styled(scan.aligned, model.style(scan.aligned, anchor))
+        aligned = Styled(scan.aligned, model.style(scan.aligned, anchor.even))
         mapped = model.landmark_map(aligned, anchor, target)
         latent = Latent(scan.latent, mapped.style)
         moved = model.sample(network, latent, anchor, target, tracked=self.recipe.backprop_steps)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from bids_mmh.method.style.slow_fields import BOX, on_grid
 from bids_mmh.method.style.tissue_style import (
     TissueStatistics,
     corresponding,
@@ -12,7 +13,7 @@ from bids_mmh.method.style.tissue_style import (
     tissue_map,
     tissue_statistics,
 )
-from bids_mmh.method.style.tissues import Tissue, default_priors, priors_on_grid, tissue_maps
+from bids_mmh.method.style.tissues import Segmentation, Tissue, default_priors, priors_on_grid, segment
 
 SHAPE = (36, 46, 46)
 T1W, T2W = (-0.6, 0.2, 0.4, 0.7), (0.6, -0.3, -0.45, -0.7)
@@ -38,9 +39,18 @@ def brain(medians, noise=0.02, slope=0.0, seed=0):
     return torch.where(mask, values, -1.0)[None, None], mask[None, None]
 
 
-def truth():
+def true_maps():
     tissue, mask = shells()
     return (torch.nn.functional.one_hot(tissue, 4).movedim(-1, 0) * mask).float()[None]
+
+
+def truth():
+    return Segmentation(true_maps(), torch.ones(1, 1, *BOX), torch.tensor([-1.3]))
+
+
+def blurred_priors():
+    blurred = torch.nn.functional.avg_pool3d(true_maps() + 0.05, 5, 1, 2)
+    return blurred / blurred.sum(1, keepdim=True)
 
 
 def style(medians, **kwargs):
@@ -51,20 +61,44 @@ def style(medians, **kwargs):
 @pytest.mark.parametrize("medians", [T1W, T2W])
 def test_maps_are_found_whichever_tissue_is_bright(medians):
     volume, mask = brain(medians)
-    blurred = torch.nn.functional.avg_pool3d(truth() + 0.05, 5, 1, 2)
-    maps = tissue_maps(volume, mask, blurred / blurred.sum(1, keepdim=True))
+    maps = segment(volume, mask, blurred_priors()).maps
     torch.testing.assert_close(maps.sum(1)[mask[:, 0]], torch.ones(int(mask.sum())))
     assert not maps[:, :, ~mask[0, 0]].any()
-    right = (maps.argmax(1) == truth().argmax(1))[mask[:, 0]]
+    right = (maps.argmax(1) == true_maps().argmax(1))[mask[:, 0]]
     assert right.float().mean() > 0.97
 
 
 def test_maps_follow_no_linear_change_of_intensity():
     volume, mask = brain(T1W, noise=0.1)
     priors = priors_on_grid(default_priors()[None], SHAPE)
-    torch.testing.assert_close(
-        tissue_maps(volume, mask, priors), tissue_maps(3 * volume + 7, mask, priors), atol=1e-3, rtol=0
-    )
+    one, other = segment(volume, mask, priors), segment(3 * volume + 7, mask, priors)
+    torch.testing.assert_close(one.maps, other.maps, atol=1e-3, rtol=0)
+    torch.testing.assert_close(one.gain, other.gain, atol=1e-3, rtol=0)
+    torch.testing.assert_close(3 * one.zero + 7, other.zero)
+
+
+@pytest.mark.parametrize("medians", [T1W, T2W])
+def test_a_field_is_found_as_gain_and_tissues_are_those_without_it(medians):
+    even, mask = brain(medians, noise=0.05)
+    x, y, _ = torch.meshgrid(*(torch.linspace(-1, 1, side) for side in SHAPE), indexing="ij")
+    field = 1 + 0.25 * x - 0.15 * y.square()
+    volume = torch.where(mask, -1.3 + (even + 1.3) * field, -1.0)
+    found = segment(volume, mask, blurred_priors())
+    inside = mask[0, 0]
+    ratio = (on_grid(found.gain, SHAPE)[0, 0] / field)[inside]
+    assert ratio.std() / ratio.mean() < 0.25 * field[inside].std()
+    right = (found.maps.argmax(1) == true_maps().argmax(1))[mask[:, 0]]
+    assert right.float().mean() > 0.97
+    own, of_even = (tissue_statistics(v, mask, s) for v, s in ((volume, found), (even, truth())))
+    back = tissue_map(volume, mask, own, of_even)
+    assert (back - even)[mask].std() < 0.3 * (volume - even)[mask].std()
+
+
+def test_the_even_segmentation_of_a_scan_says_nothing_of_its_gain():
+    volume, _ = brain(T1W)
+    found = Segmentation(true_maps(), torch.full((1, 1, *BOX), 2.0), torch.tensor([-1.3]))
+    torch.testing.assert_close(found.without_gain(volume), (volume + 1.3) / 2 - 1.3)
+    torch.testing.assert_close(found.even.without_gain(volume), volume)
 
 
 def test_shipped_priors_are_probabilities_with_grey_matter_in_the_middle():
