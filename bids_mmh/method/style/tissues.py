@@ -43,7 +43,8 @@ TAILS = 0.01  # share of the brain that is darker, and brighter, than the range 
 ZERO = 0.22  # of that range below it: where a scan has no signal, so that a gain multiplies what is above
 FIELD_STEPS = 80
 WINDOW = 6.0  # cells of 8 mm: standard deviation of the Gaussian window of one step
-SCARCE = 0.005  # share of a window that the brain fills: of less, the gain is mostly 1
+SCARCE = 0.005  # share of a window that the brain fills: of less, a step is mostly 1
+PRIOR = 0.02  # of what a gain departs from 1, a step goes back
 FARTHEST = 2.5  # standard deviations: a voxel further from its tissue (lesion, vessel) counts as this far
 
 
@@ -80,7 +81,7 @@ class Segmentation:
 
     Attributes:
         maps: (B, 4, H, W, D) probability of each :class:`Tissue`, 0 outside the masks.
-        gain: (B, 1, *BOX) slow gain of each scan, about 1.
+        gain: (B, 1, *BOX) slow gain of each scan, mean 1 over its brain.
         zero: (B,) intensity without signal, in the units of the scans: gains multiply what is above.
     """
 
@@ -121,8 +122,7 @@ def segment(volume: Tensor, mask: Tensor, priors: Tensor) -> Segmentation:
         step = max(1, round(scan.shape[0] / SAMPLED))
         coarse, part, weights = (x[..., ::step, ::step, ::step] for x in (signal, inside, priors[0]))
         mixture, gain = _fit(coarse, part, weights)
-        fine = on_grid(gain, scan.shape)[0, 0][inside]
-        found[:, inside] = mixture.shares(signal[inside], fine, priors[0][:, inside])
+        found[:, inside] = mixture.shares(signal[inside], _inside(gain, inside), priors[0][:, inside])
         gains.append(gain)
         zeros.append(zero)
     return Segmentation(maps, torch.cat(gains), torch.stack(zeros))
@@ -170,8 +170,9 @@ def _fit(signal: Tensor, inside: Tensor, priors: Tensor) -> tuple[_Mixture, Tens
     gain = signal.new_ones((1, 1, *BOX))
     for _ in range(FIELD_STEPS):
         shares = mixture.shares(values, local, weights)
-        gain = gain * _gain_left(values, local, inside, shares, mixture)
-        local = on_grid(gain, signal.shape)[0, 0][inside]
+        gain = gain * _gain_step(values, gain, inside, shares, mixture)
+        local = _inside(gain, inside)
+        gain, local = gain / local.mean(), local / local.mean()
         mixture = _moments(values, local, mixture.shares(values, local, weights))
     return mixture, gain
 
@@ -184,14 +185,27 @@ def _moments(signal: Tensor, gain: Tensor, shares: Tensor) -> _Mixture:
     return _Mixture(mean, variance.mean().clamp(min=LEAST_VARIANCE))
 
 
-def _gain_left(signal: Tensor, gain: Tensor, inside: Tensor, shares: Tensor, mixture: _Mixture) -> Tensor:
-    """Least squares of signal = factor · gain · mean around each cell, shrunk to 1; (1, 1, *BOX)."""
+def _inside(gain: Tensor, inside: Tensor) -> Tensor:
+    """A gain (1, 1, *BOX) in the voxels (N,) of a mask."""
+    return on_grid(gain, inside.shape)[0, 0][inside]
+
+
+def _gain_step(signal: Tensor, gain: Tensor, inside: Tensor, shares: Tensor, mixture: _Mixture) -> Tensor:
+    """Factor on a gain: least squares of signal = factor · gain · mean around each cell, shrunk to 1.
+
+    Args:
+        signal: (N,) of the voxels inside.
+        gain: (1, 1, *BOX) so far.
+        inside: (h, w, d).
+        shares: (K, N) of the tissues.
+        mixture: where the gain is 1.
+    """
     weight = shares.square()  # pure voxels count most
     reach = FARTHEST * mixture.variance.sqrt()
-    expected = gain * mixture.mean
+    expected = _inside(gain, inside) * mixture.mean
     deviation = (signal - expected).clamp(-reach, reach)
     parts = signal.new_zeros((1, 2, *inside.shape))
     parts[0, 0, inside] = (weight * expected * deviation).sum(0)
     parts[0, 1, inside] = (weight * expected.square()).sum(0)
     product, square = windowed(parts, WINDOW).split(1, dim=1)
-    return 1 + product / (square + SCARCE * mixture.mean.max().square())
+    return 1 + (product - PRIOR * square * (gain - 1)) / (square + SCARCE * mixture.mean.max().square())
