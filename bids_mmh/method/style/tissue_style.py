@@ -13,16 +13,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from bids_mmh.method.style.slow_fields import on_grid, windowed
+from bids_mmh.method.style.slow_fields import BOX, on_grid, windowed
 from bids_mmh.method.style.tissues import Segmentation, Tissue
 
 KNOTS = 3  # of the map: fluid, grey and white matter
 _KNOTS = [Tissue.FLUID, Tissue.CORTICAL_GREY, Tissue.WHITE]
 _RANGE, _BINS = 2.0, 2000  # medians and spreads are read off histograms over [−RANGE, RANGE]
 _WINDOW = 1.5  # cells: standard deviation of the Gaussian window of a regional map (12 mm)
-# Share of a window that a tissue fills: of less, its regional median is mostly the global one. Cortex is
-# thin: what its local medians differ in is partial volume first, which belongs to the subject.
-_SCARCE = (0.005, 0.2, 0.005)
+_SCARCE = 0.03  # share of a window that a tissue fills: of less, its regional median is mostly the global one
+_ALONE = 4  # power of the share of a tissue around a voxel, in its weight
 _CLIP = 2.5  # spreads: a voxel further from its tissue's median (lesion, vessel) counts as this far
 STEEPEST = 2.5  # slope of the map: it makes noise larger as well
 _FLOOR = -1.0  # scaled intensity of the background
@@ -79,8 +78,9 @@ def tissue_statistics(volume: Tensor, mask: Tensor, segmentation: Segmentation) 
     """
     tissues, scan = segmentation.maps, volume
     volume = segmentation.without_gain(volume.float())
+    weights = _inner(tissues)
     quantiles = torch.stack(
-        [_quantiles(v[m], t[:, m[0]]) for v, m, t in zip(volume, mask, tissues, strict=True)]
+        [_quantiles(v[m], w[:, m[0]]) for v, m, w in zip(volume, mask, weights, strict=True)]
     )
     median, spread = quantiles[..., 1], (quantiles[..., 2] - quantiles[..., 0]) / 2
     detail = torch.stack([_detail(v[0], t[Tissue.WHITE]) for v, t in zip(scan, tissues, strict=True)])
@@ -194,14 +194,25 @@ def _slope(x0: Tensor, x1: Tensor, y0: Tensor, y1: Tensor) -> Tensor:
     return ((y1 - y0) / gap).clamp(1 / STEEPEST, STEEPEST)
 
 
+def _inner(tissues: Tensor) -> Tensor:
+    """Weights of voxels in a tissue's statistics, (B, K, H, W, D): those within it count most.
+
+    At its border a voxel holds other tissue as well. How much of it there is is the subject's own, and looks
+    different at another resolution.
+    """
+    voxels = tissues.shape[2] / BOX[0]  # along a cell of 8 mm
+    reach = round(voxels / 8)  # 1 mm
+    around = F.avg_pool3d(tissues, 2 * reach + 1, stride=1, padding=reach)
+    return tissues * around**_ALONE
+
+
 def _quantiles(values: Tensor, weights: Tensor) -> Tensor:
     """16th, 50th and 84th percentile of values (N,) under each of the weights (K, N); (K, 3)."""
     cell = ((values.float() + _RANGE) * (_BINS / (2 * _RANGE))).long().clamp(0, _BINS - 1)
     levels = torch.tensor([0.16, 0.5, 0.84], device=values.device)
     found = []
     for weight in weights:
-        pure = torch.where(weight > 0.5, weight, 0.0)
-        counts = torch.zeros(_BINS, device=values.device).index_add_(0, cell, pure)
+        counts = torch.zeros(_BINS, device=values.device).index_add_(0, cell, weight)
         cumulative = F.pad(counts.cumsum(0) / counts.sum().clamp(min=1e-6), (1, 0))
         right = torch.searchsorted(cumulative, levels).clamp(1, _BINS)
         low, high = cumulative[right - 1], cumulative[right]
@@ -228,12 +239,11 @@ def _regional(volume: Tensor, tissues: Tensor, median: Tensor, spread: Tensor) -
         tissues[:, Tissue.CORTICAL_GREY : Tissue.CORTICAL_GREY + 1]
         + tissues[:, Tissue.DEEP_GREY : Tissue.WHITE]
     )
-    parts = (tissues[:, :1], grey, tissues[:, Tissue.WHITE :])
     maps = []
-    for share, column, scarce in zip(parts, _KNOTS, _SCARCE, strict=True):
+    for share, column in zip((tissues[:, :1], grey, tissues[:, Tissue.WHITE :]), _KNOTS, strict=True):
         view = (-1, 1, 1, 1, 1)
         reach = _CLIP * spread[:, column].view(view)
-        weight = share.square()  # pure voxels count most
+        weight = _inner(share)
         deviation = (volume.float() - median[:, column].view(view)).clamp(-reach, reach)
-        maps.append(windowed(weight * deviation, _WINDOW) / (windowed(weight, _WINDOW) + scarce))
+        maps.append(windowed(weight * deviation, _WINDOW) / (windowed(weight, _WINDOW) + _SCARCE))
     return torch.cat(maps, dim=1)
