@@ -1,7 +1,7 @@
 """Tissue landmarks: straight lines between the medians of fluid, grey and white matter. Nothing is learnt.
 
-It is also where the model starts from (:mod:`bids_mmh.method.style.tissue_style`), without what varies over the
-brain: a network that is not better than this control has learnt nothing worth having.
+It is also where the model starts from (:mod:`bids_mmh.method.style.tissue_style`), without what varies
+over the brain: a network that is not better than this control has learnt nothing worth having.
 """
 
 from collections.abc import Sequence

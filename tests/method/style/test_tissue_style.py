@@ -1,5 +1,8 @@
 """Tissue maps, styles by tissue and the landmark map, on a toy brain of three shells at 4 mm."""
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 import torch
 
@@ -126,6 +129,19 @@ def test_regional_medians_follow_a_slow_field_and_no_lesion():
     volume[0, 0, 12:15, 20:23, 20:23] = -0.5  # a lesion of 12 mm in the white matter
     hurt = tissue_statistics(volume, mask, truth()).regional
     assert (hurt - style(T1W).regional).abs().max() < 0.03
+
+
+def test_partial_volume_at_borders_changes_no_statistics():
+    """At 1 mm, blurred by the voxels next to each: what is within a tissue stays as it was."""
+    fine = partial(torch.nn.functional.interpolate, scale_factor=4)
+    volume, mask = (fine(x.float()) for x in brain(T2W, noise=0))
+    sharp = torch.where(mask > 0, volume, T2W[Tissue.FLUID])
+    blurred = torch.nn.functional.avg_pool3d(sharp, 3, 1, 1, count_include_pad=False)
+    known = replace(truth(), maps=fine(true_maps()))
+    found = tissue_statistics(blurred, mask > 0, known)
+    torch.testing.assert_close(found.median, torch.tensor([T2W]), atol=0.002, rtol=0)
+    assert found.spread.max() < 0.005
+    assert found.regional.abs().max() < 0.005
 
 
 def test_the_map_takes_medians_to_medians_and_agreeing_styles_to_themselves():
