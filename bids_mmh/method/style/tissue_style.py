@@ -37,8 +37,8 @@ class TissueStatistics:
         spread: (B, 4) half the distance of the 16th and 84th percentile.
         detail: (B, 3) median absolute difference of neighbouring white-matter voxels along each axis: noise
             and resolution.
-        regional: (B, 3, *BOX) what the local medians of fluid, grey and white matter are above the global
-            ones.
+        regional: (B, 3, *BOX) what the local medians of fluid, cortical grey and white matter are above the
+            global ones.
     """
 
     median: Tensor
@@ -84,7 +84,7 @@ def tissue_statistics(volume: Tensor, mask: Tensor, segmentation: Segmentation) 
     )
     median, spread = quantiles[..., 1], (quantiles[..., 2] - quantiles[..., 0]) / 2
     detail = torch.stack([_detail(v[0], t[Tissue.WHITE]) for v, t in zip(scan, tissues, strict=True)])
-    own = _regional(volume, tissues, median, spread)
+    own = _regional(volume, weights, median, spread)
     knots, zero = (x.view(len(volume), -1, 1, 1, 1) for x in (median[:, _KNOTS], segmentation.zero))
     local = zero + segmentation.gain * (knots + own - zero)
     return TissueStatistics(median, spread, detail, local - knots)
@@ -233,17 +233,12 @@ def _detail(volume: Tensor, white: Tensor) -> Tensor:
     return torch.stack(found)
 
 
-def _regional(volume: Tensor, tissues: Tensor, median: Tensor, spread: Tensor) -> Tensor:
-    """Local means of each tissue's deviation from its median, shrunk to 0 where there is little of it."""
-    grey = (
-        tissues[:, Tissue.CORTICAL_GREY : Tissue.CORTICAL_GREY + 1]
-        + tissues[:, Tissue.DEEP_GREY : Tissue.WHITE]
-    )
-    maps = []
-    for share, column in zip((tissues[:, :1], grey, tissues[:, Tissue.WHITE :]), _KNOTS, strict=True):
-        view = (-1, 1, 1, 1, 1)
-        reach = _CLIP * spread[:, column].view(view)
-        weight = _inner(share)
-        deviation = (volume.float() - median[:, column].view(view)).clamp(-reach, reach)
-        maps.append(windowed(weight * deviation, _WINDOW) / (windowed(weight, _WINDOW) + _SCARCE))
-    return torch.cat(maps, dim=1)
+def _regional(volume: Tensor, weights: Tensor, median: Tensor, spread: Tensor) -> Tensor:
+    """Local means of each tissue's deviation from its median, shrunk to 0 where there is little of it.
+
+    Deep grey matter has no say in those of grey matter: its iron is the subject's own.
+    """
+    weights = weights[:, _KNOTS]
+    centre, reach = (values[:, _KNOTS, None, None, None] for values in (median, _CLIP * spread))
+    deviation = (volume - centre).clamp(-reach, reach)
+    return windowed(weights * deviation, _WINDOW) / (windowed(weights, _WINDOW) + _SCARCE)
