@@ -54,7 +54,8 @@ def study_psnr(model: Harmonizer, study: SimulatedStudy) -> list[list[float]]:
             target = model.style(example, model.anchor(example, study.masks[other], sequence))
             anchor = model.anchor(scan, mask, sequence)
             mapped = model.landmark_map(Styled(scan, model.style(scan, anchor)), anchor, target)
-            quiet = model.denoise(mapped.value, anchor, mapped.style)  # what the network is compared with
+            whole = (slice(None),) * 5
+            quiet = model.start(scan, anchor, target, whole).value  # what the network is compared with
             network = model.harmonize(model.network, scan, anchor, target)
             rows.append([psnr(image, answer, mask) for image in (scan, mapped.value, quiet, network)])
     return rows

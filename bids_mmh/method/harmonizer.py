@@ -220,24 +220,36 @@ class Harmonizer(nn.Module):
         return model.to(memory_format=torch.channels_last_3d).eval()
 
     def harmonize(self, network: nn.Module, volume: Tensor, anchor: Anchor, style: StyleStatistics) -> Tensor:
-        """Bring a batch to a style: noise filter, landmark map, inversion, sampling; background −1.
+        """Bring a batch to a style: noise filter, landmark map, inversion, sampling; background −1."""
+        box = brain_box(anchor.mask, MARGIN, self.config.network.multiple)
+        start = self.start(volume, anchor, style, box)
+        result = torch.full_like(volume, BACKGROUND)
+        result[box] = self.corrected(network, Styled(start.value[box], start.style), anchor.crop(box), style)
+        return result
+
+    def start(self, volume: Tensor, anchor: Anchor, style: StyleStatistics, box: tuple[slice, ...]) -> Styled:
+        """What the network starts from: a batch without its noise, mapped to a style.
 
         Noise goes first: its level is known of the scan, and where the map is steep it would be raised more
         than elsewhere.
+
+        Args:
+            volume: (B, 1, H, W, D).
+            anchor: of the batch.
+            style: to be in.
+            box: five slices around the brains.
         """
-        box = brain_box(anchor.mask, MARGIN, self.config.network.multiple)
-        near, own = anchor.crop(box), self.style(volume, anchor)
+        own = self.style(volume, anchor)
         quiet = volume.clone()
-        quiet[box] = self.denoise(volume[box], near, own)
-        mapped = self.landmark_map(Styled(quiet, own), anchor, style)
-        start = Styled(mapped.value[box], mapped.style)
-        clean = start.value
-        if self.config.strength:
-            sampled = self.sample(network, self.invert(start, near), near, style)
-            clean = self.finish(clean, sampled, near)
-        result = torch.full_like(volume, BACKGROUND)
-        result[box] = clean
-        return result
+        quiet[box] = self.denoise(volume[box], anchor.crop(box), own)
+        return self.landmark_map(Styled(quiet, own), anchor, style)
+
+    def corrected(self, network: nn.Module, start: Styled, anchor: Anchor, style: StyleStatistics) -> Tensor:
+        """What the network makes of its start, by inversion and sampling; background −1."""
+        if not self.config.strength:
+            return start.value
+        sampled = self.sample(network, self.invert(start, anchor), anchor, style)
+        return self.finish(start.value, sampled, anchor)
 
     def landmark_map(self, scan: Styled, anchor: Anchor, style: StyleStatistics) -> Styled:
         """Map intensities through the tissue medians, where the model does so: the network's start."""
