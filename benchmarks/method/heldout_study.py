@@ -39,8 +39,9 @@ GRID = model_grid(1.0)
 CURVE = "Best curve of intensity (oracle)"
 REGIONAL = "Regional landmarks"
 MMH = "MMH"
+WITHOUT_NETWORK = "MMH without network"
 ABLATIONS: Mapping[str, Mapping[str, float | str]] = {
-    "MMH without network": {"strength": 0.0},
+    WITHOUT_NETWORK: {"strength": 0.0},
     "MMH without regional statistics": {"regional_share": 0.0},
     "MMH with moments instead of tissues": {"intensity_map": "moments"},
     "MMH with half of the network's change": {"strength": 0.5},
@@ -59,8 +60,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--cache", type=Path, help="keep the simulated scans here")
     parser.add_argument("--out", type=Path, help="write the tables here too")
     parser.add_argument(
-        "--quick", action="store_true", help="one head, without controls, Dice and classifier"
+        "--heads", nargs="+", default=list(HEADS), help="harmonize these alone, without the classifier"
     )
+    parser.add_argument("--quick", action="store_true", help="few methods; no Dice, no classifier")
     options = parser.parse_args(argv)
     model = Harmonizer.from_pretrained(options.model)
     text = ""
@@ -71,7 +73,10 @@ def main(argv: Sequence[str]) -> int:
             for name in SCANNERS
         ]
         truth = {one.head: one.tissue for one in made}
-        text += table(sequence, measure(model, [as_scan(one) for one in made], truth, quick=options.quick))
+        text += table(
+            sequence,
+            measure(model, [as_scan(one) for one in made], truth, options.heads, quick=options.quick),
+        )
         sys.stdout.write(text)
         sys.stdout.flush()
     if options.out:
@@ -100,7 +105,12 @@ def as_scan(one: HeldOutScan) -> ScanArrays:
 
 
 def measure(
-    model: Harmonizer, scans: Sequence[ScanArrays], truth: Mapping[str, NDArray[np.uint8]], *, quick: bool
+    model: Harmonizer,
+    scans: Sequence[ScanArrays],
+    truth: Mapping[str, NDArray[np.uint8]],
+    heads: Sequence[str] = HEADS,
+    *,
+    quick: bool,
 ) -> dict[str, Row]:
     """Figures of every method, means over the pairs of a source and the target.
 
@@ -108,13 +118,15 @@ def measure(
         model: to be led to the target scanner.
         scans: every head at every scanner.
         truth: head to true labels.
-        quick: one head, few methods, likeness alone.
+        heads: whose scans are harmonized.
+        quick: few methods, likeness alone.
     """
     rows: dict[str, list[Row]] = {}
     features: dict[str, list[NDArray[np.float32]]] = {}
     variants = {MMH: to_target(model, scans)}
-    variants |= {name: changed(variants[MMH], changes) for name, changes in ABLATIONS.items()}
-    for head in HEADS[1:2] if quick else HEADS:
+    ablations = {WITHOUT_NETWORK: ABLATIONS[WITHOUT_NETWORK]} if quick else ABLATIONS
+    variants |= {name: changed(variants[MMH], changes) for name, changes in ablations.items()}
+    for head in heads:
         own = [one for one in scans if one.subject == head]
         answer = next(one for one in own if one.site == TARGET)
         fit = fit_controls([one for one in scans if one.subject != head], TARGET)
