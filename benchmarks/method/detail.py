@@ -40,8 +40,9 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("anatomies", type=Path)
     parser.add_argument("--cache", type=Path)
-    parser.add_argument("--heads", nargs="+", default=["head12"])
-    parser.add_argument("--scanners", nargs="+", default=[name for name in SCANNERS if name != TARGET])
+    parser.add_argument("--heads", nargs="+", choices=HEADS, default=["head12"])
+    sources = [name for name in SCANNERS if name != TARGET]
+    parser.add_argument("--scanners", nargs="+", choices=sources, default=sources)
     options = parser.parse_args(argv)
     for sequence in ("T1w", "T2w"):
         scans = [

@@ -60,7 +60,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--cache", type=Path, help="keep the simulated scans here")
     parser.add_argument("--out", type=Path, help="write the tables here too")
     parser.add_argument(
-        "--heads", nargs="+", default=list(HEADS), help="harmonize these alone, without the classifier"
+        "--heads",
+        nargs="+",
+        choices=HEADS,
+        default=HEADS,
+        help="harmonize these alone, without the classifier",
     )
     parser.add_argument("--quick", action="store_true", help="few methods; no Dice, no classifier")
     options = parser.parse_args(argv)

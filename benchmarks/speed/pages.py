@@ -22,10 +22,10 @@ def main(argv: Sequence[str]) -> int:
     command = [*PROGRAM, str(options.bids_dir), str(options.out), "participant", "-w", str(options.work)]
     command += ["--nprocs", "1", "--omp-nthreads", "1", "--skip-bids-validation", "--reports-only"]
     pages = sorted(page.stem for page in options.out.glob("sub-*.html"))
-    first = pages[0].split("_")[0]
-    alone = sum(page.split("_")[0] == first for page in pages)
-    if alone == len(pages):
-        parser.error(f"{options.out} holds the pages of one subject: two are needed")
+    subjects = [page.split("_")[0] for page in pages]
+    if len(set(subjects)) < 2:
+        parser.error(f"{options.out} holds pages of {len(set(subjects))} subjects: two are needed")
+    first, alone = subjects[0], subjects.count(subjects[0])
     one = measured([*command, "--participant-label", first.removeprefix("sub-")])["cpu_s"]
     all_pages = measured(command)["cpu_s"]
     print("| pages | CPU s, start-up included | CPU s a further page |\n|---|---|---|")
