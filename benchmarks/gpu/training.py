@@ -71,6 +71,7 @@ class Streams:
                 crop=plan.crop,
                 crops=plan.crops,
                 bins=recipe.model.bins,
+                coarsening=recipe.model.coarsening,
                 device=device,
             )
             for number in range(plan.streams)

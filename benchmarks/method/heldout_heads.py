@@ -110,14 +110,17 @@ class HeldOutScan:
     tissue: NDArray[np.uint8]
 
 
-def scan(anatomies: Path, head: str, name: str, sequence: str) -> HeldOutScan:
-    """Take one scan of a prepared anatomy; the same bytes in every run."""
+def scan(anatomies: Path, head: str, name: str, sequence: str, session: int = 0) -> HeldOutScan:
+    """Take one scan of a prepared anatomy; the same bytes in every run.
+
+    Sessions of a head at a scanner differ in their noise and in a quarter of the field.
+    """
     anatomy = np.load(anatomies / "labels" / f"{head}.npz")
     scanner = SCANNERS[name]
     protocol = scanner.t1w if sequence == "T1w" else scanner.t2w
     number = ord(name) * 2 + (sequence == "T2w")
     subject = np.random.default_rng([77, HEADS.index(head) if head in HEADS else sum(head.encode())])
-    rng = np.random.default_rng([78, number, sum(head.encode())])
+    rng = np.random.default_rng([78, number, sum(head.encode()), *([session] if session else [])])
     person = subject.normal(1, 0.025, (COUNT, 2))  # people differ in T1 and T2, whatever scans them
     signal = np.zeros(COUNT, dtype=np.float32)
     for region, (tissue, t1, t2, pd) in _REGIONS.items():

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 BACKGROUND = -1.0  # scaled intensity outside the brain
+_LARGEST_VOXEL = 64.0  # mm
 _MOST, _DEEPEST = 2048, 8  # of channels, steps, bins and voxels of a side; of levels
 
 StyleCodeKind = Literal["tissues", "displacement", "record"]
@@ -115,6 +116,8 @@ class ModelConfig:
         sequences: BIDS suffixes the model knows; their order is the sequence index m.
         spacing: voxel size of the grid in mm; 1.0 is the product, 2.0 and 4.0 serve tests.
         shape: grid shape (H, W, D) in voxels.
+        network_spacing: voxel size in mm that the network works at, where the grid is finer: it sees means of
+            voxels, and its change is interpolated.
         network: architecture.
         bins: histogram bins K.
         depth: timestep that inversion climbs to and sampling starts from.
@@ -141,6 +144,7 @@ class ModelConfig:
     sequences: tuple[str, ...] = ("T1w", "T2w")
     spacing: float = 1.0
     shape: tuple[int, int, int] = (144, 184, 184)
+    network_spacing: float = 1.0
     bins: int = 100
     depth: int = 100
     inversion_steps: int = 35
@@ -172,8 +176,16 @@ class ModelConfig:
                 raise ValueError(f"{name} is {getattr(self, name)} but lies between 0 and 1")
         if self.depth > (timesteps := self.schedule.timesteps):
             raise ValueError(f"depth is {self.depth} but the schedule has {timesteps} timesteps")
+        if not 0.0 < self.network_spacing <= _LARGEST_VOXEL:
+            limits = f"must be above 0 and at most {_LARGEST_VOXEL:g} mm"
+            raise ValueError(f"network_spacing is {self.network_spacing} but {limits}")
         if self.denoise < 0.0:
             raise ValueError(f"denoise is {self.denoise} but cannot be negative")
+
+    @property
+    def coarsening(self) -> int:
+        """Voxels of the grid along the edge of a voxel of the network."""
+        return max(1, round(self.network_spacing / self.spacing))
 
     @property
     def needs_tissues(self) -> bool:

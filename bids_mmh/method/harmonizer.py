@@ -29,6 +29,7 @@ from bids_mmh.method.model_files import (
     read_config,
     write_sums,
 )
+from bids_mmh.method.network_grid import coarse_box, coarse_brain, coarse_mask, on_voxels
 from bids_mmh.method.padding import BACKGROUND, brain_box
 from bids_mmh.method.precision import fast_autocast
 from bids_mmh.method.style.code import style_code
@@ -52,7 +53,7 @@ class Anchor:
 
     Attributes:
         mask: (B, 1, H, W, D) brain mask.
-        gradient: gradient map G of the scan, same shape; zeros where the model does without.
+        gradient: gradient map G of the scan on the network's grid; zeros where the model does without.
         sequence: (B,) sequence indices m.
         segmentation: tissues and gain of the scan; None where the model does without.
     """
@@ -67,9 +68,9 @@ class Anchor:
         """The same of a harmonized scan, which has the gain of its scanner no more."""
         return self if self.segmentation is None else replace(self, segmentation=self.segmentation.even)
 
-    def crop(self, box: tuple[slice, ...]) -> "Anchor":
+    def crop(self, box: tuple[slice, ...], coarsening: int) -> "Anchor":
         """What the networks need of a part of the volumes; five slices. Styles are measured on whole ones."""
-        return Anchor(self.mask[box], self.gradient[box], self.sequence)
+        return Anchor(self.mask[box], self.gradient[coarse_box(box, coarsening)], self.sequence)
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,8 @@ class Harmonizer(nn.Module):
     def anchor(self, volume: Tensor, mask: Tensor, sequence: Tensor) -> Anchor:
         """What inversion and sampling of a batch have in common."""
         mask = mask.bool()
-        return Anchor(mask, self.gradient(volume), sequence, self.segment(volume, mask))
+        gradient = self.gradient(coarse_brain(volume, mask, self.config.coarsening))
+        return Anchor(mask, gradient, sequence, self.segment(volume, mask))
 
     def segment(self, volume: Tensor, mask: Tensor) -> Segmentation | None:
         """Tissues and gain of a batch, where the model's styles are by tissue."""
@@ -221,10 +223,12 @@ class Harmonizer(nn.Module):
 
     def harmonize(self, network: nn.Module, volume: Tensor, anchor: Anchor, style: StyleStatistics) -> Tensor:
         """Bring a batch to a style: noise filter, landmark map, inversion, sampling; background −1."""
-        box = brain_box(anchor.mask, MARGIN, self.config.network.multiple)
+        coarsening = self.config.coarsening
+        box = brain_box(anchor.mask, MARGIN, coarsening * self.config.network.multiple)
         start = self.start(volume, anchor, style, box)
         result = torch.full_like(volume, BACKGROUND)
-        result[box] = self.corrected(network, Styled(start.value[box], start.style), anchor.crop(box), style)
+        inside = Styled(start.value[box], start.style)
+        result[box] = self.corrected(network, inside, anchor.crop(box, coarsening), style)
         return result
 
     def start(self, volume: Tensor, anchor: Anchor, style: StyleStatistics, box: tuple[slice, ...]) -> Styled:
@@ -241,15 +245,34 @@ class Harmonizer(nn.Module):
         """
         own = self.style(volume, anchor)
         quiet = volume.clone()
-        quiet[box] = self.denoise(volume[box], anchor.crop(box), own)
+        quiet[box] = self.denoise(volume[box], anchor.mask[box], own)
         return self.landmark_map(Styled(quiet, own), anchor, style)
 
     def corrected(self, network: nn.Module, start: Styled, anchor: Anchor, style: StyleStatistics) -> Tensor:
         """What the network makes of its start, by inversion and sampling; background −1."""
         if not self.config.strength:
             return start.value
+        change = self.change(network, *self.on_network_grid(start, anchor), style)
+        return self.with_change(start.value, change, anchor.mask)
+
+    def change(self, network: nn.Module, start: Styled, anchor: Anchor, style: StyleStatistics) -> Tensor:
+        """What the network adds to its start, both on its grid: by the model's strength, 0 outside brains."""
         sampled = self.sample(network, self.invert(start, anchor), anchor, style)
-        return self.finish(start.value, sampled, anchor)
+        return self.config.strength * without_grid(
+            sampled - start.value, anchor.mask, self.config.network.patch
+        )
+
+    def on_network_grid(self, scan: Styled, anchor: Anchor) -> tuple[Styled, Anchor]:
+        """A batch and its anchor as the network sees them."""
+        coarsening = self.config.coarsening
+        value = coarse_brain(scan.value, anchor.mask, coarsening)
+        mask = coarse_mask(anchor.mask, coarsening)
+        return Styled(value, scan.style), Anchor(mask, anchor.gradient, anchor.sequence)
+
+    def with_change(self, before: Tensor, change: Tensor, mask: Tensor) -> Tensor:
+        """A batch after a change on the network's grid; background −1."""
+        change = on_voxels(change, mask, self.config.coarsening)
+        return torch.where(mask, before + change, BACKGROUND)
 
     def landmark_map(self, scan: Styled, anchor: Anchor, style: StyleStatistics) -> Styled:
         """Map intensities through the tissue medians, where the model does so: the network's start."""
@@ -261,19 +284,14 @@ class Harmonizer(nn.Module):
         by_tissue = mapped_statistics(own, target)
         return Styled(value, replace(scan.style, tissues=by_tissue))
 
-    def denoise(self, volume: Tensor, anchor: Anchor, style: StyleStatistics) -> Tensor:
+    def denoise(self, volume: Tensor, mask: Tensor, style: StyleStatistics) -> Tensor:
         """Filter noise out of a scan; its level is known from the style."""
         if style.tissues is None:
             return volume
-        return without_noise(volume, anchor.mask, noise_level(style.tissues.detail), self.config.denoise)
-
-    def finish(self, before: Tensor, after: Tensor, anchor: Anchor) -> Tensor:
-        """A network's change by the model's strength, without the pattern of its patches; background −1."""
-        change = without_grid(after - before, anchor.mask, self.config.network.patch)
-        return torch.where(anchor.mask, before + self.config.strength * change, BACKGROUND)
+        return without_noise(volume, mask, noise_level(style.tissues.detail), self.config.denoise)
 
     def invert(self, volume: Styled, anchor: Anchor) -> Latent:
-        """Eq. 13 with the Stage I network, conditioned on the volume's own style."""
+        """Eq. 13 with the Stage I network, on its grid, conditioned on the volume's own style."""
         value = invert(
             self.schedule,
             self._predictor(self.network, anchor, volume.style, volume.style),
@@ -293,6 +311,8 @@ class Harmonizer(nn.Module):
         tracked: int | None = None,
     ) -> Tensor:
         """Eqs. 12 and 14 with either network: from a latent to a clean volume of the style conditioned on.
+
+        All of it lies on the network's grid.
 
         Args:
             network: ``network``, ``target_network``, or what a training engine made of one.

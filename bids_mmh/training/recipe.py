@@ -29,7 +29,8 @@ class Phase:
     """One stretch of training on one grid.
 
     Attributes:
-        spacing: voxel size in mm of the grid.
+        spacing: voxel size in mm of the grid; that of the network where it is coarser. Simulated pairs are of
+            1 mm, and seen at the network's.
         steps: optimizer steps.
         learning_rate: peak of a linear warm-up and cosine decay.
         accumulate: volumes per optimizer step, over all processes.
@@ -127,7 +128,7 @@ class Simulation:
 
     Attributes:
         held_out: names of anatomies that are never seen, for validation and for figures.
-        crop: side in voxels of the crops trained on, a multiple of 8.
+        crop: side in voxels of the network of the crops trained on, a multiple of 8.
         crops: crops of each pair before the next study is simulated.
         subjects: of a simulated study.
         scanners: of a simulated study.

@@ -98,6 +98,7 @@ def test_impossible_networks_are_refused(channels, attention):
         ({"intensity_map": "tissue"}, "intensity_map is 'tissue'"),
         ({"strength": 1.5}, "strength is 1.5"),
         ({"denoise": -1.0}, "denoise is -1.0"),
+        ({"network_spacing": 0.0}, "network_spacing is 0.0 but must be above 0"),
         ({"depth": 1001}, "depth is 1001 but the schedule has 1000"),
         ({"schedule": {"timesteps": 0}}, "timesteps is 0"),
         ({"schedule": {"beta_start": 0.1}}, "beta_start is 0.1"),
@@ -111,3 +112,9 @@ def test_settings_that_make_no_sense_are_refused(change, message):
 def test_bins_of_intensity_need_tissue_styles():
     with pytest.raises(ValueError, match="need style_code 'tissues'"):
         replace(PRESETS["tiny"].network, style_code="displacement")
+
+
+@pytest.mark.parametrize(("spacing", "coarsening"), [(1.0, 2), (2.0, 1), (4.0, 1), (0.5, 4)])
+def test_voxels_of_the_network(spacing, coarsening):
+    config = replace(PRESETS["tiny"], spacing=spacing, network_spacing=2.0)
+    assert config.coarsening == coarsening

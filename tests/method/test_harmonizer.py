@@ -12,6 +12,7 @@ from bids_mmh.method.diffusion.gradient import gradient_map
 from bids_mmh.method.diffusion.schedule import NoiseSchedule
 from bids_mmh.method.harmonizer import Harmonizer, Styled, read_config
 from bids_mmh.method.model_files import CONFIG_FILE, WEIGHTS_FILE, model_sha256
+from bids_mmh.method.network_grid import coarse_brain, coarse_mask
 from bids_mmh.method.style.code import quantiles, style_code
 from bids_mmh.method.style.statistics import style_statistics
 
@@ -307,9 +308,49 @@ def test_the_noise_schedule_is_saved_and_used(build, toy, head, tmp_path):
     assert not torch.equal(loaded(*head, T1W), usual(*head, T1W))
 
 
+@pytest.fixture
+def coarse(build, toy_target):
+    """A model of 16 mm whose network works at 32 mm."""
+    return build(replace(toy_target, intensity_map="none", network_spacing=32.0))
+
+
+def test_a_network_on_a_coarser_grid_sees_means_of_voxels(coarse, head):
+    seen, volumes = Listener(coarse.network), []
+    coarse.network.register_forward_pre_hook(lambda _, inputs: volumes.append(inputs[0]))
+    volume, mask = head
+    result = coarse(volume, mask, T1W, stage=1)
+    cells = coarse_brain(volume, mask, 2)
+    assert all(one.shape == (1, 1, 4, 4, 6) for one in volumes)
+    for gradient in seen.gradient:
+        assert torch.equal(gradient, gradient_map(cells))
+    inside = coarse_mask(mask, 2)
+    kept = math.sqrt(float(ALPHA_BAR[1]))
+    assert (volumes[0] / kept - cells)[inside].abs().max() < 0.2  # a first step of the inversion away
+    assert (result[~mask] == -1).all()
+    change = (result - volume)[mask]
+    assert change.abs().mean() > 0.01
+
+
+def test_what_a_coarser_network_changes_is_slow(coarse, build, toy_target, head):
+    """A neighbour's change differs less than it does where the network sees every voxel."""
+    fine = build(replace(toy_target, intensity_map="none"))
+    volume, mask = head
+    both = mask[..., 1:] & mask[..., :-1]
+    steps = [
+        (model(volume, mask, T1W, stage=1) - volume).diff(dim=-1)[both].abs().mean()
+        for model in (coarse, fine)
+    ]
+    assert steps[0] < steps[1] / 2
+
+
+def test_a_model_with_a_coarser_network_is_saved_whole(coarse, head, tmp_path):
+    coarse.save_pretrained(tmp_path)
+    assert assert_saved_whole(coarse, tmp_path, head).config.network_spacing == 32.0
+
+
 def test_a_folder_from_before_stage_2_loads(harmonizer, folder, head):
     def forget(values):
-        for key in ("target", "gradient_condition", "ema_guidance", "schedule"):
+        for key in ("target", "gradient_condition", "ema_guidance", "schedule", "network_spacing"):
             del values[key]
 
     edit_config(folder, forget)

@@ -7,15 +7,17 @@ the same subject there.
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from bids_mmh.method.denoise import noise_level, without_noise
 from bids_mmh.method.diffusion.gradient import gradient_map
-from bids_mmh.method.padding import BACKGROUND
+from bids_mmh.method.network_grid import coarse_box, coarse_brain, coarse_mask
+from bids_mmh.method.padding import BACKGROUND, brain_box
 from bids_mmh.method.style.statistics import StyleStatistics, style_statistics
 from bids_mmh.method.style.tissue_style import knot_maps, map_through, mapped_statistics
 from bids_mmh.method.style.tissues import default_priors, priors_on_grid, segment
@@ -31,11 +33,12 @@ KEPT = 2  # studies in memory: parts of a step may lie in two
 
 @dataclass(frozen=True)
 class SimulatedPair:
-    """A crop of one scan, mapped through the tissue medians, and the same brain at the target scanner.
+    """A crop of what the network starts from, and the same brain at the target scanner; on its grid.
 
     Attributes:
-        image: (1, 1, h, w, d) the scan after the landmark map; for an unchanged style the scan itself.
-        target: what it should become: the target scanner's image without noise.
+        image: (1, 1, h, w, d) the scan without its noise, after the landmark map; for an unchanged style
+            without the map.
+        target: what it should become: the target scanner's image before noise.
         mask: brain mask.
         gradient: gradient map of the whole scan, cropped.
         own: style of ``image``.
@@ -77,9 +80,17 @@ class SimulatedPair:
 
 @dataclass(frozen=True)
 class _Scan:
-    """A simulated scan with what every pair of it needs."""
+    """A simulated scan with what every pair of it needs.
 
-    image: Tensor
+    Attributes:
+        quiet: the scan, its noise filtered out.
+        clean: the scan before there was noise; like ``gradient`` on the network's grid.
+        gradient: gradient map of the scan.
+        style: of the scan.
+        knots: local medians of its tissues.
+    """
+
+    quiet: Tensor
     clean: Tensor
     gradient: Tensor
     style: StyleStatistics
@@ -96,11 +107,13 @@ class SimulatedPairs:
         sequences: BIDS suffixes of the model, which take turns.
         seed: of everything.
         accumulate: items a step.
-        crop: side of a crop in voxels, a multiple of 8.
+        crop: side of a crop in voxels of the network, a multiple of 8.
         crops: crops of each pair before the next study is made.
         subjects: of a study, at least two.
         scanners: of a study, at least two.
         unchanged: share of items whose style stays, so that inversion has seen such.
+        bins: of the histograms.
+        coarsening: voxels of 1 mm along the edge of a voxel of the network.
         device: where to simulate.
     """
 
@@ -117,12 +130,13 @@ class SimulatedPairs:
         scanners: int = 3,
         unchanged: float = 0.15,
         bins: int = 100,
+        coarsening: int = 1,
         device: torch.device | str = "cpu",
     ) -> None:
         self.anatomies, self.sequences, self.seed = anatomies, list(sequences), seed
         self.accumulate, self.crop, self.crops = accumulate, crop, crops
         self.subjects, self.scanners, self.unchanged = subjects, scanners, unchanged
-        self.bins, self.device = bins, torch.device(device)
+        self.bins, self.coarsening, self.device = bins, coarsening, torch.device(device)
         self.read_ahead = READ_AHEAD
         self._studies: OrderedDict[int, tuple[SimulatedStudy, list[list[_Scan]]]] = OrderedDict()
 
@@ -157,26 +171,35 @@ class SimulatedPairs:
     ) -> SimulatedPair:
         """A crop of a pair: the scan, the right answer, and another subject's scan at the target scanner."""
         scan, answer, model = seen
-        mask = study.masks[subject][box]
-        sequence = torch.tensor([self.sequences.index(study.sequence)], device=mask.device)
-        gradient = scan.gradient[box]
+        inside, coarse = study.masks[subject][box], coarse_box(box, self.coarsening)
+        sequence = torch.tensor([self.sequences.index(study.sequence)], device=inside.device)
+        image, target, own, style = scan.quiet[box], answer.clean[coarse], scan.style, model.style
         if unchanged:
-            image = scan.image[box]
-            return SimulatedPair(image, image, mask, gradient, scan.style, scan.style, scan.style, sequence)
-        mapped = map_through(scan.image[box], scan.knots[box], model.knots[box])
-        image = torch.where(mask, mapped, BACKGROUND)
-        by_tissue = mapped_statistics(scan.style.by_tissue, model.style.by_tissue)
-        own = StyleStatistics(scan.style.histogram, scan.style.mean, scan.style.std, by_tissue)
-        return SimulatedPair(image, answer.clean[box], mask, gradient, own, model.style, scan.style, sequence)
+            style = own
+        else:
+            image = torch.where(inside, map_through(image, scan.knots[box], model.knots[box]), BACKGROUND)
+            own = replace(own, tissues=mapped_statistics(own.by_tissue, style.by_tissue))
+        image = coarse_brain(image, inside, self.coarsening)
+        return SimulatedPair(
+            image=image,
+            target=image if unchanged else target,
+            mask=coarse_mask(inside, self.coarsening),
+            gradient=scan.gradient[coarse],
+            own=own,
+            style=style,
+            seen=scan.style,
+            sequence=sequence,
+        )
 
     def _box(self, mask: Tensor, generator: torch.Generator) -> tuple[slice, ...]:
         box: tuple[slice, ...] = ()
+        step, length = 8 * self.coarsening, self.crop * self.coarsening
         for _ in range(MOST_TRIES):
             corner = [
-                8 * int(torch.randint((side - self.crop) // 8 + 1, (), generator=generator))
+                step * int(torch.randint((side - length) // step + 1, (), generator=generator))
                 for side in mask.shape[2:]
             ]
-            box = (slice(None), slice(None), *(slice(c, c + self.crop) for c in corner))
+            box = (slice(None), slice(None), *(slice(c, c + length) for c in corner))
             if float(mask[box].float().mean()) >= LEAST_BRAIN:
                 break
         return box
@@ -204,8 +227,10 @@ class SimulatedPairs:
 
     def _measured(self, image: Tensor, clean: Tensor, mask: Tensor, priors: Tensor) -> _Scan:
         style = style_statistics(image, mask, self.bins, segmentation=segment(image, mask, priors))
-        knots = knot_maps(style.by_tissue, image.shape)
-        return _Scan(image, clean, gradient_map(image), style, knots)
+        quiet, box = image.clone(), brain_box(mask, 0, 1)
+        quiet[box] = without_noise(image[box], mask[box], noise_level(style.by_tissue.detail))
+        coarse, answer = (coarse_brain(one, mask, self.coarsening) for one in (image, clean))
+        return _Scan(quiet, answer, gradient_map(coarse), style, knot_maps(style.by_tissue, image.shape))
 
 
 def _shuffled(seed: int, number: int, within: int, count: int) -> int:

@@ -69,7 +69,8 @@ class Stage1Task:
         settings = self.recipe.phases[phase]
         if self.recipe.simulation is not None:
             return self._simulated(self.recipe.simulation, phase, settings.accumulate)
-        config = model_on_grid(self.recipe.model, settings.spacing)
+        # a network is trained on the voxels that it is to see
+        config = model_on_grid(self.recipe.model, max(settings.spacing, self.recipe.model.network_spacing))
         train = self.workspace.cache(config, "train")
         validation = self.workspace.cache(config, "validation")
         order = Order(train.scans, self.recipe.seed, balance_sites=self.recipe.balance_sites)
@@ -126,6 +127,7 @@ class Stage1Task:
                 scanners=settings.scanners,
                 unchanged=settings.unchanged,
                 bins=self.model.config.bins,
+                coarsening=self.model.config.coarsening,
             )
 
         train = pairs(find_anatomies(folder, settings.held_out), settings.seed + phase, settings.crops)

@@ -57,7 +57,8 @@ class UnifiedScan:
         mask: its brain mask.
         sequence: its index m, (1,).
         aligned: I′, after Stage I.
-        latent: I′, mapped to the target's tissue medians, inverted to the model's depth.
+        latent: I′, mapped to the target's tissue medians, inverted to the model's depth; on the network's
+            grid.
         slices: embeddings of I and I′.
     """
 
@@ -150,7 +151,7 @@ def _build(
         start = Styled(aligned, model.style(aligned, anchor.even))
         if model.target_records is not None:
             start = model.landmark_map(start, anchor, model.target_records.of(volume.sequence))
-        latent = model.invert(start, anchor).value
+        latent = model.invert(*model.on_network_grid(start, anchor)).value
     image_slices, places = psi.slices(volume.image, anchor.mask)
     aligned_slices, _ = psi.slices(aligned, anchor.mask)
     _write(

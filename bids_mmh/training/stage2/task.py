@@ -147,8 +147,10 @@ class Stage2Task:
         target = self.records.of(scan.sequence)
         aligned = Styled(scan.aligned, model.style(scan.aligned, anchor.even))
         mapped = model.landmark_map(aligned, anchor, target)
+        coarse, there = model.on_network_grid(mapped, anchor)
         latent = Latent(scan.latent, mapped.style)
-        moved = model.sample(network, latent, anchor, target, tracked=self.recipe.backprop_steps)
+        sampled = model.sample(network, latent, there, target, tracked=self.recipe.backprop_steps)
+        moved = model.with_change(mapped.value, sampled - coarse.value, anchor.mask)
         anatomy = place = moved.new_zeros(())
         if config.gradient_condition:
             anatomy = gradient_loss(scan.image, moved, scan.mask, self.recipe.gradient_scales).mean()
