@@ -72,6 +72,7 @@ class Streams:
                 crops=plan.crops,
                 bins=recipe.model.bins,
                 coarsening=recipe.model.coarsening,
+                denoise=recipe.model.denoise,
                 device=device,
             )
             for number in range(plan.streams)

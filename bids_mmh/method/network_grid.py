@@ -1,7 +1,7 @@
 """The grid that the network works on: cells of so many voxels along each axis.
 
-What scanners differ in, once medians of tissues agree, is slow: a network on cells of 2 mm finds it as well
-as one on voxels of 1 mm, in an eighth of the time (docs/heldout_study.md).
+What scanners differ in, once medians of tissues agree, is slow, and a network on cells of 2 mm costs an
+eighth of one on voxels of 1 mm. docs/heldout_study.md has what each of them brings.
 """
 
 import torch

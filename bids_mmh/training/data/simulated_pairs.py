@@ -114,6 +114,7 @@ class SimulatedPairs:
         unchanged: share of items whose style stays, so that inversion has seen such.
         bins: of the histograms.
         coarsening: voxels of 1 mm along the edge of a voxel of the network.
+        denoise: strength of the noise filter before the network.
         device: where to simulate.
     """
 
@@ -131,12 +132,14 @@ class SimulatedPairs:
         unchanged: float = 0.15,
         bins: int = 100,
         coarsening: int = 1,
+        denoise: float = 1.0,
         device: torch.device | str = "cpu",
     ) -> None:
         self.anatomies, self.sequences, self.seed = anatomies, list(sequences), seed
         self.accumulate, self.crop, self.crops = accumulate, crop, crops
         self.subjects, self.scanners, self.unchanged = subjects, scanners, unchanged
-        self.bins, self.coarsening, self.device = bins, coarsening, torch.device(device)
+        self.bins, self.coarsening, self.denoise = bins, coarsening, denoise
+        self.device = torch.device(device)
         self.read_ahead = READ_AHEAD
         self._studies: OrderedDict[int, tuple[SimulatedStudy, list[list[_Scan]]]] = OrderedDict()
 
@@ -228,7 +231,8 @@ class SimulatedPairs:
     def _measured(self, image: Tensor, clean: Tensor, mask: Tensor, priors: Tensor) -> _Scan:
         style = style_statistics(image, mask, self.bins, segmentation=segment(image, mask, priors))
         quiet, box = image.clone(), brain_box(mask, 0, 1)
-        quiet[box] = without_noise(image[box], mask[box], noise_level(style.by_tissue.detail))
+        noise = noise_level(style.by_tissue.detail)
+        quiet[box] = without_noise(image[box], mask[box], noise, self.denoise)
         coarse, answer = (coarse_brain(one, mask, self.coarsening) for one in (image, clean))
         return _Scan(quiet, answer, gradient_map(coarse), style, knot_maps(style.by_tissue, image.shape))
 

@@ -128,6 +128,7 @@ class Stage1Task:
                 unchanged=settings.unchanged,
                 bins=self.model.config.bins,
                 coarsening=self.model.config.coarsening,
+                denoise=self.model.config.denoise,
             )
 
         train = pairs(find_anatomies(folder, settings.held_out), settings.seed + phase, settings.crops)

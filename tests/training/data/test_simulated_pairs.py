@@ -60,3 +60,13 @@ def test_an_unchanged_style_has_nothing_to_learn(anatomies):
     pair = pairs(anatomies, unchanged=1.0)[0, 0]
     assert torch.equal(pair.target, pair.image)
     assert pair.style is pair.own
+
+
+def test_the_noise_filter_is_the_models(anatomies):
+    quiet, noisy = (pairs(anatomies, denoise=strength, unchanged=1.0)[0, 0] for strength in (1.0, 0.0))
+    assert torch.equal(quiet.target, quiet.image)
+    rough = [
+        pair.image.diff(dim=-1)[pair.mask[..., 1:] & pair.mask[..., :-1]].abs().mean()
+        for pair in (quiet, noisy)
+    ]
+    assert rough[0] < rough[1]

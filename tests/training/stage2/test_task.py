@@ -268,6 +268,16 @@ def test_ablations_train(begun, stage1_model, stage2, change, gone):
     assert moved
 
 
+def test_a_network_on_a_coarser_grid_trains(begun, stage1_model, stage2):
+    """What it changes is carried to the grid of the scans, where the losses are."""
+    config = stage1_model.config
+    stage1_model.config = replace(config, network_spacing=2 * config.spacing)
+    model = train_stage2(stage1_model, replace(stage2, steps=2), begun, seed=5)
+    assert model.config.coarsening == 2
+    assert all(math.isfinite(float(row["total"])) for row in losses_of(begun.folder))
+    assert weights_sha256(model.target_network) != weights_sha256(model.network)
+
+
 # -------------------------------------------------------------------------------------------- the collapse
 
 
